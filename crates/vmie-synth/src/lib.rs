@@ -1,0 +1,1 @@
+//! Synthetic guests and memory-image writers.

@@ -1,0 +1,16 @@
+//! vmie looks into a virtual machine from outside: a running guest, or a saved image of its memory.
+//!
+//! Given the guest's physical memory and the root of one address space (CR3), it answers questions
+//! about that address space: what is mapped, how an address translates, where byte signatures occur.
+//!
+//! See ARCHITECTURE.md for the invariants the crate keeps.
+
+mod addr;
+mod cpu;
+mod memory;
+
+pub use addr::{AddrRange, Address, Gpa, Gva};
+pub use cpu::CpuState;
+pub use memory::{
+    Cause, Coverage, Fault, Gap, Memory, Prot, Region, Span, SpanKind, Spans, read_around_holes,
+};
