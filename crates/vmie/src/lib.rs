@@ -8,9 +8,11 @@
 mod addr;
 mod cpu;
 mod memory;
+pub mod paging;
 
 pub use addr::{AddrRange, Address, Gpa, Gva};
 pub use cpu::CpuState;
 pub use memory::{
     Cause, Coverage, Fault, Gap, Memory, Prot, Region, Span, SpanKind, Spans, read_around_holes,
 };
+pub use paging::{AddressSpace, Mode};

@@ -1,0 +1,15 @@
+//! Page tables: their formats as data, the walk over them, and the address space they describe.
+
+mod detect;
+#[cfg(test)]
+mod naive;
+mod space;
+mod spec;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+pub use detect::{DetectError, Detection, detect};
+pub use space::{AddressSpace, Mapping, Step, Walk};
+pub use spec::{Level, Mode, Rights, Spec, Target, Test, UnknownMode};
+pub use walk::{Extent, ExtentItem, ExtentWalk, RegionWalk, SelfRef, WalkStats};

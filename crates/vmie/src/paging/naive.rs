@@ -1,0 +1,132 @@
+//! The naive twin of the walk: one entry at a time, recursively, nothing remembered, nothing merged
+//! until the end. Tests compare the fast walk with it.
+
+use super::space::AddressSpace;
+use super::walk::{Extent, ExtentItem};
+use crate::addr::{AddrRange, Address, Gpa, Gva};
+use crate::memory::{Cause, Prot, Span, SpanKind};
+
+/// Every page of `range`, unmerged; a table that cannot be read yields what it spans as lost.
+pub(crate) fn pages(space: &AddressSpace, range: AddrRange<Gva>) -> Vec<ExtentItem> {
+    let mut out = Vec::new();
+    visit(space, space.root(), 0, 0, Prot::ALL, range, &mut out);
+    out
+}
+
+fn visit(
+    space: &AddressSpace,
+    table: Gpa,
+    depth: usize,
+    bits: u64,
+    inherited: Prot,
+    range: AddrRange<Gva>,
+    out: &mut Vec<ExtentItem>,
+) {
+    let spec = space.mode().spec();
+    let level = &spec.levels[depth];
+    for index in 0..level.entries() as u64 {
+        let bits = bits | (index << level.shift);
+        let va = Gva(spec.canonical(bits));
+        let all = AddrRange::new(va, level.span()).expect("an entry's span does not wrap");
+        let Some(asked) = all.intersect(range) else {
+            continue;
+        };
+        let at = Gpa(table.raw() + index * spec.entry_bytes as u64);
+        let read = match spec.entry_bytes {
+            8 => space.phys().read_u64(at),
+            _ => space.phys().read_u32(at).map(u64::from),
+        };
+        let Ok(entry) = read else {
+            let cause = Cause::TableAbsent {
+                level: level.number,
+                table,
+            };
+            out.push(ExtentItem::Lost {
+                va: asked.start(),
+                len: asked.len(),
+                cause,
+            });
+            continue;
+        };
+        if !spec.present.holds(entry) {
+            continue;
+        }
+        let is_page = level.is_page.holds(entry);
+        let target = if is_page { level.page } else { level.table };
+        if entry & target.reserved != 0 {
+            continue;
+        }
+        let prot = inherited.intersect(target.rights.of(entry));
+        let gpa = target.address(entry);
+        if is_page {
+            out.push(ExtentItem::Extent(Extent {
+                va: asked.start(),
+                gpa: Gpa(gpa + (asked.start().raw() - va.raw())),
+                len: asked.len(),
+                page_size: level.span(),
+                prot,
+            }));
+        } else {
+            visit(space, Gpa(gpa), depth + 1, bits, prot, range, out);
+        }
+    }
+}
+
+/// Merges pages to extents.
+pub(crate) fn extents(pages: &[ExtentItem]) -> Vec<ExtentItem> {
+    let mut out: Vec<ExtentItem> = Vec::new();
+    for &item in pages {
+        match (out.last_mut(), item) {
+            (Some(ExtentItem::Extent(a)), ExtentItem::Extent(b))
+                if a.va.raw() + a.len == b.va.raw()
+                    && a.gpa.raw() + a.len == b.gpa.raw()
+                    && a.prot == b.prot
+                    && a.page_size == b.page_size =>
+            {
+                a.len += b.len;
+            }
+            (
+                Some(ExtentItem::Lost { va, len, cause }),
+                ExtentItem::Lost {
+                    va: next,
+                    len: more,
+                    cause: again,
+                },
+            ) if va.raw() + *len == next.raw() && cause.label() == again.label() => *len += more,
+            _ => out.push(item),
+        }
+    }
+    out
+}
+
+/// Merges pages to regions.
+pub(crate) fn spans(pages: &[ExtentItem]) -> Vec<Span<Gva>> {
+    let mut out: Vec<Span<Gva>> = Vec::new();
+    for &item in pages {
+        let span = match item {
+            ExtentItem::Extent(e) => Span {
+                start: e.va,
+                len: e.len,
+                kind: SpanKind::Mapped(e.prot),
+            },
+            ExtentItem::Lost { va, len, cause } => Span {
+                start: va,
+                len,
+                kind: SpanKind::Lost(cause),
+            },
+        };
+        match out.last_mut() {
+            Some(last)
+                if last.start.checked_add(last.len) == Some(span.start)
+                    && match (last.kind, span.kind) {
+                        (SpanKind::Lost(a), SpanKind::Lost(b)) => a.label() == b.label(),
+                        (a, b) => a == b,
+                    } =>
+            {
+                last.len += span.len;
+            }
+            _ => out.push(span),
+        }
+    }
+    out
+}

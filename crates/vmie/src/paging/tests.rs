@@ -1,0 +1,430 @@
+//! The walk, translation and reading against the naive twin, on tables made of arbitrary entries.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::walk::ExtentItem;
+use super::{AddressSpace, Mode, naive};
+use crate::addr::{AddrRange, Address, Gpa, Gva};
+use crate::memory::{Cause, Fault, Memory, Prot, Span, SpanKind, Spans};
+
+/// Physical memory of whole pages from 0 on, some of them absent.
+struct Pages(Vec<Option<Box<[u8; 4096]>>>);
+
+impl Pages {
+    fn zeroed(count: usize) -> Self {
+        Self((0..count).map(|_| Some(Box::new([0; 4096]))).collect())
+    }
+
+    fn put(&mut self, gpa: u64, value: u64) {
+        let page = self.0[(gpa / 4096) as usize].as_mut().expect("present");
+        let at = (gpa % 4096) as usize;
+        page[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    }
+
+    fn space(self, root: u64, mode: Mode) -> AddressSpace {
+        AddressSpace::new(Arc::new(self), Gpa(root), mode)
+    }
+}
+
+impl Memory for Pages {
+    type Addr = Gpa;
+
+    fn spans(&self, range: AddrRange<Gpa>) -> Spans<'_, Gpa> {
+        let all = AddrRange::new(Gpa(0), self.0.len() as u64 * 4096).expect("not empty");
+        Box::new(range.intersect(all).into_iter().map(|r| Span {
+            start: r.start(),
+            len: r.len(),
+            kind: SpanKind::Mapped(Prot::RWX),
+        }))
+    }
+
+    fn read(&self, addr: Gpa, buf: &mut [u8]) -> Result<(), Fault<Gpa>> {
+        for (i, byte) in buf.iter_mut().enumerate() {
+            let gpa = Gpa(addr.raw().wrapping_add(i as u64));
+            let page = self
+                .0
+                .get((gpa.raw() / 4096) as usize)
+                .and_then(Option::as_ref);
+            let Some(page) = page else {
+                return Err(Fault {
+                    addr: gpa,
+                    cause: Cause::Absent { gpa },
+                });
+            };
+            *byte = page[(gpa.raw() % 4096) as usize];
+        }
+        Ok(())
+    }
+}
+
+const PAGES: usize = 12;
+
+/// Entries as hostile memory has them: mostly absent, pointing anywhere near, any flags. `density` is
+/// how many of 512 are present.
+fn arbitrary_pages(seed: u64, density: u64) -> Pages {
+    let mut state = seed | 1;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    };
+    let mut pages = Pages::zeroed(PAGES);
+    for page in 0..PAGES as u64 {
+        let mut last = 0;
+        for slot in 0..512 {
+            let r = next();
+            let entry = if r % 512 >= density {
+                // Runs of like and of consecutive entries are what the fast walk is about.
+                match r % 8 {
+                    0 => last,
+                    1 if last & 1 == 1 => last + 0x1000,
+                    2 => r & !1,
+                    _ => 0,
+                }
+            } else {
+                let frame = (next() % (PAGES as u64 + 2)) << 12;
+                let flags = next() & 0x8000_0000_0000_0fff;
+                // Bit 7 makes large pages or breaks upper levels: keep it rare.
+                let flags = if next() % 8 == 0 {
+                    flags
+                } else {
+                    flags & !0x80
+                };
+                let stray = if next() % 16 == 0 {
+                    next() & 0x000f_ff00_0000_0000
+                } else {
+                    0
+                };
+                frame | flags | stray | 1
+            };
+            last = entry;
+            pages.put(page * 4096 + slot * 8, entry);
+        }
+        if next() % 16 == 0 {
+            pages.0[page as usize] = None;
+        }
+    }
+    pages
+}
+
+/// Compares lists that are too long to print whole.
+fn assert_same<T: PartialEq + std::fmt::Debug>(
+    fast: &[T],
+    naive: &[T],
+    what: &str,
+    range: AddrRange<Gva>,
+) {
+    let at = fast.iter().zip(naive).take_while(|(a, b)| a == b).count();
+    let (fast, naive) = (fast.get(at), naive.get(at));
+    assert_eq!(fast, naive, "{what} of {range}, number {at}");
+}
+
+fn check_against_naive(space: &AddressSpace, range: AddrRange<Gva>) {
+    let pages = naive::pages(space, range);
+    let spans: Vec<_> = space.spans(range).collect();
+    assert_same(&spans, &naive::spans(&pages), "regions", range);
+    let extents: Vec<_> = space.extents(range).collect();
+    assert_same(&extents, &naive::extents(&pages), "extents", range);
+    for item in pages.iter().take(200) {
+        match *item {
+            ExtentItem::Extent(e) => {
+                let mapping = space.translate(e.va).expect("the naive walk maps it");
+                assert_eq!((mapping.gpa, mapping.prot), (e.gpa, e.prot));
+                assert_eq!(mapping.page_size, e.page_size);
+                let walk = space.walk(e.va);
+                assert_eq!(walk.result, Ok(mapping));
+                let last = walk.steps.last().expect("at least one entry was read");
+                assert_eq!(
+                    space.mode().spec().levels[walk.steps.len() - 1].number,
+                    last.level
+                );
+            }
+            ExtentItem::Lost { va, cause, .. } => {
+                assert_eq!(space.translate(va), Err(Fault { addr: va, cause }));
+            }
+        }
+    }
+}
+
+/// Reads byte by byte, each translated on its own.
+fn naive_read(space: &AddressSpace, va: Gva, buf: &mut [u8]) -> Result<(), Fault<Gva>> {
+    for (i, byte) in buf.iter_mut().enumerate() {
+        let addr = Gva(va.raw() + i as u64);
+        let mapping = space.translate(addr)?;
+        space
+            .phys()
+            .read(mapping.gpa, std::slice::from_mut(byte))
+            .map_err(|fault| Fault {
+                addr,
+                cause: fault.cause,
+            })?;
+    }
+    Ok(())
+}
+
+fn any_mode() -> impl Strategy<Value = Mode> {
+    prop::sample::select(Mode::ALL.to_vec())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn walk_agrees_with_naive(mode in any_mode(), seed: u64, root in 0..PAGES as u64,
+                              cut in any::<Option<(u64, u64)>>()) {
+        // The deeper the tree, the sparser the tables: the naive walk visits everything.
+        let density = match mode {
+            Mode::X86 => 60,
+            Mode::Pae => 40,
+            Mode::FourLevel => 5,
+            Mode::FiveLevel => 3,
+        };
+        let space = arbitrary_pages(seed, density).space(root * 4096, mode);
+        let range = match cut {
+            None => AddrRange::all(),
+            Some((a, b)) => {
+                let spec = mode.spec();
+                let fit = |bits: u64| Gva(spec.canonical(bits & (u64::MAX >> (64 - spec.va_bits))));
+                let (a, b) = (fit(a), fit(b));
+                AddrRange::inclusive(a.min(b), a.max(b)).expect("ordered")
+            }
+        };
+        // Sharing can make even sparse tables explode; leave those to the tests about limits.
+        let bounded = space.clone().with_table_limit(20_000);
+        let mut walk = bounded.extents(range);
+        let items = walk.by_ref().take(200_000).count();
+        prop_assume!(items < 200_000 && !walk.stats().limited);
+        check_against_naive(&space, range);
+    }
+
+    #[test]
+    fn read_agrees_with_naive(mode in any_mode(), seed: u64, root in 0..PAGES as u64,
+                              which: prop::sample::Index, back in 0..9000_u64, len in 0..20_000_usize) {
+        let space = arbitrary_pages(seed, 60).space(root * 4096, mode).with_table_limit(3000);
+        let starts: Vec<_> = space.spans(AddrRange::all()).take(400).collect();
+        prop_assume!(!starts.is_empty());
+        let span = which.get(&starts);
+        let va = Gva(span.start.raw().saturating_add(span.len / 2).saturating_sub(back));
+        let len = len.min(usize::try_from(u64::MAX - va.raw()).unwrap_or(usize::MAX));
+        let (mut fast, mut naive) = (vec![0; len], vec![0; len]);
+        let got = space.read(va, &mut fast);
+        prop_assert_eq!(got, naive_read(&space, va, &mut naive));
+        let good = got.map_or_else(|f| (f.addr.raw() - va.raw()) as usize, |()| len);
+        prop_assert_eq!(&fast[..good], &naive[..good]);
+    }
+}
+
+/// Four-level tables in pages 1 (root), 2, 3, 4, as a chain of single entries at index 0.
+fn chain() -> Pages {
+    let mut pages = Pages::zeroed(16);
+    for (at, next) in [(0x1000, 0x2000), (0x2000, 0x3000), (0x3000, 0x4000)] {
+        pages.put(at, next | 7);
+    }
+    pages
+}
+
+#[test]
+fn effective_protection_takes_all_levels() {
+    let mut pages = chain();
+    pages.put(0x4000, 0x5000 | 7);
+    pages.put(0x4008, 0x6000 | 1);
+    let all = Prot::ALL;
+    let space = pages.space(0x1000, Mode::FourLevel);
+    assert_eq!(space.translate(Gva(0)).map(|m| m.prot), Ok(all));
+    assert_eq!(
+        space.translate(Gva(0x1000)).map(|m| m.prot),
+        Ok(Prot::R.union(Prot::X))
+    );
+
+    let mut pages = chain();
+    pages.put(0x2000, 0x3000 | 5 | (1 << 63)); // level 3: no write, no execute
+    pages.put(0x4000, 0x5000 | 7);
+    let space = pages.space(0x1000, Mode::FourLevel);
+    assert_eq!(
+        space.translate(Gva(0)).map(|m| m.prot),
+        Ok(Prot::R.union(Prot::USER))
+    );
+}
+
+#[test]
+fn a_self_map_neither_loops_nor_explodes() {
+    let mut pages = chain();
+    pages.put(0x1000 + 0x1ed * 8, 0x1000 | 3);
+    pages.put(0x4000, 0x5000 | 7);
+    let space = pages.space(0x1000, Mode::FourLevel);
+    check_against_naive(&space, AddrRange::all());
+    let mut walk = space.region_walk(AddrRange::all());
+    assert!(walk.by_ref().count() < 20);
+    let stats = walk.stats();
+    assert_eq!(stats.self_refs.len(), 1, "{:?}", stats.self_refs);
+    assert_eq!(
+        (stats.self_refs[0].index, stats.self_refs[0].level),
+        (0x1ed, 4)
+    );
+    assert_eq!(stats.self_refs[0].va, Gva(0xffff_f680_0000_0000));
+    // The table of tables is visible in itself.
+    let root_seen = Gva(0xffff_f6fb_7dbe_d000);
+    assert_eq!(space.translate(root_seen).map(|m| m.gpa), Ok(Gpa(0x1000)));
+}
+
+#[test]
+fn tables_that_share_everything_are_one_region() {
+    // 512 entries on each of four levels, all to the same next table: 2^36 pages.
+    let mut pages = Pages::zeroed(16);
+    for level in 1..=4_u64 {
+        for slot in 0..512 {
+            pages.put(level * 0x1000 + slot * 8, ((level + 1) * 0x1000) | 7);
+        }
+    }
+    let space = pages.space(0x1000, Mode::FourLevel);
+    let mut walk = space.region_walk(AddrRange::all());
+    let spans: Vec<_> = walk.by_ref().collect();
+    let half = 1 << 47;
+    let mapped = SpanKind::Mapped(Prot::ALL);
+    let low = Span {
+        start: Gva(0),
+        len: half,
+        kind: mapped,
+    };
+    let high = Span {
+        start: Gva(u64::MAX - (half - 1)),
+        len: half,
+        kind: mapped,
+    };
+    assert_eq!(spans, [low, high]);
+    assert!(walk.stats().tables < 2000, "{:?}", walk.stats());
+    assert!(walk.stats().shared > 0);
+}
+
+#[test]
+fn what_cannot_be_summed_up_ends_at_the_limit() {
+    // As above, but every other page is missing, so that nothing is uniform.
+    let mut pages = Pages::zeroed(16);
+    for level in 1..=4_u64 {
+        for slot in (0..512).step_by(if level == 4 { 2 } else { 1 }) {
+            pages.put(level * 0x1000 + slot * 8, ((level + 1) * 0x1000) | 7);
+        }
+    }
+    let space = pages.space(0x1000, Mode::FourLevel).with_table_limit(1000);
+    let mut walk = space.region_walk(AddrRange::all());
+    let mut regions = 0_u64;
+    let mut lost = Vec::new();
+    for span in walk.by_ref() {
+        match span.kind {
+            SpanKind::Mapped(_) => regions += 1,
+            SpanKind::Lost(cause) => lost.push((span, cause)),
+        }
+    }
+    assert!(walk.stats().limited && walk.stats().tables == 1000);
+    // 1000 tables: the root, one of level 3, two of level 2, and lowest ones.
+    let lowest = 1000 - 4;
+    assert_eq!(regions, lowest * 256);
+    let total: u128 = lost.iter().map(|(span, _)| u128::from(span.len)).sum();
+    assert_eq!(
+        total,
+        (1 << 48) - u128::from(lowest) * (1 << 21),
+        "everything else is said to be unknown"
+    );
+    assert!(lost.iter().all(|(_, cause)| *cause == Cause::Limit));
+}
+
+#[test]
+fn an_absent_table_is_unknown_not_empty() {
+    let mut pages = chain();
+    pages.put(0x3008, 0x9000 | 7);
+    pages.put(0x4000, 0x5000 | 7);
+    pages.0[9] = None;
+    let space = pages.space(0x1000, Mode::FourLevel);
+    let cause = Cause::TableAbsent {
+        level: 1,
+        table: Gpa(0x9000),
+    };
+    let spans: Vec<_> = space.spans(AddrRange::all()).collect();
+    assert_eq!(spans.len(), 2);
+    assert_eq!(
+        spans[1],
+        Span {
+            start: Gva(0x20_0000),
+            len: 0x20_0000,
+            kind: SpanKind::Lost(cause)
+        }
+    );
+    assert_eq!(
+        space.translate(Gva(0x20_1000)).map_err(|f| f.cause),
+        Err(cause)
+    );
+}
+
+#[test]
+fn the_last_page_of_the_space() {
+    let mut pages = Pages::zeroed(8);
+    for level in 1..=3_u64 {
+        pages.put(level * 0x1000 + 511 * 8, ((level + 1) * 0x1000) | 3);
+    }
+    pages.put(0x4000 + 511 * 8, 0x5000 | 3);
+    pages.put(0x5ff8, 0x1122_3344_5566_7788);
+    let space = pages.space(0x1000, Mode::FourLevel);
+    let spans: Vec<_> = space.spans(AddrRange::all()).collect();
+    assert_eq!(spans.len(), 1);
+    assert_eq!(
+        (spans[0].start, spans[0].len),
+        (Gva(u64::MAX - 0xfff), 0x1000)
+    );
+    assert_eq!(space.read_u64(Gva(u64::MAX - 7)), Ok(0x1122_3344_5566_7788));
+    let mut buf = [0; 16];
+    let fault = space
+        .read(Gva(u64::MAX - 7), &mut buf)
+        .expect_err("passes the top");
+    assert_eq!(fault.cause, Cause::NonCanonical);
+    assert_eq!(buf[..8], 0x1122_3344_5566_7788_u64.to_le_bytes());
+}
+
+#[test]
+fn non_canonical_addresses_fault() {
+    let space = chain().space(0x1000, Mode::FourLevel);
+    let va = Gva(0x0000_8000_0000_0000);
+    assert_eq!(
+        space.translate(va),
+        Err(Fault {
+            addr: va,
+            cause: Cause::NonCanonical
+        })
+    );
+}
+
+#[test]
+fn two_level_large_pages_reach_above_four_gib() {
+    let mut pages = Pages::zeroed(4);
+    // PSE-36: address bits 39:32 stand in bits 20:13 of the entry.
+    let entry: u32 = (3 << 22) | (0x5a << 13) | 0x83;
+    pages.put(0x1000, u64::from(entry));
+    let space = pages.space(0x1000, Mode::X86);
+    let mapping = space.translate(Gva(0x12_3456)).expect("mapped");
+    assert_eq!(mapping.gpa, Gpa((0x5a << 32) | (3 << 22) | 0x12_3456));
+    assert_eq!(mapping.page_size, 4 << 20);
+}
+
+#[test]
+fn ignored_bits_are_not_address_bits() {
+    let mut pages = chain();
+    let c_bit = 1 << 47;
+    pages.put(0x1000, 0x2000 | 7 | c_bit);
+    pages.put(0x4000, 0x5000 | 7 | c_bit);
+    let space = pages.space(0x1000, Mode::FourLevel);
+    assert!(space.translate(Gva(0)).is_err());
+    let space = space.ignoring(c_bit);
+    assert_eq!(space.translate(Gva(0)).map(|m| m.gpa), Ok(Gpa(0x5000)));
+    assert_eq!(space.extents(AddrRange::all()).count(), 1);
+}
+
+#[test]
+fn public_types_cross_threads() {
+    fn check<T: Send + Sync>() {}
+    check::<AddressSpace>();
+    check::<Fault<Gva>>();
+    check::<super::Walk>();
+    check::<super::WalkStats>();
+}

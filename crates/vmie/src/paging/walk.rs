@@ -1,0 +1,724 @@
+//! The enumeration of an address space: page tables in, runs of mapped addresses out.
+//!
+//! The walk is a resumable depth-first descent. It reads whole tables, never single entries, into a
+//! buffer for each level, and finds runs of like entries in the lowest tables sixteen at a time:
+//!
+//! ```text
+//! loop:
+//!     table <- top of the stack
+//!     if it has no entries left:      pop it, tell its parent what it was made of
+//!     if it is a lowest table:        skip entries that are not present, then extend over all
+//!                                     that agree with the first one; yield the run
+//!     else take one entry:            not present -> go on; page -> yield it;
+//!                                     table -> known to be uniform? yield it whole : push it
+//! ```
+//!
+//! **Hostile tables.** The depth is the number of levels of the format, so a table that points at
+//! itself or at an ancestor (Windows maps its own tables this way) ends by itself; it is reported in
+//! [`WalkStats`]. What can explode is sharing: 512 entries at each of four levels that all point at
+//! the same next table describe 2^36 pages in 16 KiB. Two things bound that. A table whose whole
+//! subtree is uniform (all unmapped, or all mapped with the same rights) is remembered and yielded
+//! in one piece wherever it occurs again, which also makes genuine sharing cheap (shadow memory,
+//! fix-up stacks). And the number of tables entered has a limit, behind which the walk yields
+//! [`Cause::Limit`] instead of going on.
+//!
+//! Remembering is done for tables above the lowest level only: looking a lowest table up costs as
+//! much as scanning it.
+
+use std::collections::{HashMap, VecDeque};
+use std::iter::FusedIterator;
+
+use zerocopy::IntoBytes;
+
+use super::spec::{Level, Mode, Spec, Target};
+use crate::addr::{AddrRange, Address, Gpa, Gva};
+use crate::memory::{Cause, Memory, Prot, Span, SpanKind};
+
+/// What a walk met besides mappings.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct WalkStats {
+    /// Tables read, each counted as often as it was read.
+    pub tables: u64,
+    /// Times a table above the lowest level was met that had been met before at the same level.
+    pub shared: u64,
+    /// Entries that point at their own table or at one above it, the first
+    /// [`WalkStats::MAX_SELF_REFS`] of them.
+    pub self_refs: Vec<SelfRef>,
+    /// Whether the limit on tables was reached.
+    pub limited: bool,
+}
+
+impl WalkStats {
+    /// How many self-references are kept.
+    pub const MAX_SELF_REFS: usize = 16;
+}
+
+/// An entry that points at its own table or at one above it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SelfRef {
+    /// Level of the table that holds the entry.
+    pub level: u8,
+    /// Physical address of that table.
+    pub table: Gpa,
+    /// Index of the entry in it.
+    pub index: u16,
+    /// The first address the entry spans.
+    pub va: Gva,
+}
+
+/// A run of addresses with one answer; runs come in ascending order, not merged across tables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Run {
+    pub(super) va: u64,
+    pub(super) len: u64,
+    pub(super) kind: RunKind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum RunKind {
+    /// Mapped. `gpa` is meaningful only when the walk follows frames.
+    Mapped {
+        prot: Prot,
+        gpa: u64,
+        page_size: u64,
+    },
+    Lost(Cause),
+}
+
+/// Whether everything below a table is the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Summary {
+    /// Nothing seen yet.
+    Fresh,
+    /// All mapped with these rights (those of the levels above left out), or all unmapped.
+    Uniform(Option<Prot>),
+    Mixed,
+}
+
+impl Summary {
+    fn note(&mut self, part: Option<Prot>) {
+        *self = match *self {
+            Self::Fresh => Self::Uniform(part),
+            Self::Uniform(all) if all == part => Self::Uniform(all),
+            _ => Self::Mixed,
+        };
+    }
+}
+
+/// A table on the way from the root to where the walk stands.
+struct Frame {
+    table: Gpa,
+    depth: usize,
+    /// Address of entry 0.
+    base: u64,
+    /// Rights of all levels above this table.
+    inherited: Prot,
+    /// Rights of the entry that led here.
+    own: Prot,
+    next: usize,
+    /// Entries `next..end` remain.
+    end: usize,
+    /// Entries from `end` on that were asked for but could not be read.
+    lost: Option<(usize, Cause)>,
+    summary: Summary,
+    entries: Box<[u64]>,
+}
+
+/// See the module documentation.
+pub(super) struct Walker<'a> {
+    phys: &'a dyn Memory<Addr = Gpa>,
+    spec: &'static Spec,
+    ignore: u64,
+    root: Gpa,
+    follow_frames: bool,
+    /// The request, cut into canonical pieces; the front one is being walked.
+    pieces: VecDeque<(u64, u64)>,
+    started: bool,
+    stack: Vec<Frame>,
+    spare: Vec<Box<[u64]>>,
+    known: HashMap<(Gpa, usize), Summary>,
+    budget: u64,
+    stats: WalkStats,
+}
+
+impl<'a> Walker<'a> {
+    pub(super) fn new(
+        phys: &'a dyn Memory<Addr = Gpa>,
+        root: Gpa,
+        mode: Mode,
+        ignore: u64,
+        range: AddrRange<Gva>,
+        follow_frames: bool,
+        budget: u64,
+    ) -> Self {
+        let spec = mode.spec();
+        Self {
+            phys,
+            spec,
+            ignore,
+            root,
+            follow_frames,
+            pieces: canonical_pieces(spec, range),
+            started: false,
+            stack: Vec::with_capacity(spec.levels.len()),
+            spare: Vec::new(),
+            known: HashMap::new(),
+            budget,
+            stats: WalkStats::default(),
+        }
+    }
+
+    pub(super) fn stats(&self) -> &WalkStats {
+        &self.stats
+    }
+
+    pub(super) fn next_run(&mut self) -> Option<Run> {
+        loop {
+            let &(lo, hi) = self.pieces.front()?;
+            let Some(top) = self.stack.last_mut() else {
+                if self.started {
+                    self.started = false;
+                    self.pieces.pop_front();
+                    continue;
+                }
+                self.started = true;
+                let half = self.spec.is_canonical(lo) && lo >> 63 != 0;
+                let base = if half && self.spec.va_bits < 64 {
+                    u64::MAX << self.spec.va_bits
+                } else {
+                    0
+                };
+                if let Some(run) = self.enter(self.root, 0, base, Prot::ALL, Prot::ALL, lo) {
+                    return Some(run);
+                }
+                continue;
+            };
+            let level = &self.spec.levels[top.depth];
+            if top.next >= top.end {
+                if let Some(run) = self.leave(lo, hi) {
+                    return Some(run);
+                }
+                continue;
+            }
+            if top.depth + 1 == self.spec.levels.len() {
+                if let Some(run) = lowest_run(top, self.spec, level, self.follow_frames) {
+                    return Some(cut(run, lo, hi));
+                }
+                continue;
+            }
+
+            let index = top.next;
+            top.next += 1;
+            let entry = top.entries[index];
+            let va = top.base + ((index as u64) << level.shift);
+            let target = if level.is_page.holds(entry) {
+                &level.page
+            } else {
+                &level.table
+            };
+            if !self.spec.present.holds(entry) || entry & target.reserved != 0 {
+                top.summary.note(None);
+                continue;
+            }
+            let own = target.rights.of(entry);
+            let prot = top.inherited.intersect(own);
+            let gpa = target.address(entry);
+            if level.is_page.holds(entry) {
+                top.summary.note(Some(own));
+                let kind = RunKind::Mapped {
+                    prot,
+                    gpa,
+                    page_size: level.span(),
+                };
+                return Some(cut(
+                    Run {
+                        va,
+                        len: level.span(),
+                        kind,
+                    },
+                    lo,
+                    hi,
+                ));
+            }
+            let depth = top.depth + 1;
+            if let Some(run) = self.enter(Gpa(gpa), depth, va, prot, own, va.max(lo)) {
+                return Some(cut(run, lo, hi));
+            }
+        }
+    }
+
+    /// Pushes the table at `table`, or answers for it at once: it is known to be uniform, cannot be
+    /// read, or the limit is reached. `from` is where the walk stands.
+    fn enter(
+        &mut self,
+        table: Gpa,
+        depth: usize,
+        base: u64,
+        inherited: Prot,
+        own: Prot,
+        from: u64,
+    ) -> Option<Run> {
+        let (lo, hi) = self.pieces[0];
+        let level = &self.spec.levels[depth];
+        let lowest = depth + 1 == self.spec.levels.len();
+        let last_va = base + ((level.entries() as u64 - 1) << level.shift) + (level.span() - 1);
+
+        if !lowest {
+            self.note_self_reference(table, base);
+            if let Some(&known) = self.known.get(&(table, depth)) {
+                self.stats.shared += 1;
+                if let (Summary::Uniform(all), false) = (known, self.follow_frames) {
+                    let parent = &mut self.stack.last_mut()?.summary;
+                    parent.note(all.map(|rel| rel.intersect(own)));
+                    let prot = inherited.intersect(all?);
+                    let kind = RunKind::Mapped {
+                        prot,
+                        gpa: 0,
+                        page_size: 0,
+                    };
+                    return Some(Run {
+                        va: base,
+                        len: last_va - base + 1,
+                        kind,
+                    });
+                }
+            }
+        } else if self.stack.iter().any(|frame| frame.table == table) {
+            self.note_self_reference(table, base);
+        }
+
+        if self.budget == 0 {
+            self.stats.limited = true;
+            self.spare
+                .extend(self.stack.drain(..).map(|frame| frame.entries));
+            return Some(Run {
+                va: from,
+                len: hi - from + 1,
+                kind: RunKind::Lost(Cause::Limit),
+            });
+        }
+        self.budget -= 1;
+        self.stats.tables += 1;
+
+        let first = usize::try_from((lo.max(base) - base) >> level.shift).ok()?;
+        let end = usize::try_from((hi.min(last_va) - base) >> level.shift).ok()? + 1;
+        let mut entries = self
+            .spare
+            .pop()
+            .unwrap_or_else(|| vec![0; level.entries().max(512)].into_boxed_slice());
+        if entries.len() < level.entries() {
+            entries = vec![0; level.entries()].into_boxed_slice();
+        }
+        let good = read_entries(
+            self.phys,
+            self.spec,
+            self.ignore,
+            table,
+            first,
+            &mut entries[first..end],
+        );
+        let lost = (good < end - first).then_some((
+            end,
+            Cause::TableAbsent {
+                level: level.number,
+                table,
+            },
+        ));
+        let whole = first == 0 && end == level.entries() && lost.is_none();
+        self.stack.push(Frame {
+            table,
+            depth,
+            base,
+            inherited,
+            own,
+            next: first,
+            end: first + good,
+            lost,
+            summary: if whole {
+                Summary::Fresh
+            } else {
+                Summary::Mixed
+            },
+            entries,
+        });
+        None
+    }
+
+    /// Pops the finished table and tells its parent what it was made of.
+    fn leave(&mut self, lo: u64, hi: u64) -> Option<Run> {
+        let frame = self.stack.pop()?;
+        self.spare.push(frame.entries);
+        let level = &self.spec.levels[frame.depth];
+        if let Some(parent) = self.stack.last_mut() {
+            match frame.summary {
+                Summary::Uniform(all) => {
+                    parent.summary.note(all.map(|rel| rel.intersect(frame.own)));
+                }
+                _ => parent.summary = Summary::Mixed,
+            }
+        }
+        if frame.depth > 0 && frame.depth + 1 < self.spec.levels.len() {
+            self.known.insert((frame.table, frame.depth), frame.summary);
+        }
+        let (end, cause) = frame.lost?;
+        let va = frame.base + ((frame.end as u64) << level.shift);
+        let len = ((end - frame.end) as u64) << level.shift;
+        Some(cut(
+            Run {
+                va,
+                len,
+                kind: RunKind::Lost(cause),
+            },
+            lo,
+            hi,
+        ))
+    }
+
+    fn note_self_reference(&mut self, table: Gpa, va: u64) {
+        if !self.stack.iter().any(|frame| frame.table == table) {
+            return;
+        }
+        let Some(holder) = self.stack.last() else {
+            return;
+        };
+        let level = &self.spec.levels[holder.depth];
+        let found = SelfRef {
+            level: level.number,
+            table: holder.table,
+            index: u16::try_from((va - holder.base) >> level.shift).unwrap_or(u16::MAX),
+            va: Gva(va),
+        };
+        // A self-map shows the same entry again at every level below; once is enough.
+        let seen = |r: &SelfRef| r.table == found.table && r.index == found.index;
+        if self.stats.self_refs.len() < WalkStats::MAX_SELF_REFS
+            && !self.stats.self_refs.iter().any(seen)
+        {
+            self.stats.self_refs.push(found);
+        }
+    }
+}
+
+/// The parts of `range` that the format can translate, ascending.
+fn canonical_pieces(spec: &Spec, range: AddrRange<Gva>) -> VecDeque<(u64, u64)> {
+    let halves = if spec.sign_extended {
+        let half = 1 << (spec.va_bits - 1);
+        vec![(0, half - 1), (u64::MAX - (half - 1), u64::MAX)]
+    } else {
+        vec![(0, (1 << spec.va_bits) - 1)]
+    };
+    halves
+        .into_iter()
+        .filter_map(|(first, last)| {
+            let half = AddrRange::inclusive(Gva(first), Gva(last))?;
+            let piece = range.intersect(half)?;
+            Some((piece.start().raw(), piece.last().raw()))
+        })
+        .collect()
+}
+
+/// Reads `out.len()` entries of `table` from entry `first` on, with the ignored bits cleared.
+/// Answers how many could be read.
+pub(super) fn read_entries(
+    phys: &dyn Memory<Addr = Gpa>,
+    spec: &Spec,
+    ignore: u64,
+    table: Gpa,
+    first: usize,
+    out: &mut [u64],
+) -> usize {
+    let Some(at) = table.checked_add((first * spec.entry_bytes) as u64) else {
+        return 0;
+    };
+    let good = |fault_at: Gpa| {
+        let bytes = fault_at.raw().saturating_sub(at.raw());
+        usize::try_from(bytes).map_or(0, |n| n / spec.entry_bytes)
+    };
+    if spec.entry_bytes == 8 {
+        let read = match phys.read(at, out.as_mut_bytes()) {
+            Ok(()) => out.len(),
+            Err(fault) => good(fault.addr).min(out.len()),
+        };
+        if ignore != 0 || cfg!(target_endian = "big") {
+            for entry in &mut out[..read] {
+                *entry = u64::from_le(*entry) & !ignore;
+            }
+        }
+        return read;
+    }
+    let mut bytes = [0; Spec::MAX_ENTRIES * 4];
+    let bytes = &mut bytes[..out.len() * 4];
+    let read = match phys.read(at, bytes) {
+        Ok(()) => out.len(),
+        Err(fault) => good(fault.addr).min(out.len()),
+    };
+    for (entry, raw) in out.iter_mut().zip(bytes.as_chunks::<4>().0).take(read) {
+        *entry = u64::from(u32::from_le_bytes(*raw)) & !ignore;
+    }
+    read
+}
+
+/// The next run of like entries in a lowest table, or `None` when nothing is left in it.
+fn lowest_run(frame: &mut Frame, spec: &Spec, level: &Level, follow_frames: bool) -> Option<Run> {
+    let Target {
+        reserved,
+        frame: frame_mask,
+        rights,
+        ..
+    } = level.page;
+    let entries = &frame.entries[..frame.end];
+    while frame.next < frame.end {
+        let start = frame.next;
+        let first = entries[start];
+        let present = spec.present.holds(first);
+        let key = spec.present.mask | level.page.key();
+        let len = if !present {
+            prefix_len(&entries[start..], spec.present.mask, first, 0)
+        } else if follow_frames {
+            prefix_len(&entries[start..], key | frame_mask, first, level.span())
+        } else {
+            prefix_len(&entries[start..], key, first, 0)
+        };
+        frame.next = start + len;
+        if !present || first & reserved != 0 {
+            frame.summary.note(None);
+            continue;
+        }
+        let own = rights.of(first);
+        frame.summary.note(Some(own));
+        return Some(Run {
+            va: frame.base + ((start as u64) << level.shift),
+            len: (len as u64) << level.shift,
+            kind: RunKind::Mapped {
+                prot: frame.inherited.intersect(own),
+                gpa: level.page.address(first),
+                page_size: level.span(),
+            },
+        });
+    }
+    None
+}
+
+/// How many leading `entries` agree with `first + i * step` under `mask`.
+///
+/// Written in fixed groups without a branch inside, so that the compiler uses vector instructions.
+fn prefix_len(entries: &[u64], mask: u64, first: u64, step: u64) -> usize {
+    const GROUP: usize = 16;
+    let mut want = first & mask;
+    let mut len = 0;
+    for group in entries.as_chunks::<GROUP>().0 {
+        let mut differs = 0;
+        for (i, entry) in group.iter().enumerate() {
+            differs |= (entry & mask) ^ want.wrapping_add(i as u64 * step);
+        }
+        if differs != 0 {
+            break;
+        }
+        len += GROUP;
+        want = want.wrapping_add(GROUP as u64 * step);
+    }
+    let rest = entries[len..].iter().take_while(|&&entry| {
+        let agrees = entry & mask == want;
+        want = want.wrapping_add(step);
+        agrees
+    });
+    len + rest.count()
+}
+
+/// The part of `run` within `lo..=hi`. The walk only yields runs that reach into the request.
+fn cut(mut run: Run, lo: u64, hi: u64) -> Run {
+    let last = run.va + (run.len - 1);
+    if run.va < lo {
+        if let RunKind::Mapped { gpa, .. } = &mut run.kind {
+            *gpa = gpa.wrapping_add(lo - run.va);
+        }
+        run.va = lo;
+    }
+    run.len = last.min(hi) - run.va + 1;
+    run
+}
+
+/// Regions of an address space in ascending order, with what could not be determined between them.
+///
+/// Made by [`AddressSpace::region_walk`](super::AddressSpace::region_walk).
+pub struct RegionWalk<'a> {
+    walker: Walker<'a>,
+    ahead: Option<Span<Gva>>,
+}
+
+impl<'a> RegionWalk<'a> {
+    pub(super) fn new(walker: Walker<'a>) -> Self {
+        Self {
+            walker,
+            ahead: None,
+        }
+    }
+
+    /// What the walk has met so far.
+    pub fn stats(&self) -> &WalkStats {
+        self.walker.stats()
+    }
+}
+
+impl Iterator for RegionWalk<'_> {
+    type Item = Span<Gva>;
+
+    fn next(&mut self) -> Option<Span<Gva>> {
+        loop {
+            let next = self.walker.next_run().map(|run| Span {
+                start: Gva(run.va),
+                len: run.len,
+                kind: match run.kind {
+                    RunKind::Mapped { prot, .. } => SpanKind::Mapped(prot),
+                    RunKind::Lost(cause) => SpanKind::Lost(cause),
+                },
+            });
+            match (&mut self.ahead, next) {
+                (Some(ahead), Some(span))
+                    if ahead.start.checked_add(ahead.len) == Some(span.start)
+                        && same_kind(ahead.kind, span.kind) =>
+                {
+                    ahead.len += span.len;
+                }
+                (_, None) => return self.ahead.take(),
+                (_, Some(span)) => {
+                    if let Some(done) = self.ahead.replace(span) {
+                        return Some(done);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl FusedIterator for RegionWalk<'_> {}
+
+/// Lost neighbours make one span when their reasons are of one kind; the first reason stands.
+fn same_kind(a: SpanKind, b: SpanKind) -> bool {
+    match (a, b) {
+        (SpanKind::Mapped(a), SpanKind::Mapped(b)) => a == b,
+        (SpanKind::Lost(a), SpanKind::Lost(b)) => a.label() == b.label(),
+        _ => false,
+    }
+}
+
+/// Part of a region that is also physically contiguous and mapped by pages of one size.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Extent {
+    /// First virtual address.
+    pub va: Gva,
+    /// First physical address.
+    pub gpa: Gpa,
+    /// Length in bytes, never zero.
+    pub len: u64,
+    /// Bytes in a page.
+    pub page_size: u64,
+    /// Effective protection.
+    pub prot: Prot,
+}
+
+/// What an [`ExtentWalk`] yields.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ExtentItem {
+    /// Mapped.
+    Extent(Extent),
+    /// It could not be determined what is mapped here.
+    Lost {
+        /// First virtual address.
+        va: Gva,
+        /// Length in bytes, never zero.
+        len: u64,
+        /// Why.
+        cause: Cause,
+    },
+}
+
+impl ExtentItem {
+    /// Takes `next` in when it continues `self`.
+    fn extend_by(&mut self, next: Self) -> bool {
+        match (self, next) {
+            (Self::Extent(a), Self::Extent(b))
+                if a.va.checked_add(a.len) == Some(b.va)
+                    && a.gpa.checked_add(a.len) == Some(b.gpa)
+                    && (a.page_size, a.prot) == (b.page_size, b.prot) =>
+            {
+                a.len += b.len;
+            }
+            (
+                Self::Lost { va, len, cause },
+                Self::Lost {
+                    va: at,
+                    len: more,
+                    cause: again,
+                },
+            ) if va.checked_add(*len) == Some(at) && cause.label() == again.label() => {
+                *len += more;
+            }
+            _ => return false,
+        }
+        true
+    }
+}
+
+/// Extents of an address space in ascending order.
+///
+/// Made by [`AddressSpace::extents`](super::AddressSpace::extents).
+pub struct ExtentWalk<'a> {
+    walker: Walker<'a>,
+    ahead: Option<ExtentItem>,
+}
+
+impl<'a> ExtentWalk<'a> {
+    pub(super) fn new(walker: Walker<'a>) -> Self {
+        Self {
+            walker,
+            ahead: None,
+        }
+    }
+
+    /// What the walk has met so far.
+    pub fn stats(&self) -> &WalkStats {
+        self.walker.stats()
+    }
+}
+
+impl Iterator for ExtentWalk<'_> {
+    type Item = ExtentItem;
+
+    fn next(&mut self) -> Option<ExtentItem> {
+        loop {
+            let next = self.walker.next_run().map(|run| match run.kind {
+                RunKind::Mapped {
+                    prot,
+                    gpa,
+                    page_size,
+                } => ExtentItem::Extent(Extent {
+                    va: Gva(run.va),
+                    gpa: Gpa(gpa),
+                    len: run.len,
+                    page_size,
+                    prot,
+                }),
+                RunKind::Lost(cause) => ExtentItem::Lost {
+                    va: Gva(run.va),
+                    len: run.len,
+                    cause,
+                },
+            });
+            if let (Some(ahead), Some(next)) = (&mut self.ahead, next)
+                && ahead.extend_by(next)
+            {
+                continue;
+            }
+            match next {
+                None => return self.ahead.take(),
+                Some(item) => {
+                    if let Some(done) = self.ahead.replace(item) {
+                        return Some(done);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl FusedIterator for ExtentWalk<'_> {}
