@@ -7,11 +7,16 @@
 
 mod addr;
 mod cpu;
+mod image;
 mod memory;
 pub mod paging;
 
 pub use addr::{AddrRange, Address, Gpa, Gva};
 pub use cpu::CpuState;
+pub use image::{
+    Format, Image, ImageInfo, Layout, LayoutPart, OpenError, OpenErrorKind, OpenOptions,
+    ParseLayoutError,
+};
 pub use memory::{
     Cause, Coverage, Fault, Gap, Memory, Prot, Region, Span, SpanKind, Spans, read_around_holes,
 };

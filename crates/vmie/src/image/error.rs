@@ -1,0 +1,85 @@
+//! Why an image could not be opened.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why an image could not be opened: what was expected where, what was found, what to try.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open {}: {kind}", path.display())]
+pub struct OpenError {
+    /// The file as it was given.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub kind: OpenErrorKind,
+}
+
+/// What is wrong with a file that could not be opened as an image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenErrorKind {
+    /// The operating system refused.
+    #[error("{doing}: {source}")]
+    Io {
+        /// What was being done: `"opening the file"`, ...
+        doing: &'static str,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// The path does not lead to a regular file.
+    #[error("it is {found}; expected a file with a memory image")]
+    NotAFile {
+        /// What it is: `"a directory"`, ...
+        found: &'static str,
+    },
+    /// The file holds less than one page.
+    #[error(
+        "the file is {size} bytes long, less than one page of 4096 bytes; expected a memory image"
+    )]
+    TooShort {
+        /// Length of the file in bytes.
+        size: u64,
+    },
+    /// The file is of a known kind that vmie does not read.
+    #[error("it is {found}, which vmie does not read; {advice}")]
+    Unsupported {
+        /// What the file is.
+        found: &'static str,
+        /// What to do to get an image that vmie reads.
+        advice: &'static str,
+    },
+    /// A layout was given for a format that brings its own.
+    #[error(
+        "it is {found}, which says itself where its bytes belong; leave out the layout `{layout}`, \
+         or give the layout as an explicit list to read the file as raw memory all the same"
+    )]
+    LayoutForFormat {
+        /// What the file is.
+        found: &'static str,
+        /// The layout as it was given.
+        layout: String,
+    },
+    /// The layout does not fit the file.
+    #[error(
+        "no part of the layout `{layout}` begins within the file, which is {size:#x} bytes long"
+    )]
+    LayoutBehindEnd {
+        /// The layout as it was given.
+        layout: String,
+        /// Length of the file in bytes.
+        size: u64,
+    },
+    /// The file is of a known format, but a field in it cannot be right.
+    #[error("{what} at file offset {offset:#x}: expected {expected}, found {found}; {advice}")]
+    Damaged {
+        /// The structure that is damaged: `"LiME header"`, ...
+        what: &'static str,
+        /// Where in the file.
+        offset: u64,
+        /// What should be there.
+        expected: String,
+        /// What is there.
+        found: String,
+        /// What to try.
+        advice: &'static str,
+    },
+}

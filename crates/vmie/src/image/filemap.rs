@@ -1,0 +1,220 @@
+//! The mapping of an image file: the only place that touches its bytes through a pointer.
+//!
+//! A raw image can be the RAM file of a running guest (QEMU's `memory-backend-file,share=on`). The
+//! guest changes such bytes while we look, and a `&[u8]` over them would be undefined behaviour. So
+//! the mapping is kept as a raw pointer and bytes leave this module in one of two ways only:
+//!
+//! * [`FileMap::read`] copies them out. Unless the file is frozen, each access is a relaxed atomic
+//!   load, so a concurrent writer makes the copy a mixture of old and new bytes and nothing worse.
+//! * [`FileMap::slice`] lends them, and only when the file is *frozen*.
+//!
+//! Frozen means: when the file was opened, no process had it open for writing. Linux tells by a
+//! read lease (`fcntl F_SETLEASE`), which it grants only then; the lease is given back at once, since
+//! holding it would delay a program that opens the file for writing later. Where the question has no
+//! answer (other systems, file systems without leases, files of other users) the file is treated as
+//! live, which is always right and costs only the copies.
+//!
+//! # Limitations
+//!
+//! * A program that opens a frozen file for writing afterwards, and changes it, breaks the promise
+//!   made here. Do not start a guest on a RAM file while it is being examined as a saved image.
+//! * A file that is cut while it is mapped makes the operating system raise SIGBUS on access.
+//!   Looking at the size before each access would not close that race.
+//!
+//! Rejected: reading through `pread`. It has neither limitation, but costs a system call for each
+//! 8-byte read of a page-table walk, which is 50 times as much as the read.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+
+use memmap2::{MmapOptions, MmapRaw};
+
+/// What is known about others changing a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Writers {
+    /// No process has the file open for writing.
+    None,
+    /// Some process has the file open for writing.
+    Some,
+    /// The operating system does not tell.
+    Unknown,
+}
+
+/// A read-only shared mapping of a whole file.
+pub(super) struct FileMap {
+    map: MmapRaw,
+    len: u64,
+    writers: Writers,
+}
+
+impl FileMap {
+    /// Maps a file that is not empty. Nothing is read: pages come in when they are touched.
+    pub(super) fn new(file: &File) -> std::io::Result<Self> {
+        let map = MmapOptions::new().map_raw_read_only(file)?;
+        Ok(Self {
+            len: map.len() as u64,
+            writers: writers(file),
+            map,
+        })
+    }
+
+    /// Length of the file when it was mapped, in bytes.
+    #[inline]
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// What was known about writers when the file was opened.
+    pub(super) fn writers(&self) -> Writers {
+        self.writers
+    }
+
+    /// Copies `buf.len()` bytes from `offset` on, or answers `false` when the file ends before.
+    #[inline]
+    #[must_use]
+    pub(super) fn read(&self, offset: u64, buf: &mut [u8]) -> bool {
+        let Some(src) = self.pointer(offset, buf.len()) else {
+            return false;
+        };
+        if self.writers == Writers::None {
+            // SAFETY: `pointer` has checked that `buf.len()` bytes from `src` lie within the
+            // mapping, which lives as long as `self` and is not written by anybody (frozen);
+            // `buf` is a distinct allocation of ours.
+            unsafe { std::ptr::copy_nonoverlapping(src, buf.as_mut_ptr(), buf.len()) };
+        } else {
+            // SAFETY: `pointer` has checked that `buf.len()` bytes from `src` lie within the
+            // mapping, which lives as long as `self`.
+            unsafe { copy_live(src, buf) };
+        }
+        true
+    }
+
+    /// The bytes in place, when the file is frozen and reaches that far.
+    #[inline]
+    pub(super) fn slice(&self, offset: u64, len: usize) -> Option<&[u8]> {
+        if self.writers != Writers::None {
+            return None;
+        }
+        let src = self.pointer(offset, len)?;
+        // SAFETY: `pointer` has checked that the bytes lie within the mapping, which lives as long
+        // as `self`; the file is frozen, so nobody changes them while the slice lives.
+        Some(unsafe { std::slice::from_raw_parts(src, len) })
+    }
+
+    /// Where `len` bytes from `offset` on are, if the mapping holds all of them.
+    #[inline]
+    fn pointer(&self, offset: u64, len: usize) -> Option<*const u8> {
+        if offset > self.len || len as u64 > self.len - offset {
+            return None;
+        }
+        // SAFETY: `offset` is at most the length of the mapping, which is one allocation; it fits
+        // `usize` because the mapping's length does.
+        Some(unsafe { self.map.as_ptr().add(offset as usize) })
+    }
+}
+
+impl std::fmt::Debug for FileMap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileMap")
+            .field("len", &self.len)
+            .field("writers", &self.writers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Copies bytes that somebody else may be writing: words by one atomic load each, the ragged ends
+/// byte by byte.
+///
+/// A machine word is the largest unit that may be loaded atomically from read-only memory (see
+/// `std::sync::atomic`, "Atomic accesses to read-only memory"), and an aligned guest word, such as a
+/// page-table entry, is therefore never seen half-written.
+///
+/// # Safety
+///
+/// `buf.len()` bytes from `src` on must be readable for the duration of the call.
+#[inline]
+unsafe fn copy_live(src: *const u8, buf: &mut [u8]) {
+    const WORD: usize = size_of::<usize>();
+
+    let byte = |at: usize| {
+        // SAFETY: the caller vouches for `buf.len()` bytes, and `at` is below that.
+        let cell = unsafe { src.add(at) };
+        // SAFETY: the byte is readable; nobody in this process writes to it, let alone
+        // non-atomically, because the mapping is read-only.
+        unsafe { AtomicU8::from_ptr(cell.cast_mut()) }.load(Ordering::Relaxed)
+    };
+
+    let head = (src.align_offset(WORD)).min(buf.len());
+    let (head_buf, rest) = buf.split_at_mut(head);
+    for (at, to) in head_buf.iter_mut().enumerate() {
+        *to = byte(at);
+    }
+    let words = rest.len() / WORD;
+    let (word_buf, tail_buf) = rest.split_at_mut(words * WORD);
+    // SAFETY: `head` is at most `buf.len()`.
+    let aligned = unsafe { src.add(head) }.cast::<usize>();
+    for (at, to) in word_buf.chunks_exact_mut(WORD).enumerate() {
+        // SAFETY: word `at` ends within the bytes the caller vouches for.
+        let cell = unsafe { aligned.add(at) };
+        // SAFETY: the word is readable and aligned; nobody in this process writes to it.
+        let word = unsafe { AtomicUsize::from_ptr(cell.cast_mut()) }.load(Ordering::Relaxed);
+        to.copy_from_slice(&word.to_ne_bytes());
+    }
+    let tail = head + words * WORD;
+    for (at, to) in tail_buf.iter_mut().enumerate() {
+        *to = byte(tail + at);
+    }
+}
+
+/// Asks Linux for a read lease, which it refuses while any process has the file open for writing.
+#[cfg(target_os = "linux")]
+fn writers(file: &File) -> Writers {
+    use std::os::fd::AsRawFd;
+
+    /// From Linux's `asm-generic/fcntl.h`; the libc crate does not have it.
+    const F_SETSIG: libc::c_int = 10;
+
+    let fd = file.as_raw_fd();
+    // If somebody opens the file for writing in the moment we hold the lease, the kernel signals us.
+    // The default signal, SIGIO, would end the process; SIGURG is ignored unless asked for.
+    // SAFETY: plain system call on a descriptor that `file` keeps open.
+    if unsafe { libc::fcntl(fd, F_SETSIG, libc::SIGURG) } != 0 {
+        return Writers::Unknown;
+    }
+    // SAFETY: as above.
+    if unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) } == 0 {
+        // SAFETY: as above. Failure to give the lease back has no remedy and no effect on the
+        // answer: the lease ends when `file` is closed.
+        unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) };
+        return Writers::None;
+    }
+    match std::io::Error::last_os_error().raw_os_error() {
+        Some(libc::EAGAIN) => Writers::Some,
+        _ => Writers::Unknown,
+    }
+}
+
+/// Other systems have no such question; the answer that is always right is used.
+#[cfg(not(target_os = "linux"))]
+fn writers(_file: &File) -> Writers {
+    Writers::Unknown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn live_copy_agrees_with_a_plain_one_at_every_alignment() {
+        let src: Vec<u8> = (0..96u8).collect();
+        for from in 0..20 {
+            for len in 0..70 {
+                let mut buf = vec![0xee; len];
+                // SAFETY: `from + len` is below 96.
+                unsafe { copy_live(src[from..].as_ptr(), &mut buf) };
+                assert_eq!(buf, src[from..from + len], "from {from}, {len} bytes");
+            }
+        }
+    }
+}

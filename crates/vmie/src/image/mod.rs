@@ -1,0 +1,342 @@
+//! Saved guest memory: files of every kind as one [`Memory`] of physical addresses.
+//!
+//! [`Image::open`] recognises the format by content ([`probe`]), has the format's module turn the file
+//! into a table of segments ([`segments`]), and from then on all formats are the same: a lookup in
+//! that table and a copy out of the mapped file ([`filemap`]).
+//!
+//! Opening is lazy: the file is mapped and only its headers are touched, so images larger than the
+//! memory of this machine work.
+//!
+//! Image files are hostile. Whatever they contain, opening and reading end with an answer: no panic,
+//! no allocation by a number that the file's size does not bear out. A file that lies about what it
+//! holds opens with the missing part declared: [`Memory::spans`] lists it as lost, reading it faults
+//! with [`Cause::Truncated`](crate::Cause::Truncated) or [`Cause::Absent`](crate::Cause::Absent), and
+//! [`ImageInfo::notes`] tells the user.
+
+mod error;
+mod filemap;
+mod layout;
+mod probe;
+mod raw;
+mod segments;
+
+use std::fmt;
+use std::fs::File;
+use std::path::Path;
+
+use crate::addr::{AddrRange, Address, Gpa};
+use crate::cpu::CpuState;
+use crate::memory::{Cause, Fault, Memory, Spans};
+
+pub use error::{OpenError, OpenErrorKind};
+use filemap::{FileMap, Writers};
+pub use layout::{Layout, LayoutPart, ParseLayoutError};
+use probe::Kind;
+use segments::{Backing, Segments, SegmentsBuilder};
+
+/// The kinds of memory image that vmie reads.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Format {
+    /// The bytes as they are, without any header.
+    Raw,
+    /// LiME: ranges with a 32-byte header each. AVML version 1 is the same.
+    Lime,
+    /// AVML version 2: ranges compressed with snappy.
+    Avml,
+    /// An ELF core with physical addresses, as QEMU, VirtualBox and kdump write it.
+    Elf,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Raw => "raw",
+            Self::Lime => "lime",
+            Self::Avml => "avml",
+            Self::Elf => "elf",
+        })
+    }
+}
+
+/// What can be said about a file beforehand.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct OpenOptions {
+    /// Where the bytes of a raw image belong. `None` lays it out from address 0 on.
+    ///
+    /// With a layout, a file that vmie would name and refuse (a compressed file, a foreign dump) is
+    /// read as raw memory. A file in a format that vmie reads needs an explicit layout for that; a
+    /// machine's layout is an error for it.
+    pub layout: Option<Layout>,
+}
+
+/// What is known about an open image.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct ImageInfo {
+    /// The format that was recognised.
+    pub format: Format,
+    /// Length of the file in bytes.
+    pub size: u64,
+    /// Physical memory that the image declares, ascending, adjacent ranges merged. Parts of it may be
+    /// missing from the file; `notes` says so.
+    pub ranges: Vec<AddrRange<Gpa>>,
+    /// CPUs, where the format records them.
+    pub cpus: Vec<CpuState>,
+    /// Whether the file may change while it is read: its bytes are copied and never lent.
+    ///
+    /// True for the RAM file of a running guest, and also where the operating system does not tell.
+    pub live: bool,
+    /// Oddities met while opening, for the user.
+    pub notes: Vec<String>,
+}
+
+/// A saved memory image, or the RAM file of a running guest.
+///
+/// Cheap to share between threads. Reading costs a few nanoseconds besides the copy.
+#[derive(Debug)]
+pub struct Image {
+    map: FileMap,
+    segments: Segments,
+    info: ImageInfo,
+}
+
+/// What a format's module makes of a file.
+struct Parsed {
+    builder: SegmentsBuilder,
+    cpus: Vec<CpuState>,
+    notes: Vec<String>,
+}
+
+impl Image {
+    /// Opens an image whose format is recognised by content.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be opened, is of no use as a memory image, or is damaged so that nothing
+    /// can be read from it.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        Self::open_with(path, &OpenOptions::default())
+    }
+
+    /// Opens an image of which something is known beforehand.
+    ///
+    /// # Errors
+    ///
+    /// As [`Image::open`], and when the layout does not fit the file.
+    pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self, OpenError> {
+        let path = path.as_ref();
+        Self::open_kind(path, options).map_err(|kind| OpenError {
+            path: path.to_owned(),
+            kind,
+        })
+    }
+
+    /// What is known about the image.
+    pub fn info(&self) -> &ImageInfo {
+        &self.info
+    }
+
+    fn open_kind(path: &Path, options: &OpenOptions) -> Result<Self, OpenErrorKind> {
+        let file = open_file(path)?;
+        let map = FileMap::new(&file).map_err(|source| OpenErrorKind::Io {
+            doing: "mapping the file",
+            source,
+        })?;
+        let mut head = vec![0; probe::HEAD.min(usize::try_from(map.len()).unwrap_or(probe::HEAD))];
+        let kind = map
+            .read(0, &mut head)
+            .then(|| probe::probe(&head))
+            .flatten();
+
+        let layout = options.layout.as_ref();
+        let (format, parsed) = match (kind, layout) {
+            (Some(Kind::Foreign { what, advice }), None) => {
+                return Err(OpenErrorKind::Unsupported {
+                    found: what,
+                    advice,
+                });
+            }
+            (Some(Kind::Known(format)), Some(layout)) if !matches!(layout, Layout::Explicit(_)) => {
+                return Err(OpenErrorKind::LayoutForFormat {
+                    found: match format {
+                        Format::Lime => "a LiME image",
+                        Format::Avml => "an AVML image",
+                        _ => "an ELF file",
+                    },
+                    layout: layout.to_string(),
+                });
+            }
+            (Some(Kind::Known(_)), None) => {
+                return Err(OpenErrorKind::Unsupported {
+                    found: "a memory image",
+                    advice: "convert it to raw memory",
+                });
+            }
+            (kind, layout) => {
+                let mut parsed = raw::parse(&map, layout)?;
+                if kind.is_some() {
+                    parsed.notes.push(
+                        "the file does not look like raw memory; read as raw because a layout was \
+                         given"
+                            .to_owned(),
+                    );
+                }
+                (Format::Raw, parsed)
+            }
+        };
+        Ok(Self::assemble(map, format, parsed))
+    }
+
+    fn assemble(map: FileMap, format: Format, parsed: Parsed) -> Self {
+        let Parsed {
+            builder,
+            cpus,
+            mut notes,
+        } = parsed;
+        let (segments, conflict) = builder.finish();
+        if conflict != 0 {
+            notes.push(format!(
+                "parts of the image overlap and disagree about {conflict:#x} bytes; the part that \
+                 comes first in the file was taken"
+            ));
+        }
+        let missing = segments.missing_bytes();
+        if missing != 0 {
+            notes.push(format!(
+                "{missing:#x} bytes of memory that the image declares are not in the file"
+            ));
+        }
+        if map.writers() == Writers::Some {
+            notes.push(
+                "the file is open for writing by another process: treated as a live guest"
+                    .to_owned(),
+            );
+        }
+        let info = ImageInfo {
+            format,
+            size: map.len(),
+            ranges: segments.ranges(),
+            cpus,
+            live: map.writers() != Writers::None,
+            notes,
+        };
+        Self {
+            map,
+            segments,
+            info,
+        }
+    }
+
+    /// Reads what does not lie in one piece.
+    #[cold]
+    fn read_pieces(&self, addr: Gpa, buf: &mut [u8]) -> Result<(), Fault<Gpa>> {
+        let mut done = 0;
+        while done < buf.len() {
+            let absent = |gpa| Fault {
+                addr: gpa,
+                cause: Cause::Absent { gpa },
+            };
+            let here = addr
+                .checked_add(done as u64)
+                .ok_or_else(|| absent(Gpa(u64::MAX)))?;
+            let segment = self.segments.find(here.0).ok_or_else(|| absent(here))?;
+            let at = here.0 - segment.start;
+            let rest = &mut buf[done..];
+            let len = usize::try_from(segment.len - at).map_or(rest.len(), |n| n.min(rest.len()));
+            let fault = |cause| Fault { addr: here, cause };
+            match segment.backing {
+                Backing::File(offset) => {
+                    // The table holds only what lies within the file; see `SegmentsBuilder`.
+                    if !self.map.read(offset + at, &mut rest[..len]) {
+                        return Err(absent(here));
+                    }
+                }
+                Backing::Truncated(offset) => {
+                    return Err(fault(Cause::Truncated {
+                        gpa: here,
+                        offset: offset.saturating_add(at),
+                    }));
+                }
+            }
+            done += len;
+        }
+        Ok(())
+    }
+}
+
+impl Memory for Image {
+    type Addr = Gpa;
+
+    fn spans(&self, range: AddrRange<Gpa>) -> Spans<'_, Gpa> {
+        Box::new(self.segments.spans(range))
+    }
+
+    #[inline]
+    fn read(&self, addr: Gpa, buf: &mut [u8]) -> Result<(), Fault<Gpa>> {
+        if let Some(segment) = self.segments.find(addr.0) {
+            let at = addr.0 - segment.start;
+            if let Backing::File(offset) = segment.backing
+                && buf.len() as u64 <= segment.len - at
+                && self.map.read(offset + at, buf)
+            {
+                return Ok(());
+            }
+        }
+        self.read_pieces(addr, buf)
+    }
+
+    #[inline]
+    fn borrow(&self, range: AddrRange<Gpa>) -> Option<&[u8]> {
+        let segment = self.segments.find(range.start().0)?;
+        let at = range.start().0 - segment.start;
+        let Backing::File(offset) = segment.backing else {
+            return None;
+        };
+        if range.len() > segment.len - at {
+            return None;
+        }
+        self.map
+            .slice(offset + at, usize::try_from(range.len()).ok()?)
+    }
+}
+
+/// Opens a regular file for reading; everything else is refused before it is opened, because opening
+/// a pipe waits and opening a device may have effects.
+fn open_file(path: &Path) -> Result<File, OpenErrorKind> {
+    let io = |doing| move |source| OpenErrorKind::Io { doing, source };
+    let check = |meta: &std::fs::Metadata| match not_a_file(meta.file_type()) {
+        Some(found) => Err(OpenErrorKind::NotAFile { found }),
+        None if meta.len() == 0 => Err(OpenErrorKind::TooShort { size: 0 }),
+        None => Ok(()),
+    };
+    check(&std::fs::metadata(path).map_err(io("looking at the file"))?)?;
+    let file = File::open(path).map_err(io("opening the file"))?;
+    // Once more on what was opened: the path may lead elsewhere by now.
+    check(&file.metadata().map_err(io("looking at the file"))?)?;
+    Ok(file)
+}
+
+/// What the path leads to when it is not a regular file.
+fn not_a_file(kind: std::fs::FileType) -> Option<&'static str> {
+    if kind.is_file() {
+        return None;
+    }
+    if kind.is_dir() {
+        return Some("a directory");
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        if kind.is_fifo() {
+            return Some("a pipe");
+        }
+        if kind.is_socket() {
+            return Some("a socket");
+        }
+        if kind.is_block_device() || kind.is_char_device() {
+            return Some("a device");
+        }
+    }
+    Some("not a regular file")
+}

@@ -1,0 +1,63 @@
+//! Raw memory: the bytes as they are, where the user says.
+
+use super::Parsed;
+use super::error::OpenErrorKind;
+use super::filemap::FileMap;
+use super::layout::Layout;
+use super::segments::{Added, SegmentsBuilder};
+
+/// From this size on a machine's RAM may be split around the hole below 4 GiB.
+const MAYBE_SPLIT: u64 = 2 << 30;
+
+/// Lays out a raw file; without a layout, everything from address 0 on.
+pub(super) fn parse(map: &FileMap, layout: Option<&Layout>) -> Result<Parsed, OpenErrorKind> {
+    let size = map.len();
+    if size < 4096 {
+        return Err(OpenErrorKind::TooShort { size });
+    }
+    let mut builder = SegmentsBuilder::new(size);
+    let mut notes = Vec::new();
+    match layout {
+        None => {
+            builder.add_file(0, size, 0);
+            if size > MAYBE_SPLIT {
+                notes.push(
+                    "taken as one piece from physical address 0; a machine with this much RAM may \
+                     have part of it above 4 GiB: if addresses look wrong, say which machine it \
+                     was with --layout pc, q35, microvm or GPA+LEN@OFFSET,..."
+                        .to_owned(),
+                );
+            }
+        }
+        Some(layout) => {
+            let parts = layout.resolve(size);
+            if parts.iter().all(|part| part.offset >= size) {
+                return Err(OpenErrorKind::LayoutBehindEnd {
+                    layout: layout.to_string(),
+                    size,
+                });
+            }
+            for (i, part) in parts.iter().enumerate() {
+                let what = match builder.add_file(part.gpa.0, part.len, part.offset) {
+                    Added::Whole => continue,
+                    Added::Truncated => "reaches beyond the end of the file",
+                    Added::Refused => {
+                        "is empty or beyond the 52 bits of a physical address; left out"
+                    }
+                };
+                notes.push(format!(
+                    "layout part {} ({:#x}+{:#x}@{:#x}) {what} ({size:#x} bytes)",
+                    i + 1,
+                    part.gpa,
+                    part.len,
+                    part.offset,
+                ));
+            }
+        }
+    }
+    Ok(Parsed {
+        builder,
+        cpus: Vec::new(),
+        notes,
+    })
+}

@@ -1,0 +1,329 @@
+//! The table that leads from a guest physical address to where its bytes are.
+//!
+//! Every format boils down to the same thing: a list of [`Part`]s, each saying "so many bytes from
+//! this guest physical address on are there in the file". [`SegmentsBuilder`] collects them as the
+//! file gives them (in any order, overlapping, reaching beyond the end of the file) and makes a
+//! [`Segments`] of them: sorted, disjoint, and with everything that is not in the file split off.
+//! After that no read needs a check against the file's size.
+//!
+//! Overlaps: bytes that are in the file win over bytes that are not; otherwise the part that came
+//! first wins. Parts that agree about where the bytes are (QEMU's dumps of guest-virtual memory list
+//! the same frame many times) are no conflict.
+//!
+//! A missing part can be declared as large as an address space by a few damaged bytes, so it is kept
+//! and enumerated as one [`SpanKind::Lost`] span: whoever walks the spans pays for it once, and not
+//! for each page.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::addr::{AddrRange, Gpa};
+use crate::memory::{Cause, Prot, Span, SpanKind};
+
+/// The first address that is not a physical address: the architecture has at most 52 bits.
+pub(super) const GPA_LIMIT: u64 = 1 << 52;
+
+/// Where the bytes of a segment are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Backing {
+    /// In the file as they are, from this offset on.
+    File(u64),
+    /// Declared to be at this offset, which the file does not reach.
+    Truncated(u64),
+}
+
+impl Backing {
+    fn is_missing(self) -> bool {
+        matches!(self, Self::Truncated(_))
+    }
+
+    /// The backing of what lies `skip` bytes into a segment.
+    fn skip(self, skip: u64) -> Self {
+        match self {
+            Self::File(offset) => Self::File(offset + skip),
+            Self::Truncated(offset) => Self::Truncated(offset.saturating_add(skip)),
+        }
+    }
+
+    /// Whether `next`, which follows `len` bytes later, merely continues this.
+    fn continues(self, len: u64, next: Self) -> bool {
+        self.skip(len) == next
+    }
+}
+
+/// Consecutive guest physical addresses with one backing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Segment {
+    /// First address.
+    pub(super) start: u64,
+    /// Length in bytes, never zero; `start + len` is at most [`GPA_LIMIT`].
+    pub(super) len: u64,
+    /// Where the segment's bytes are.
+    pub(super) backing: Backing,
+}
+
+impl Segment {
+    /// Why the byte `at` bytes into the segment cannot be read, if it cannot.
+    pub(super) fn missing(&self, at: u64) -> Option<Cause> {
+        let gpa = Gpa(self.start + at);
+        match self.backing {
+            Backing::Truncated(offset) => Some(Cause::Truncated {
+                gpa,
+                offset: offset.saturating_add(at),
+            }),
+            Backing::File(_) => None,
+        }
+    }
+
+    /// The segment without its first `cut` bytes and not longer than `len`.
+    fn part(&self, cut: u64, len: u64) -> Self {
+        Self {
+            start: self.start + cut,
+            len,
+            backing: self.backing.skip(cut),
+        }
+    }
+}
+
+/// Collects what a file says about itself.
+#[derive(Default, Debug)]
+pub(super) struct SegmentsBuilder {
+    parts: Vec<Segment>,
+    file_len: u64,
+}
+
+/// What a part turned out to be when it was added.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Added {
+    /// Nothing wrong with it.
+    Whole,
+    /// Its end is not in the file.
+    Truncated,
+    /// It holds no bytes, or no physical addresses, and was left out.
+    Refused,
+}
+
+impl SegmentsBuilder {
+    /// For a file of `file_len` bytes.
+    pub(super) fn new(file_len: u64) -> Self {
+        Self {
+            parts: Vec::new(),
+            file_len,
+        }
+    }
+
+    /// Adds `len` bytes from `gpa` on that are in the file as they are, from `offset` on.
+    pub(super) fn add_file(&mut self, gpa: u64, len: u64, offset: u64) -> Added {
+        if !Self::is_valid(gpa, len) {
+            return Added::Refused;
+        }
+        let inside = self.file_len.saturating_sub(offset).min(len);
+        self.push(gpa, inside, Backing::File(offset));
+        self.push(
+            gpa + inside,
+            len - inside,
+            Backing::Truncated(offset.saturating_add(inside)),
+        );
+        if inside == len {
+            Added::Whole
+        } else {
+            Added::Truncated
+        }
+    }
+
+    /// Whether these are physical addresses.
+    fn is_valid(gpa: u64, len: u64) -> bool {
+        len != 0 && gpa.checked_add(len).is_some_and(|end| end <= GPA_LIMIT)
+    }
+
+    fn push(&mut self, start: u64, len: u64, backing: Backing) {
+        if len != 0 {
+            self.parts.push(Segment {
+                start,
+                len,
+                backing,
+            });
+        }
+    }
+
+    /// Sorts the parts and makes them disjoint. Answers the table and the bytes about which parts
+    /// disagreed.
+    pub(super) fn finish(mut self) -> (Segments, u64) {
+        let mut conflict = 0;
+        let disjoint = self
+            .parts
+            .windows(2)
+            .all(|w| w[0].start + w[0].len <= w[1].start);
+        if !disjoint {
+            (self.parts, conflict) = flatten(self.parts);
+        }
+        let mut merged: Vec<Segment> = Vec::with_capacity(self.parts.len().min(1 << 16));
+        for part in self.parts {
+            if let Some(last) = merged.last_mut()
+                && last.start + last.len == part.start
+                && last.backing.continues(last.len, part.backing)
+            {
+                last.len += part.len;
+            } else {
+                merged.push(part);
+            }
+        }
+        (Segments::new(merged), conflict)
+    }
+}
+
+/// Makes parts disjoint by sweeping over their borders: at each border the parts that cover the
+/// addresses behind it wait in a heap, best first. O(n log n), and at most 2n-1 pieces come out.
+fn flatten(parts: Vec<Segment>) -> (Vec<Segment>, u64) {
+    let mut by_start: Vec<usize> = (0..parts.len()).collect();
+    by_start.sort_by_key(|&i| parts[i].start);
+    let mut borders: Vec<u64> = parts
+        .iter()
+        .flat_map(|p| [p.start, p.start + p.len])
+        .collect();
+    borders.sort_unstable();
+    borders.dedup();
+
+    let mut out: Vec<Segment> = Vec::with_capacity(parts.len());
+    let mut conflict = 0u64;
+    let mut next = by_start.into_iter().peekable();
+    // Parts whose beginning was passed, best first: in the file before missing, then file order.
+    let mut open: BinaryHeap<Reverse<(bool, usize)>> = BinaryHeap::new();
+    // The best part that reaches beyond `at`; parts that have ended are dropped on the way.
+    let best_at = |open: &mut BinaryHeap<Reverse<(bool, usize)>>, at: u64| {
+        while let Some(&Reverse((_, i))) = open.peek() {
+            if parts[i].start + parts[i].len > at {
+                return Some(i);
+            }
+            open.pop();
+        }
+        None
+    };
+    for pair in borders.windows(2) {
+        let (from, to) = (pair[0], pair[1]);
+        while let Some(&i) = next.peek()
+            && parts[i].start <= from
+        {
+            open.push(Reverse((parts[i].backing.is_missing(), i)));
+            next.next();
+        }
+        let Some(best) = best_at(&mut open, from) else {
+            continue;
+        };
+        let piece = parts[best].part(from - parts[best].start, to - from);
+        // The runner-up tells whether there is disagreement; looking deeper would make many parts
+        // over one address cost their number squared.
+        let winner = open.pop();
+        if let Some(second) = best_at(&mut open, from)
+            && !parts[second].backing.is_missing()
+            && parts[second].part(from - parts[second].start, to - from) != piece
+        {
+            conflict += to - from;
+        }
+        open.extend(winner);
+        out.push(piece);
+    }
+    (out, conflict)
+}
+
+/// The sorted, disjoint table.
+#[derive(Default, Debug)]
+pub(super) struct Segments {
+    segments: Vec<Segment>,
+    /// Maximal runs, for enumeration.
+    spans: Vec<Span<Gpa>>,
+}
+
+impl Segments {
+    fn new(segments: Vec<Segment>) -> Self {
+        let mut spans: Vec<Span<Gpa>> = Vec::new();
+        for segment in &segments {
+            let kind = segment
+                .missing(0)
+                .map_or(SpanKind::Mapped(Prot::RWX), SpanKind::Lost);
+            if let Some(last) = spans.last_mut()
+                && last.start.0 + last.len == segment.start
+                && last.kind == kind
+            {
+                last.len += segment.len;
+            } else {
+                spans.push(Span {
+                    start: Gpa(segment.start),
+                    len: segment.len,
+                    kind,
+                });
+            }
+        }
+        Self { segments, spans }
+    }
+
+    /// The segment that holds `gpa`.
+    #[inline]
+    pub(super) fn find(&self, gpa: u64) -> Option<&Segment> {
+        // Nearly every image has one or two: a short scan beats the branches of a binary search.
+        if self.segments.len() <= 4 {
+            return self
+                .segments
+                .iter()
+                .find(|s| gpa.wrapping_sub(s.start) < s.len);
+        }
+        let after = self.segments.partition_point(|s| s.start <= gpa);
+        self.segments[..after]
+            .last()
+            .filter(|s| gpa - s.start < s.len)
+    }
+
+    /// What there is within `range`.
+    pub(super) fn spans(&self, range: AddrRange<Gpa>) -> impl Iterator<Item = Span<Gpa>> + Send {
+        let first = self
+            .spans
+            .partition_point(|s| s.range().last() < range.start());
+        self.spans[first..]
+            .iter()
+            .map_while(move |span| span.range().intersect(range).map(|cut| (span, cut)))
+            .map(|(span, cut)| {
+                let kind = match span.kind {
+                    SpanKind::Lost(Cause::Truncated { gpa, offset }) => {
+                        let skip = cut.start().0 - gpa.0;
+                        SpanKind::Lost(Cause::Truncated {
+                            gpa: cut.start(),
+                            offset: offset.saturating_add(skip),
+                        })
+                    }
+                    SpanKind::Lost(Cause::Absent { .. }) => {
+                        SpanKind::Lost(Cause::Absent { gpa: cut.start() })
+                    }
+                    kind => kind,
+                };
+                Span {
+                    start: cut.start(),
+                    len: cut.len(),
+                    kind,
+                }
+            })
+    }
+
+    /// Everything the image declares, stored or not, adjacent ranges merged.
+    pub(super) fn ranges(&self) -> Vec<AddrRange<Gpa>> {
+        let mut ranges: Vec<AddrRange<Gpa>> = Vec::new();
+        for span in &self.spans {
+            match ranges.last_mut() {
+                Some(last) if last.end() == Some(span.start) => {
+                    if let Some(both) = AddrRange::inclusive(last.start(), span.range().last()) {
+                        *last = both;
+                    }
+                }
+                _ => ranges.push(span.range()),
+            }
+        }
+        ranges
+    }
+
+    /// Bytes that are declared and not stored.
+    pub(super) fn missing_bytes(&self) -> u64 {
+        self.spans
+            .iter()
+            .filter(|s| s.region().is_none())
+            .fold(0, |sum, s| sum.saturating_add(s.len))
+    }
+}
