@@ -1,1 +1,3 @@
 //! Synthetic guests and memory-image writers.
+
+pub mod write;
