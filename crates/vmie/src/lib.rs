@@ -10,6 +10,8 @@ mod cpu;
 mod image;
 mod memory;
 pub mod paging;
+pub mod signature;
+mod sweep;
 
 pub use addr::{AddrRange, Address, Gpa, Gva};
 pub use cpu::CpuState;
@@ -21,3 +23,7 @@ pub use memory::{
     Cause, Coverage, Fault, Gap, Memory, Prot, Region, Span, SpanKind, Spans, read_around_holes,
 };
 pub use paging::{AddressSpace, Mode};
+pub use sweep::{
+    DEFAULT_MAX_BYTES, DEFAULT_WINDOW, Found, MAX_WINDOW, SweepOptions, SweepOutcome, Window,
+    quiet, sweep,
+};
