@@ -24,6 +24,7 @@ mod machine;
 mod phys;
 mod random;
 mod rng;
+mod scattered;
 mod space;
 #[cfg(test)]
 mod tests;
@@ -31,9 +32,10 @@ mod truth;
 
 pub use entry::{Flags, PageSize, Paging, leaf_entry, reserved_bits, table_entry};
 pub use frames::Frames;
-pub use machine::{CpuRegs, Machine};
+pub use machine::Machine;
 pub use phys::{Absent, PAGE, Phys};
 pub use random::{Knobs, RandomGuest, random};
 pub use rng::Rng;
+pub use scattered::{Scattered, scattered, scattered_in};
 pub use space::{PathStep, Space};
 pub use truth::{Repeat, Rights, Truth, TruthPage, TruthRegion, VaRange};
