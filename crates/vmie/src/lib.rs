@@ -9,6 +9,7 @@ mod addr;
 mod cpu;
 mod image;
 mod memory;
+pub mod os;
 pub mod paging;
 pub mod signature;
 mod sweep;
