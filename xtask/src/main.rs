@@ -1,2 +1,104 @@
-//! placeholder
-fn main() {}
+//! The workspace's chores: `cargo xtask test`, `cargo xtask lab`, `cargo xtask bench`.
+//!
+//! Everything that a fresh machine needs is installed or named by [`tools`]; everything that is
+//! downloaded or built for the lab is kept under `target/lab` and reused.
+
+mod bench;
+mod lab;
+mod test;
+mod tools;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// Errors of xtask are for people: a message that says what was tried and what to do.
+type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  test [--no-lab]         all tests: the workspace's, then those on real guests
+  lab [VARIANT...]        boot the lab guests and keep images and truth under target/lab
+  lab list                the variants, and which have a snapshot
+  lab up [VARIANT]        leave one guest running to try vmie on, until Ctrl-C
+  lab clean               remove everything under target/lab
+  bench [ARGS...]         benchmarks, printed as a table
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["test", rest @ ..] => test::run(rest),
+        ["lab", rest @ ..] => lab::run(rest),
+        ["bench", rest @ ..] => bench::run(rest),
+        ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        _ => Err(USAGE.into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The workspace's directory.
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask is a folder of the workspace")
+}
+
+/// Where cargo puts what it builds.
+fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| workspace().join("target"), |dir| workspace().join(dir))
+}
+
+/// The cargo that runs us, in the workspace.
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workspace());
+    command
+}
+
+/// Runs a command that talks to the user, and fails when it fails.
+fn run(command: &mut Command) -> Fallible<()> {
+    let shown = show(command);
+    let status = command
+        .status()
+        .map_err(|error| format!("cannot run {shown}: {error}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{shown}: {status}").into())
+    }
+}
+
+/// Runs a command quietly and returns what it printed; its errors are part of ours when it fails.
+fn output(command: &mut Command) -> Fallible<Vec<u8>> {
+    let shown = show(command);
+    let output = command
+        .output()
+        .map_err(|error| format!("cannot run {shown}: {error}"))?;
+    if output.status.success() {
+        Ok(output.stdout)
+    } else {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        Err(format!("{shown}: {}\n{}", output.status, errors.trim_end()).into())
+    }
+}
+
+fn show(command: &Command) -> String {
+    let mut shown = command.get_program().to_string_lossy().into_owned();
+    for arg in command.get_args() {
+        shown.push(' ');
+        shown.push_str(&arg.to_string_lossy());
+    }
+    shown
+}

@@ -1,6 +1,5 @@
 //! Why an image could not be opened.
 
-use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 
@@ -44,7 +43,7 @@ pub enum OpenErrorKind {
     #[error("it is {found}, which vmie does not read; {advice}")]
     Unsupported {
         /// What the file is.
-        found: Cow<'static, str>,
+        found: &'static str,
         /// What to do to get an image that vmie reads.
         advice: &'static str,
     },
@@ -68,14 +67,6 @@ pub enum OpenErrorKind {
         layout: String,
         /// Length of the file in bytes.
         size: u64,
-    },
-    /// The file is of a known format and holds no memory.
-    #[error("it is {found} without any memory in it; {advice}")]
-    NoMemory {
-        /// What the file is.
-        found: &'static str,
-        /// What to try.
-        advice: &'static str,
     },
     /// The file is of a known format, but a field in it cannot be right.
     #[error("{what} at file offset {offset:#x}: expected {expected}, found {found}; {advice}")]

@@ -1,5 +1,0 @@
-//! The command as its users and their scripts see it.
-
-mod contract;
-mod exits;
-mod support;

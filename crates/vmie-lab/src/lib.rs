@@ -1,0 +1,64 @@
+//! What a lab snapshot is: memory images of a real guest together with the truth about it.
+//!
+//! `cargo xtask lab` boots Debian kernels under QEMU and writes one directory per variant under
+//! `target/lab/snapshots/`. This crate is the form of those directories: `xtask` writes it and tests
+//! read it. It does not depend on `vmie`, because it is what `vmie` is compared with.
+//!
+//! A snapshot directory holds
+//!
+//! | path | what |
+//! |---|---|
+//! | `truth.json` | [`Snapshot`]: kernel, machine, CPUs, address-space roots, list of images |
+//! | `ram.raw`, `memory.*` | images of one and the same moment, with all CPUs stopped |
+//! | `guest/` | what the guest says: `kallsyms`, `iomem`, `proc/PID/*` ([`Process`]), `programs/*` ([`Program`]) |
+//! | `qemu/` | what QEMU says of the same moment: `info tlb` and friends ([`qemu`]) |
+//! | `files/` | the guest's file system: its programs, libraries and kernel modules |
+//! | `console.log` | the guest's console |
+//!
+//! Three independent witnesses, then: the guest's kernel, QEMU's page walker, and the programs, which
+//! state the addresses and values of their own objects.
+
+mod process;
+mod program;
+pub mod qemu;
+mod snapshot;
+
+pub use process::{Page, PageRun, Process, Thread, Vma};
+pub use program::{Area, PointerPath, Program, Tick, Type, Value};
+pub use snapshot::{
+    Current, ImageFile, ImageFormat, Kernel, Machine, RamPart, Root, SCHEMA, Snapshot, lab_dir,
+};
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// A snapshot that cannot be used, and why.
+#[derive(Debug)]
+pub struct Error {
+    path: PathBuf,
+    what: String,
+}
+
+impl Error {
+    fn new(path: &Path, what: impl fmt::Display) -> Self {
+        Self {
+            path: path.to_owned(),
+            what: what.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.what)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Reads a text file of a snapshot. Guests may use any byte in a name, so what is not UTF-8 is
+/// replaced.
+fn read_text(path: &Path) -> Result<String, Error> {
+    let bytes = std::fs::read(path).map_err(|error| Error::new(path, error))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

@@ -1,0 +1,256 @@
+//! A running guest: the QEMU process, its sockets and its RAM file.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use vmie_lab::qemu::Registers;
+
+use super::initramfs::Tree;
+use super::kernel::Kernel;
+use super::qmp::{Qmp, base64};
+use super::variant::Variant;
+use super::witness::{Round, Witness};
+use crate::Fallible;
+
+/// Name of the RAM block, by which `info mtree` shows where it is mapped.
+pub(crate) const RAM_BLOCK: &str = "vmie-ram";
+
+/// From power-on to READY takes about 10 s; a busy machine may need many times that.
+const BOOT_PATIENCE: Duration = Duration::from_secs(240);
+
+/// A guest that runs. Dropping it ends QEMU; so does the end of this process, however it comes.
+pub(crate) struct Guest {
+    pub(crate) variant: Variant,
+    pub(crate) qmp: Qmp,
+    pub(crate) witness: Witness,
+    /// QEMU's command line.
+    pub(crate) command: Vec<String>,
+    child: Child,
+    dir: PathBuf,
+}
+
+impl Guest {
+    /// Starts a guest in `dir`, which is emptied before.
+    pub(crate) fn start(
+        variant: &Variant,
+        kernel: &Kernel,
+        tree: &Tree,
+        dir: &Path,
+    ) -> Fallible<Self> {
+        let _ = fs::remove_dir_all(dir);
+        fs::create_dir_all(dir)?;
+        let dir = fs::canonicalize(dir)?;
+        fs::write(dir.join("initramfs"), tree.archive())?;
+
+        let ram = variant.ram_mib;
+        let append = format!("console=ttyS0 quiet panic=-1 {}", variant.append);
+        let mut args: Vec<String> = [
+            // A KVM device may exist and not work; emulation always does.
+            "-accel",
+            "tcg",
+            "-machine",
+            &format!("{},memory-backend={RAM_BLOCK}", variant.machine),
+            "-m",
+            &format!("{ram}M"),
+            "-object",
+            &format!("memory-backend-file,id={RAM_BLOCK},size={ram}M,mem-path=ram,share=on"),
+            "-smp",
+            &variant.cpus.to_string(),
+            "-kernel",
+            &kernel.vmlinuz().to_string_lossy(),
+            "-initrd",
+            "initramfs",
+            "-append",
+            append.trim_end(),
+            "-display",
+            "none",
+            "-vga",
+            "none",
+            "-nic",
+            "none",
+            "-no-reboot",
+            "-serial",
+            "file:console.log",
+            // The guest's report goes into a buffer in QEMU, because a file chardev makes one system
+            // call for each byte.
+            "-chardev",
+            "ringbuf,id=witness,size=16M",
+            "-device",
+            "isa-debugcon,iobase=0xe9,chardev=witness",
+            // QEMU serves one client at a time on a socket: one is ours, one is for users.
+            "-qmp",
+            "unix:control,server=on,wait=off",
+            "-qmp",
+            "unix:qmp,server=on,wait=off",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        if let Some(cpu) = variant.cpu {
+            args.extend(["-cpu".to_owned(), cpu.to_owned()]);
+        }
+        let mut command = vec!["qemu-system-x86_64".to_owned()];
+        command.append(&mut args);
+
+        // The kernel ends QEMU when we end, even when we are killed.
+        let mut child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL"])
+            .args(&command)
+            .current_dir(&dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(dir.join("qemu.log"))?)
+            .spawn()
+            .map_err(|error| format!("cannot run setpriv: {error}"))?;
+        let qmp = connect(&dir).map_err(|error| {
+            let _ = child.kill();
+            let _ = child.wait();
+            let log = fs::read_to_string(dir.join("qemu.log")).unwrap_or_default();
+            format!("QEMU does not start: {error}\n{log}")
+        })?;
+        Ok(Self {
+            variant: variant.clone(),
+            qmp,
+            witness: Witness::default(),
+            command,
+            child,
+            dir,
+        })
+    }
+
+    /// The guest's RAM; with `layout` of the machine's type it is a raw image.
+    pub(crate) fn ram(&self) -> PathBuf {
+        self.dir.join("ram")
+    }
+
+    /// The QMP socket for others.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.join("qmp")
+    }
+
+    /// What the guest wrote to its console.
+    pub(crate) fn console(&self) -> String {
+        let bytes = fs::read(self.dir.join("console.log")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Waits until all programs have reported and the witness has seen the same twice.
+    pub(crate) fn wait_until_ready(&mut self) -> Fallible<()> {
+        let deadline = Instant::now() + BOOT_PATIENCE;
+        loop {
+            self.listen()?;
+            let console = self.console();
+            if console.contains("vmie-lab: READY") {
+                self.listen()?;
+                if self.witness.errors.is_empty() {
+                    return Ok(());
+                }
+                return Err(self.failure(&format!(
+                    "reports errors: {}",
+                    self.witness.errors.join("; ")
+                )));
+            }
+            if console.contains("vmie-lab: FAILED") || console.contains("Kernel panic") {
+                return Err(self.failure("has failed"));
+            }
+            if Instant::now() > deadline {
+                return Err(self.failure(&format!("is not ready after {BOOT_PATIENCE:?}")));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Takes in what the witness has sent.
+    pub(crate) fn listen(&mut self) -> Fallible<()> {
+        if let Some(status) = self.child.try_wait()? {
+            return Err(self.failure(&format!("has ended: {status}")));
+        }
+        loop {
+            let answer = self.qmp.execute(
+                "ringbuf-read",
+                json!({"device": "witness", "size": 1 << 20, "format": "base64"}),
+            )?;
+            let bytes = base64(answer.as_str().unwrap_or_default())?;
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            self.witness.feed(&bytes)?;
+        }
+    }
+
+    /// Lets the guest run until its witness has completed `count` more rounds, and returns the last.
+    pub(crate) fn rounds(&mut self, count: u64) -> Fallible<Round> {
+        let deadline = Instant::now() + BOOT_PATIENCE;
+        self.listen()?;
+        let number = |round: Option<Round>| round.map_or(0, |round| round.number);
+        let before = number(self.witness.last);
+        loop {
+            self.listen()?;
+            match self.witness.last {
+                Some(round) if round.number >= before + count => return Ok(round),
+                _ if Instant::now() > deadline => return Err(self.failure("no longer reports")),
+                _ => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+
+    /// Stops all CPUs.
+    pub(crate) fn stop(&mut self) -> Fallible<()> {
+        self.qmp.execute("stop", json!({})).map(drop)
+    }
+
+    /// Lets all CPUs run.
+    pub(crate) fn resume(&mut self) -> Fallible<()> {
+        self.qmp.execute("cont", json!({})).map(drop)
+    }
+
+    /// Registers of all CPUs.
+    pub(crate) fn registers(&mut self) -> Fallible<Vec<Registers>> {
+        (0..self.variant.cpus)
+            .map(|cpu| {
+                let text = self.qmp.monitor("info registers", cpu)?;
+                Ok(Registers::parse(cpu, &text)?)
+            })
+            .collect()
+    }
+
+    /// Waits for QEMU to end by itself, on Ctrl-C for instance.
+    pub(crate) fn wait(&mut self) -> Fallible<()> {
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// An error with the end of the console, where the reason usually stands.
+    fn failure(&self, what: &str) -> Box<dyn std::error::Error> {
+        let console = self.console();
+        let lines: Vec<&str> = console.lines().collect();
+        let tail = lines[lines.len().saturating_sub(25)..].join("\n");
+        let log = fs::read_to_string(self.dir.join("qemu.log")).unwrap_or_default();
+        format!(
+            "guest {} {what}\n--- end of its console ({}) ---\n{tail}\n--- QEMU ---\n{log}",
+            self.variant.name,
+            self.dir.join("console.log").display()
+        )
+        .into()
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Connects to the socket in `dir`. A socket's path may have 107 bytes at most, so it is reached
+/// through the directory's descriptor.
+fn connect(dir: &Path) -> Fallible<Qmp> {
+    use std::os::fd::AsRawFd;
+    let handle = File::open(dir)?;
+    Qmp::connect(Path::new(&format!(
+        "/proc/self/fd/{}/control",
+        handle.as_raw_fd()
+    )))
+}

@@ -1,0 +1,267 @@
+//! `cargo xtask lab`: real guests to test and to play with.
+//!
+//! A Debian kernel boots under QEMU's software emulation with an initramfs of busybox and our guest
+//! programs. When all programs have said where their objects are, the CPUs are stopped and everything
+//! is kept that can be compared with vmie's answers: see the crate `vmie-lab` for what a snapshot
+//! holds, [`capture`] for how it is taken, and `guest/` for what runs inside.
+
+mod capture;
+mod catch;
+mod fingerprint;
+mod guest;
+mod initramfs;
+mod kernel;
+mod modules;
+mod programs;
+mod qmp;
+mod sparse;
+mod variant;
+mod witness;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use vmie_lab::Snapshot;
+
+use self::fingerprint::Fingerprint;
+use self::guest::Guest;
+use self::initramfs::Tree;
+use self::kernel::Kernel;
+use self::programs::Programs;
+use self::variant::Variant;
+use crate::{Fallible, output, target_dir, tools, workspace};
+
+/// Runs `cargo xtask lab ARGS`.
+pub(crate) fn run(args: &[&str]) -> Fallible<()> {
+    match args {
+        ["up"] => up(&variant::standard()[0]),
+        ["up", name] => up(&by_name(name)?),
+        ["up", ..] => Err("usage: cargo xtask lab up [VARIANT]".into()),
+        ["clean"] => clean(),
+        ["list"] => list(),
+        names => {
+            let variants = if names.is_empty() {
+                variant::standard()
+            } else {
+                names
+                    .iter()
+                    .map(|name| by_name(name))
+                    .collect::<Fallible<_>>()?
+            };
+            let snapshots = build(&variants)?;
+            for snapshot in &snapshots {
+                summary(snapshot);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Where the lab keeps everything.
+pub(crate) fn dir() -> PathBuf {
+    target_dir().join("lab")
+}
+
+/// Makes sure that there is a fresh snapshot of each variant.
+///
+/// # Errors
+///
+/// When a guest does not start: the lab is never left out silently.
+pub(crate) fn build(variants: &[Variant]) -> Fallible<Vec<Snapshot>> {
+    tools::ensure()?;
+    let lab = dir();
+    fs::create_dir_all(&lab)?;
+    let _lock = lock(&lab)?;
+    let programs = programs::build(&lab)?;
+    variants
+        .iter()
+        .map(|variant| build_one(variant, &programs, &lab))
+        .collect()
+}
+
+/// Makes sure that the standard variants have fresh snapshots.
+pub(crate) fn build_standard() -> Fallible<Vec<Snapshot>> {
+    build(&variant::standard())
+}
+
+fn build_one(variant: &Variant, programs: &Programs, lab: &Path) -> Fallible<Snapshot> {
+    let kernel = kernel::fetch(&variant.kernel, lab)?;
+    let fingerprint = fingerprint(variant, &kernel, programs)?;
+    let dir = lab.join("snapshots").join(&variant.name);
+    if let Some(snapshot) = fresh(&dir, &fingerprint) {
+        return Ok(snapshot);
+    }
+    let started = Instant::now();
+    eprintln!("lab: {}: booting {}", variant.name, kernel.release);
+    let tree = Tree::build(programs, &modules::collect(&kernel)?)?;
+    let run = lab.join("run").join(&variant.name);
+    let mut guest = Guest::start(variant, &kernel, &tree, &run)?;
+    guest.wait_until_ready()?;
+    let booted = started.elapsed();
+
+    // Everything goes to a draft first: a directory with a name is always whole.
+    let draft = lab.join("snapshots").join(format!(".{}", variant.name));
+    let _ = fs::remove_dir_all(&draft);
+    fs::create_dir_all(&draft)?;
+    let draft = fs::canonicalize(draft)?;
+    capture::snapshot(guest, &kernel, &tree, &fingerprint, &draft)?;
+    let _ = fs::remove_dir_all(&dir);
+    fs::rename(&draft, &dir)?;
+    let _ = fs::remove_dir_all(&run);
+    eprintln!(
+        "lab: {}: ready after {:.0} s, snapshot complete after {:.0} s",
+        variant.name,
+        booted.as_secs_f32(),
+        started.elapsed().as_secs_f32()
+    );
+    Ok(Snapshot::load(&dir)?)
+}
+
+/// The snapshot in `dir`, when it is whole and made from the same things.
+fn fresh(dir: &Path, fingerprint: &str) -> Option<Snapshot> {
+    let snapshot = Snapshot::load(dir).ok()?;
+    let whole = snapshot
+        .images
+        .iter()
+        .all(|image| snapshot.path(&image.file).is_file());
+    (whole && snapshot.fingerprint == fingerprint).then_some(snapshot)
+}
+
+/// Stands for everything that goes into a snapshot.
+fn fingerprint(variant: &Variant, kernel: &Kernel, programs: &Programs) -> Fallible<String> {
+    let mut fingerprint = Fingerprint::default();
+    fingerprint.add("variant", format!("{variant:?}").as_bytes());
+    fingerprint.add("kernel", kernel.package.as_bytes());
+    fingerprint.add("init", include_bytes!("../../guest/init"));
+    for (path, content) in &programs.files {
+        fingerprint.add(path, content);
+    }
+    fingerprint.add_dir(&workspace().join("xtask/src/lab"))?;
+    fingerprint.add_dir(&workspace().join("crates/vmie-lab/src"))?;
+    fingerprint.add_dir(&workspace().join("crates/vmie-synth/src/write"))?;
+    let qemu = output(Command::new("qemu-system-x86_64").arg("--version"))?;
+    fingerprint.add("qemu", &qemu);
+    Ok(fingerprint.text())
+}
+
+/// Leaves a guest running until Ctrl-C.
+fn up(variant: &Variant) -> Fallible<()> {
+    tools::ensure()?;
+    let lab = dir();
+    fs::create_dir_all(&lab)?;
+    let up = lab.join("up").join(&variant.name);
+    let (kernel, tree) = {
+        let _lock = lock(&lab)?;
+        let kernel = kernel::fetch(&variant.kernel, &lab)?;
+        let tree = Tree::build(&programs::build(&lab)?, &modules::collect(&kernel)?)?;
+        (kernel, tree)
+    };
+    eprintln!("lab: {}: booting {}", variant.name, kernel.release);
+    let mut guest = Guest::start(variant, &kernel, &tree, &up)?;
+    guest.wait_until_ready()?;
+    let programs = capture::programs(&guest)?;
+    let busy: Vec<u32> = programs
+        .iter()
+        .flat_map(|program| program.busy.iter().copied())
+        .collect();
+    let roots = catch::roots(&mut guest, &busy)?;
+
+    println!("guest {} is running {}", variant.name, kernel.release);
+    println!("  RAM file     {}", guest.ram().display());
+    println!("  QMP socket   {}", guest.socket().display());
+    println!("  console      {}", up.join("console.log").display());
+    println!("  roots        pid    --cr3");
+    for program in &programs {
+        for pid in &program.busy {
+            println!("  {:<20} {pid:<6} {:#x}", program.name, roots[pid]);
+        }
+    }
+    if let Some(program) = programs
+        .iter()
+        .find(|program| program.name == variant.current)
+        && let Some(banner) = program.value("banner")
+    {
+        let source = format!("{} --layout {}", guest.ram().display(), variant.machine);
+        let space = format!("--cr3 {:#x}", roots[&program.pid]);
+        println!("try:");
+        println!("  vmie maps {source} {space}");
+        println!(
+            "  vmie read {source} {space} {:#x}+{:#x}",
+            banner.va,
+            banner.bytes.len()
+        );
+    }
+    println!("Ctrl-C ends the guest.");
+    guest.wait()?;
+    fs::remove_dir_all(&up)?;
+    Ok(())
+}
+
+fn clean() -> Fallible<()> {
+    let lab = dir();
+    if lab.exists() {
+        let _lock = lock(&lab)?;
+        fs::remove_dir_all(&lab).map_err(|error| format!("{}: {error}", lab.display()))?;
+    }
+    Ok(())
+}
+
+fn list() -> Fallible<()> {
+    for variant in variant::standard() {
+        let dir = dir().join("snapshots").join(&variant.name);
+        let state = match Snapshot::load(&dir) {
+            Ok(snapshot) => format!("{} in {}", snapshot.kernel.release, dir.display()),
+            Err(_) => "no snapshot".to_owned(),
+        };
+        println!("{:<12} {state}", variant.name);
+    }
+    Ok(())
+}
+
+fn by_name(name: &str) -> Fallible<Variant> {
+    let variants = variant::standard();
+    let names: Vec<String> = variants
+        .iter()
+        .map(|variant| variant.name.clone())
+        .collect();
+    variants
+        .into_iter()
+        .find(|variant| variant.name == name)
+        .ok_or_else(|| format!("no variant {name}; there are {}", names.join(", ")).into())
+}
+
+/// Two builds at once would overwrite each other's files: the second waits.
+fn lock(lab: &Path) -> Fallible<File> {
+    let file = File::create(lab.join("lock"))?;
+    if file.try_lock().is_err() {
+        eprintln!("lab: waiting for another `cargo xtask`");
+        file.lock()?;
+    }
+    Ok(file)
+}
+
+fn summary(snapshot: &Snapshot) {
+    let dir = snapshot.dir.display();
+    println!(
+        "{}: Linux {}, {} MiB, {} CPU(s), {} levels",
+        snapshot.variant,
+        snapshot.kernel.release,
+        snapshot.machine.ram >> 20,
+        snapshot.machine.cpus,
+        if snapshot.machine.five_levels { 5 } else { 4 },
+    );
+    println!("  {dir}");
+    for image in &snapshot.images {
+        let options = image
+            .layout
+            .as_ref()
+            .map_or(String::new(), |layout| format!(" --layout {layout}"));
+        println!("    {}{options}", image.file.display());
+    }
+    println!(
+        "  vmie maps {dir}/memory.elf --cr3 {:#x}     # {}",
+        snapshot.current.root, snapshot.current.program
+    );
+}

@@ -1,0 +1,45 @@
+//! `cargo xtask test`: every test there is.
+
+use std::process::ExitStatus;
+
+use crate::{Fallible, cargo, lab};
+
+pub(crate) fn run(args: &[&str]) -> Fallible<()> {
+    let with_lab = match args {
+        [] => true,
+        ["--no-lab"] => false,
+        _ => return Err("usage: cargo xtask test [--no-lab]".into()),
+    };
+    let mut results: Vec<(&str, bool)> = Vec::new();
+    if with_lab {
+        // Before anything else: what cannot be installed should be known at once.
+        crate::tools::ensure()?;
+    }
+    let workspace = cargo().args(["test", "--workspace"]).status()?;
+    results.push(("workspace tests", workspace.success()));
+    if with_lab {
+        results.push(("tests on lab guests", lab_tests()?.success()));
+    }
+    println!();
+    for (what, ok) in &results {
+        println!("{what}: {}", if *ok { "ok" } else { "FAILED" });
+    }
+    if !with_lab {
+        println!("tests on lab guests: LEFT OUT (--no-lab)");
+    }
+    if results.iter().all(|(_, ok)| *ok) {
+        Ok(())
+    } else {
+        Err("tests failed".into())
+    }
+}
+
+/// Builds the lab and compares vmie's answers with the truth. A guest that does not start is a
+/// failure, and so is a test target that is not built: nothing here can be skipped by accident.
+fn lab_tests() -> Fallible<ExitStatus> {
+    lab::build_standard()?;
+    Ok(cargo()
+        .args(["test", "--package", "vmie-lab", "--features", "guests"])
+        .env("VMIE_LAB", lab::dir())
+        .status()?)
+}
