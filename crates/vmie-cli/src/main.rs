@@ -1,2 +1,58 @@
-//! placeholder
-fn main() {}
+//! `vmie`: look into a virtual machine's memory from outside.
+//!
+//! The command is a thin layer over the engine. It goes one way:
+//!
+//! ```text
+//! args      what was typed                              (clap, no I/O)
+//! options   what to do: format, colour, threads         (terminals, environment)
+//! source    the guest's physical memory                 (opens the image)
+//! space     the memory that is meant                    (an address space, or physical memory)
+//! verb/*    one file per verb: asks the engine, pushes rows
+//! output    rows to standard output: table, jsonl, json, csv
+//! report    everything else to standard error
+//! exit      how it ended
+//! ```
+//!
+//! To add a verb: its arguments in `args`, a file under `verb/` with its row type, a line in
+//! [`verb::run`], a transcript under `tests/golden/`, and its row in the README.
+
+mod addr;
+mod args;
+mod asm;
+mod escape;
+mod exit;
+mod options;
+mod output;
+mod report;
+mod sigfile;
+mod size;
+mod source;
+mod space;
+mod unread;
+mod verb;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::Cli;
+use crate::exit::Stop;
+use crate::options::Options;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let options = Options::new(&cli.global);
+    ExitCode::from(status(&options, verb::run(&cli.verb, &options)))
+}
+
+/// The exit status, after telling the user about an error.
+fn status(options: &Options, result: exit::Result<exit::Done>) -> u8 {
+    match result {
+        Ok(done) => done.status(options.typed.strict),
+        Err(Stop::ClosedPipe) => exit::FOUND,
+        Err(Stop::Failed(failure)) => {
+            options.reporter.failure(&failure);
+            exit::ERROR
+        }
+    }
+}

@@ -9,7 +9,10 @@ mod addr;
 mod cpu;
 mod image;
 mod memory;
+pub mod os;
 pub mod paging;
+pub mod signature;
+mod sweep;
 
 pub use addr::{AddrRange, Address, Gpa, Gva};
 pub use cpu::CpuState;
@@ -21,3 +24,7 @@ pub use memory::{
     Cause, Coverage, Fault, Gap, Memory, Prot, Region, Span, SpanKind, Spans, read_around_holes,
 };
 pub use paging::{AddressSpace, Mode};
+pub use sweep::{
+    DEFAULT_MAX_BYTES, DEFAULT_WINDOW, Found, MAX_WINDOW, SweepOptions, SweepOutcome, Window,
+    quiet, sweep,
+};

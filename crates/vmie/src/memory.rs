@@ -450,26 +450,46 @@ impl<A: Address> Coverage<A> {
     ///
     /// Consecutive gaps with the same kind of cause count as one.
     pub fn add_gap(&mut self, start: A, len: u64, cause: Cause) {
-        let total = if cause.is_unmapped() {
-            &mut self.unmapped
+        if cause.is_unmapped() {
+            self.add_unmapped(start, len, cause);
         } else if matches!(cause, Cause::TableAbsent { .. } | Cause::Limit) {
-            &mut self.lost
+            self.add_lost(start, len, cause);
         } else {
-            self.mapped = self.mapped.saturating_add(len);
-            &mut self.absent
-        };
-        *total = total.saturating_add(len);
+            self.add_absent(start, len, cause);
+        }
+    }
+
+    /// Counts mapped bytes that could not be read, whatever the cause.
+    pub fn add_absent(&mut self, start: A, len: u64, cause: Cause) {
+        self.mapped = self.mapped.saturating_add(len);
+        self.absent = self.absent.saturating_add(len);
+        self.note(Gap { start, len, cause });
+    }
+
+    /// Counts bytes of which it is not known whether they are mapped, whatever the cause.
+    pub fn add_lost(&mut self, start: A, len: u64, cause: Cause) {
+        self.lost = self.lost.saturating_add(len);
+        self.note(Gap { start, len, cause });
+    }
+
+    /// Counts bytes that were asked for and are not mapped, whatever the cause.
+    pub fn add_unmapped(&mut self, start: A, len: u64, cause: Cause) {
+        self.unmapped = self.unmapped.saturating_add(len);
+        self.note(Gap { start, len, cause });
+    }
+
+    fn note(&mut self, gap: Gap<A>) {
         if let Some(last) = self.gaps.last_mut()
             && self.gap_count <= Self::MAX_GAPS as u64
-            && last.start.checked_add(last.len) == Some(start)
-            && last.cause.label() == cause.label()
+            && last.start.checked_add(last.len) == Some(gap.start)
+            && last.cause.label() == gap.cause.label()
         {
-            last.len = last.len.saturating_add(len);
+            last.len = last.len.saturating_add(gap.len);
             return;
         }
         self.gap_count += 1;
         if self.gaps.len() < Self::MAX_GAPS {
-            self.gaps.push(Gap { start, len, cause });
+            self.gaps.push(gap);
         }
     }
 

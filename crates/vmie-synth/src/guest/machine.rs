@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::entry::{Flags, PageSize, Paging};
 use super::frames::Frames;
 use super::phys::{PAGE, Phys};
+use crate::write::Cpu;
 
 /// Memory, free frames and the record of all page tables.
 ///
@@ -178,47 +179,29 @@ impl Table {
     }
 }
 
-/// Control registers of a virtual CPU, as a memory image records them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct CpuRegs {
-    /// CR0.
-    pub cr0: u64,
-    /// CR3, the root with flag bits or PCID where they are in use.
-    pub cr3: u64,
-    /// CR4.
-    pub cr4: u64,
-    /// The EFER register.
-    pub efer: u64,
-    /// Instruction pointer.
-    pub rip: u64,
-    /// Stack pointer.
-    pub rsp: u64,
-}
-
-impl CpuRegs {
-    /// What a CPU that runs in `paging` with its root at `root` holds: protected mode and paging on
-    /// (CR0.PE, MP, ET, NE, WP, AM, PG); PSE, PAE, LA57 and PGE in CR4 as the mode wants; SCE, LME,
-    /// LMA and NXE in EFER likewise. `rip` and `rsp` are zero.
-    pub fn running(paging: Paging, root: u64) -> Self {
-        const PSE: u64 = 1 << 4;
-        const PAE: u64 = 1 << 5;
-        const PGE: u64 = 1 << 7;
-        const LA57: u64 = 1 << 12;
-        const NXE: u64 = 1 << 11;
-        const SCE_LME_LMA: u64 = 1 | 1 << 8 | 1 << 10;
-        let (cr4, efer) = match paging {
-            Paging::X86 => (PSE | PGE, 0),
-            Paging::Pae => (PSE | PAE | PGE, NXE),
-            Paging::FourLevel => (PSE | PAE | PGE, NXE | SCE_LME_LMA),
-            Paging::FiveLevel => (PSE | PAE | PGE | LA57, NXE | SCE_LME_LMA),
-        };
-        Self {
-            cr0: 0x8005_0033,
-            cr3: root,
-            cr4,
-            efer,
-            rip: 0,
-            rsp: 0,
-        }
+/// The registers of a CPU that runs in `paging` with its root at `root`: protected mode and paging on
+/// (CR0.PE, MP, ET, NE, WP, AM, PG); PSE, PAE, LA57 and PGE in CR4 as the mode wants; SCE, LME, LMA
+/// and NXE in EFER likewise. `rip` and `rsp` are zero.
+pub(super) fn cpu(paging: Paging, root: u64) -> Cpu {
+    const PSE: u64 = 1 << 4;
+    const PAE: u64 = 1 << 5;
+    const PGE: u64 = 1 << 7;
+    const LA57: u64 = 1 << 12;
+    const NXE: u64 = 1 << 11;
+    const SCE_LME_LMA: u64 = 1 | 1 << 8 | 1 << 10;
+    let (cr4, efer, code64) = match paging {
+        Paging::X86 => (PSE | PGE, 0, false),
+        Paging::Pae => (PSE | PAE | PGE, NXE, false),
+        Paging::FourLevel => (PSE | PAE | PGE, NXE | SCE_LME_LMA, true),
+        Paging::FiveLevel => (PSE | PAE | PGE | LA57, NXE | SCE_LME_LMA, true),
+    };
+    Cpu {
+        cr0: 0x8005_0033,
+        cr3: root,
+        cr4,
+        efer,
+        rflags: 0x202,
+        code64,
+        ..Cpu::default()
     }
 }

@@ -18,22 +18,32 @@
 //! [`Space`] is one root in a machine, through which pages are mapped; [`Truth`] is what the builder
 //! knows to be mapped, computed from that record and never by decoding the tables' bytes.
 
+mod asm;
+mod demo;
 mod entry;
 mod frames;
 mod machine;
 mod phys;
+mod program;
 mod random;
 mod rng;
+mod scattered;
 mod space;
 #[cfg(test)]
 mod tests;
 mod truth;
 
+pub use asm::{Assembler, CodeRef, RefKind};
+pub use demo::{Demo, demo};
 pub use entry::{Flags, PageSize, Paging, leaf_entry, reserved_bits, table_entry};
 pub use frames::Frames;
-pub use machine::{CpuRegs, Machine};
+pub use machine::Machine;
 pub use phys::{Absent, PAGE, Phys};
+pub use program::{
+    Cargo, Encoding, Function, ListEnd, Pointer, Program, ProgramPlan, Ship, Text, World,
+};
 pub use random::{Knobs, RandomGuest, random};
 pub use rng::Rng;
+pub use scattered::{Scattered, scattered, scattered_in};
 pub use space::{PathStep, Space};
 pub use truth::{Repeat, Rights, Truth, TruthPage, TruthRegion, VaRange};

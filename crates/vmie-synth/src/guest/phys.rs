@@ -5,7 +5,10 @@
 //! one buffer from address 0, for the benches, where a lookup for each page would dominate.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::Range;
+
+use crate::write::Source;
 
 /// Bytes in a page frame.
 pub const PAGE: u64 = 4096;
@@ -230,6 +233,13 @@ impl Phys {
     }
 }
 
+/// Physical memory as the source of an image: `write::raw(out, phys.ranges(), &mut &phys)`.
+impl Source for &Phys {
+    fn read(&mut self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
+        Phys::read(self, gpa, buf).map_err(|absent| io::Error::new(io::ErrorKind::NotFound, absent))
+    }
+}
+
 /// Splits `len` bytes from `gpa` at page borders: frame number, offset in it, part of the buffer.
 fn pieces(gpa: u64, len: usize) -> impl Iterator<Item = (u64, usize, Range<usize>)> {
     let mut done = 0;
@@ -309,6 +319,18 @@ mod tests {
             phys.read_uint(0x2000, 4),
             Ok(u64::from(u32::from_le_bytes(*b"kept")))
         );
+    }
+
+    #[test]
+    fn is_a_source_of_images() {
+        let mut phys = Phys::sparse();
+        phys.add_ram(0x1000..0x2000);
+        phys.add_ram(0x1_0000_0000..0x1_0000_1000);
+        phys.write(0x1_0000_0000, b"high");
+        let mut image = Vec::new();
+        crate::write::raw(&mut image, phys.ranges(), &mut &phys).expect("all of it is RAM");
+        assert_eq!(image.len(), 0x2000);
+        assert_eq!(&image[0x1000..0x1004], b"high");
     }
 
     #[test]

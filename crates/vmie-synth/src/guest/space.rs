@@ -10,9 +10,10 @@
 use std::collections::BTreeMap;
 
 use super::entry::{Flags, PageSize, Paging, leaf_entry, table_entry};
-use super::machine::{CpuRegs, Machine, Slot, Table, View};
+use super::machine::{self, Machine, Slot, Table, View};
 use super::phys::PAGE;
 use super::truth::Truth;
+use crate::write::Cpu;
 
 /// A root table and the mode it is meant for. The tables live in the [`Machine`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,9 +65,9 @@ impl Space {
         self.paging
     }
 
-    /// Registers of a CPU that runs in this space.
-    pub fn cpu(&self) -> CpuRegs {
-        CpuRegs::running(self.paging, self.root)
+    /// Registers of a CPU that runs in this space, for an image's notes; `rip` and `rsp` are zero.
+    pub fn cpu(&self) -> Cpu {
+        machine::cpu(self.paging, self.root)
     }
 
     /// The next free frame that this mode can address.

@@ -227,6 +227,15 @@ fn random_guests_are_varied_and_reproducible() {
 }
 
 #[test]
+fn guests_can_be_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Machine>();
+    shared::<Truth>();
+    shared::<Demo>();
+    shared::<Scattered>();
+}
+
+#[test]
 fn four_levels_by_hand() {
     let mut machine = Machine::new(0x1000..0x10_0000);
     let space = Space::new(&mut machine, Paging::FourLevel);

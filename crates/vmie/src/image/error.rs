@@ -1,5 +1,6 @@
 //! Why an image could not be opened.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 
@@ -43,7 +44,7 @@ pub enum OpenErrorKind {
     #[error("it is {found}, which vmie does not read; {advice}")]
     Unsupported {
         /// What the file is.
-        found: &'static str,
+        found: Cow<'static, str>,
         /// What to do to get an image that vmie reads.
         advice: &'static str,
     },
@@ -67,6 +68,14 @@ pub enum OpenErrorKind {
         layout: String,
         /// Length of the file in bytes.
         size: u64,
+    },
+    /// The file is of a known format and holds no memory.
+    #[error("it is {found} without any memory in it; {advice}")]
+    NoMemory {
+        /// What the file is.
+        found: &'static str,
+        /// What to try.
+        advice: &'static str,
     },
     /// The file is of a known format, but a field in it cannot be right.
     #[error("{what} at file offset {offset:#x}: expected {expected}, found {found}; {advice}")]

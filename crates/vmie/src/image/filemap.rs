@@ -41,22 +41,48 @@ pub(super) enum Writers {
     Unknown,
 }
 
-/// A read-only shared mapping of a whole file.
+/// A read-only shared mapping of a whole file, or the same bytes in memory of our own.
 pub(super) struct FileMap {
-    map: MmapRaw,
+    /// The first byte. Points into `owner`, which neither moves its bytes nor lends them.
+    start: *const u8,
     len: u64,
     writers: Writers,
+    _owner: Owner,
 }
+
+/// What keeps the bytes in place.
+#[expect(dead_code, reason = "held for what dropping them does")]
+enum Owner {
+    Map(MmapRaw),
+    Bytes(Vec<u8>),
+}
+
+// SAFETY: the bytes behind `start` are only read, by any thread, and freed when the one owner of the
+// value drops it.
+unsafe impl Send for FileMap {}
+// SAFETY: as above.
+unsafe impl Sync for FileMap {}
 
 impl FileMap {
     /// Maps a file that is not empty. Nothing is read: pages come in when they are touched.
     pub(super) fn new(file: &File) -> std::io::Result<Self> {
         let map = MmapOptions::new().map_raw_read_only(file)?;
         Ok(Self {
+            start: map.as_ptr(),
             len: map.len() as u64,
             writers: writers(file),
-            map,
+            _owner: Owner::Map(map),
         })
+    }
+
+    /// Takes bytes in memory for a file's.
+    pub(super) fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self {
+            start: bytes.as_ptr(),
+            len: bytes.len() as u64,
+            writers: Writers::None,
+            _owner: Owner::Bytes(bytes),
+        }
     }
 
     /// Length of the file when it was mapped, in bytes.
@@ -90,6 +116,12 @@ impl FileMap {
         true
     }
 
+    /// `N` bytes at `offset`, or `None` when the file ends before.
+    pub(super) fn array<const N: usize>(&self, offset: u64) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        self.read(offset, &mut bytes).then_some(bytes)
+    }
+
     /// The bytes in place, when the file is frozen and reaches that far.
     #[inline]
     pub(super) fn slice(&self, offset: u64, len: usize) -> Option<&[u8]> {
@@ -110,7 +142,7 @@ impl FileMap {
         }
         // SAFETY: `offset` is at most the length of the mapping, which is one allocation; it fits
         // `usize` because the mapping's length does.
-        Some(unsafe { self.map.as_ptr().add(offset as usize) })
+        Some(unsafe { self.start.add(offset as usize) })
     }
 }
 

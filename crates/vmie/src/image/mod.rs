@@ -13,9 +13,13 @@
 //! with [`Cause::Truncated`](crate::Cause::Truncated) or [`Cause::Absent`](crate::Cause::Absent), and
 //! [`ImageInfo::notes`] tells the user.
 
+mod avml;
+mod elfcore;
 mod error;
 mod filemap;
 mod layout;
+mod lime;
+mod notes;
 mod probe;
 mod raw;
 mod segments;
@@ -28,6 +32,7 @@ use crate::addr::{AddrRange, Address, Gpa};
 use crate::cpu::CpuState;
 use crate::memory::{Cause, Fault, Memory, Spans};
 
+use avml::Frames;
 pub use error::{OpenError, OpenErrorKind};
 use filemap::{FileMap, Writers};
 pub use layout::{Layout, LayoutPart, ParseLayoutError};
@@ -46,6 +51,18 @@ pub enum Format {
     Avml,
     /// An ELF core with physical addresses, as QEMU, VirtualBox and kdump write it.
     Elf,
+}
+
+impl Format {
+    /// With its article, for messages.
+    fn article_name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw memory",
+            Self::Lime => "a LiME image",
+            Self::Avml => "an AVML image",
+            Self::Elf => "an ELF file",
+        }
+    }
 }
 
 impl fmt::Display for Format {
@@ -98,8 +115,15 @@ pub struct ImageInfo {
 pub struct Image {
     map: FileMap,
     segments: Segments,
+    frames: Frames,
     info: ImageInfo,
 }
+
+/// The answer to a file whose headers would fill this machine's memory.
+const TOO_MANY_PARTS: OpenErrorKind = OpenErrorKind::Unsupported {
+    found: std::borrow::Cow::Borrowed("an image in more than 33 million pieces"),
+    advice: "convert it to raw memory",
+};
 
 /// What a format's module makes of a file.
 struct Parsed {
@@ -132,6 +156,22 @@ impl Image {
         })
     }
 
+    /// Takes bytes in memory for an image file's: for tests, fuzzing and what is too small for a file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Image::open_with`]; the path in the error is `(bytes in memory)`.
+    pub fn from_bytes(bytes: Vec<u8>, options: &OpenOptions) -> Result<Self, OpenError> {
+        let kind = match bytes.len() {
+            0 => Err(OpenErrorKind::TooShort { size: 0 }),
+            _ => Self::recognise(FileMap::from_bytes(bytes), options),
+        };
+        kind.map_err(|kind| OpenError {
+            path: "(bytes in memory)".into(),
+            kind,
+        })
+    }
+
     /// What is known about the image.
     pub fn info(&self) -> &ImageInfo {
         &self.info
@@ -143,6 +183,11 @@ impl Image {
             doing: "mapping the file",
             source,
         })?;
+        Self::recognise(map, options)
+    }
+
+    /// Finds out the format and reads the headers.
+    fn recognise(map: FileMap, options: &OpenOptions) -> Result<Self, OpenErrorKind> {
         let mut head = vec![0; probe::HEAD.min(usize::try_from(map.len()).unwrap_or(probe::HEAD))];
         let kind = map
             .read(0, &mut head)
@@ -153,26 +198,18 @@ impl Image {
         let (format, parsed) = match (kind, layout) {
             (Some(Kind::Foreign { what, advice }), None) => {
                 return Err(OpenErrorKind::Unsupported {
-                    found: what,
+                    found: what.into(),
                     advice,
                 });
             }
             (Some(Kind::Known(format)), Some(layout)) if !matches!(layout, Layout::Explicit(_)) => {
                 return Err(OpenErrorKind::LayoutForFormat {
-                    found: match format {
-                        Format::Lime => "a LiME image",
-                        Format::Avml => "an AVML image",
-                        _ => "an ELF file",
-                    },
+                    found: format.article_name(),
                     layout: layout.to_string(),
                 });
             }
-            (Some(Kind::Known(_)), None) => {
-                return Err(OpenErrorKind::Unsupported {
-                    found: "a memory image",
-                    advice: "convert it to raw memory",
-                });
-            }
+            (Some(Kind::Known(Format::Elf)), None) => (Format::Elf, elfcore::parse(&map)?),
+            (Some(Kind::Known(_)), None) => lime::parse(&map)?,
             (kind, layout) => {
                 let mut parsed = raw::parse(&map, layout)?;
                 if kind.is_some() {
@@ -185,16 +222,22 @@ impl Image {
                 (Format::Raw, parsed)
             }
         };
-        Ok(Self::assemble(map, format, parsed))
+        Self::assemble(map, format, parsed)
     }
 
-    fn assemble(map: FileMap, format: Format, parsed: Parsed) -> Self {
+    fn assemble(map: FileMap, format: Format, parsed: Parsed) -> Result<Self, OpenErrorKind> {
         let Parsed {
             builder,
             cpus,
             mut notes,
         } = parsed;
         let (segments, conflict) = builder.finish();
+        if !segments.has_bytes() {
+            return Err(OpenErrorKind::NoMemory {
+                found: format.article_name(),
+                advice: "the file was cut, or saving it was interrupted; save the memory again",
+            });
+        }
         if conflict != 0 {
             notes.push(format!(
                 "parts of the image overlap and disagree about {conflict:#x} bytes; the part that \
@@ -221,11 +264,12 @@ impl Image {
             live: map.writers() != Writers::None,
             notes,
         };
-        Self {
+        Ok(Self {
             map,
             segments,
+            frames: Frames::new(),
             info,
-        }
+        })
     }
 
     /// Reads what does not lie in one piece.
@@ -252,6 +296,14 @@ impl Image {
                         return Err(absent(here));
                     }
                 }
+                Backing::Frame { offset, skip } => {
+                    // `at` is less than the 64 KiB of a frame.
+                    let skip = skip as usize + at as usize;
+                    if !self.frames.read(&self.map, offset, skip, &mut rest[..len]) {
+                        return Err(fault(Cause::Corrupt { gpa: here, offset }));
+                    }
+                }
+                Backing::Absent => return Err(absent(here)),
                 Backing::Truncated(offset) => {
                     return Err(fault(Cause::Truncated {
                         gpa: here,

@@ -23,31 +23,45 @@ use crate::memory::{Cause, Prot, Span, SpanKind};
 /// The first address that is not a physical address: the architecture has at most 52 bits.
 pub(super) const GPA_LIMIT: u64 = 1 << 52;
 
+/// How many parts an image may have. The largest number in sight are the frames of compressed
+/// images: 64 KiB each, so this allows for a guest of 2 TiB and for 1 GiB of table.
+const MAX_PARTS: usize = 1 << 25;
+
 /// Where the bytes of a segment are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Backing {
     /// In the file as they are, from this offset on.
     File(u64),
+    /// In the compressed frame at `offset`.
+    Frame {
+        /// Where the frame is in the file.
+        offset: u64,
+        /// How many bytes of the decoded frame come before the segment.
+        skip: u32,
+    },
     /// Declared to be at this offset, which the file does not reach.
     Truncated(u64),
+    /// Declared to exist, but not stored.
+    Absent,
 }
 
 impl Backing {
     fn is_missing(self) -> bool {
-        matches!(self, Self::Truncated(_))
+        matches!(self, Self::Truncated(_) | Self::Absent)
     }
 
-    /// The backing of what lies `skip` bytes into a segment.
-    fn skip(self, skip: u64) -> Self {
+    /// The backing of what lies `by` bytes into a segment.
+    fn skip(self, by: u64) -> Self {
         match self {
-            Self::File(offset) => Self::File(offset + skip),
-            Self::Truncated(offset) => Self::Truncated(offset.saturating_add(skip)),
+            Self::File(offset) => Self::File(offset + by),
+            Self::Frame { offset, skip } => Self::Frame {
+                offset,
+                // A decoded frame has at most 64 KiB, so this does not saturate.
+                skip: skip.saturating_add(u32::try_from(by).unwrap_or(u32::MAX)),
+            },
+            Self::Truncated(offset) => Self::Truncated(offset.saturating_add(by)),
+            Self::Absent => Self::Absent,
         }
-    }
-
-    /// Whether `next`, which follows `len` bytes later, merely continues this.
-    fn continues(self, len: u64, next: Self) -> bool {
-        self.skip(len) == next
     }
 }
 
@@ -71,7 +85,8 @@ impl Segment {
                 gpa,
                 offset: offset.saturating_add(at),
             }),
-            Backing::File(_) => None,
+            Backing::Absent => Some(Cause::Absent { gpa }),
+            Backing::File(_) | Backing::Frame { .. } => None,
         }
     }
 
@@ -112,6 +127,11 @@ impl SegmentsBuilder {
         }
     }
 
+    /// Whether no more parts can be taken.
+    pub(super) fn is_full(&self) -> bool {
+        self.parts.len() >= MAX_PARTS
+    }
+
     /// Adds `len` bytes from `gpa` on that are in the file as they are, from `offset` on.
     pub(super) fn add_file(&mut self, gpa: u64, len: u64, offset: u64) -> Added {
         if !Self::is_valid(gpa, len) {
@@ -129,6 +149,33 @@ impl SegmentsBuilder {
         } else {
             Added::Truncated
         }
+    }
+
+    /// Adds `len` bytes from `gpa` on that the compressed frame at `offset` decodes to.
+    pub(super) fn add_frame(&mut self, gpa: u64, len: u32, offset: u64) -> Added {
+        if !Self::is_valid(gpa, u64::from(len)) {
+            return Added::Refused;
+        }
+        self.push(gpa, u64::from(len), Backing::Frame { offset, skip: 0 });
+        Added::Whole
+    }
+
+    /// Adds `len` bytes from `gpa` on that are declared to be at `offset`, where the file has ended.
+    pub(super) fn add_truncated(&mut self, gpa: u64, len: u64, offset: u64) -> Added {
+        if !Self::is_valid(gpa, len) {
+            return Added::Refused;
+        }
+        self.push(gpa, len, Backing::Truncated(offset));
+        Added::Truncated
+    }
+
+    /// Adds `len` bytes from `gpa` on that are declared to exist and not stored.
+    pub(super) fn add_absent(&mut self, gpa: u64, len: u64) -> Added {
+        if !Self::is_valid(gpa, len) {
+            return Added::Refused;
+        }
+        self.push(gpa, len, Backing::Absent);
+        Added::Whole
     }
 
     /// Whether these are physical addresses.
@@ -161,7 +208,7 @@ impl SegmentsBuilder {
         for part in self.parts {
             if let Some(last) = merged.last_mut()
                 && last.start + last.len == part.start
-                && last.backing.continues(last.len, part.backing)
+                && last.backing.skip(last.len) == part.backing
             {
                 last.len += part.len;
             } else {
@@ -317,6 +364,11 @@ impl Segments {
             }
         }
         ranges
+    }
+
+    /// Whether any byte can be read.
+    pub(super) fn has_bytes(&self) -> bool {
+        self.segments.iter().any(|s| !s.backing.is_missing())
     }
 
     /// Bytes that are declared and not stored.

@@ -11,5 +11,5 @@ mod walk;
 
 pub use detect::{DetectError, Detection, detect};
 pub use space::{AddressSpace, Mapping, Step, Walk};
-pub use spec::{Level, Mode, Rights, Spec, Target, Test, UnknownMode};
+pub use spec::{EntryKind, Flag, Level, Mode, Rights, Spec, Target, Test, UnknownMode};
 pub use walk::{Extent, ExtentItem, ExtentWalk, RegionWalk, SelfRef, WalkStats};

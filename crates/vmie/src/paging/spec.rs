@@ -142,6 +142,30 @@ impl Level {
     }
 }
 
+/// A bit of an entry that has a name, for people who look at tables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Flag {
+    /// Short name, as the CPU's manual abbreviates it.
+    pub name: &'static str,
+    /// Which entries have it.
+    pub test: Test,
+    /// Whether it means something only in entries that map a page.
+    pub pages_only: bool,
+}
+
+/// What an entry is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum EntryKind {
+    /// Not present.
+    Empty,
+    /// It maps a page.
+    Page,
+    /// It points at the next table.
+    Table,
+    /// Present, but it sets reserved bits: the CPU faults on it.
+    Malformed,
+}
+
 /// A page-table format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Spec {
@@ -157,11 +181,41 @@ pub struct Spec {
     pub present: Test,
     /// The levels from the root down; the last one holds pages only.
     pub levels: &'static [Level],
+    /// Named bits of present entries. The walker does not look at them.
+    pub flags: &'static [Flag],
 }
 
 impl Spec {
     /// No table of any format has more entries than this.
     pub const MAX_ENTRIES: usize = 1024;
+
+    /// What `entry` is when it stands in a table of the level with this number; `None` when the
+    /// format has no such level.
+    pub fn kind_of(&self, level: u8, entry: u64) -> Option<EntryKind> {
+        let level = self.levels.iter().find(|known| known.number == level)?;
+        Some(if !self.present.holds(entry) {
+            EntryKind::Empty
+        } else if level.is_page.holds(entry) {
+            match entry & level.page.reserved {
+                0 => EntryKind::Page,
+                _ => EntryKind::Malformed,
+            }
+        } else {
+            match entry & level.table.reserved {
+                0 => EntryKind::Table,
+                _ => EntryKind::Malformed,
+            }
+        })
+    }
+
+    /// Names of the flags that a present entry of this kind has set.
+    pub fn flags_of(&self, kind: EntryKind, entry: u64) -> impl Iterator<Item = &'static str> {
+        self.flags
+            .iter()
+            .filter(move |flag| flag.test.holds(entry))
+            .filter(move |flag| kind == EntryKind::Page || !flag.pages_only)
+            .map(|flag| flag.name)
+    }
 
     /// Whether the format can translate `va` at all.
     #[inline]
@@ -252,6 +306,44 @@ const fn lowest(extra_reserved: u64) -> Level {
 
 const PRESENT: Test = Test::set(0);
 
+const fn flag(name: &'static str, bit: u8) -> Flag {
+    Flag {
+        name,
+        test: Test::set(bit),
+        pages_only: false,
+    }
+}
+
+const fn page_flag(name: &'static str, bit: u8) -> Flag {
+    Flag {
+        name,
+        test: Test::set(bit),
+        pages_only: true,
+    }
+}
+
+const FLAGS_32: &[Flag] = &[
+    flag("P", 0),
+    flag("RW", 1),
+    flag("US", 2),
+    flag("PWT", 3),
+    flag("PCD", 4),
+    flag("A", 5),
+    page_flag("D", 6),
+    page_flag("G", 8),
+];
+const FLAGS_64: &[Flag] = &[
+    flag("P", 0),
+    flag("RW", 1),
+    flag("US", 2),
+    flag("PWT", 3),
+    flag("PCD", 4),
+    flag("A", 5),
+    page_flag("D", 6),
+    page_flag("G", 8),
+    flag("XD", 63),
+];
+
 static X86: Spec = Spec {
     entry_bytes: 4,
     va_bits: 32,
@@ -283,6 +375,7 @@ static X86: Spec = Spec {
             table: NOTHING,
         },
     ],
+    flags: FLAGS_32,
 };
 
 /// With PAE bits 62:52 are reserved in every entry.
@@ -307,6 +400,7 @@ static PAE: Spec = Spec {
         large(2, 21, PAE_RESERVED),
         lowest(PAE_RESERVED),
     ],
+    flags: FLAGS_64,
 };
 
 static FOUR_LEVEL: Spec = Spec {
@@ -316,6 +410,7 @@ static FOUR_LEVEL: Spec = Spec {
     root_mask: FRAME_64,
     present: PRESENT,
     levels: &[upper(4, 39), large(3, 30, 0), large(2, 21, 0), lowest(0)],
+    flags: FLAGS_64,
 };
 
 static FIVE_LEVEL: Spec = Spec {
@@ -331,6 +426,7 @@ static FIVE_LEVEL: Spec = Spec {
         large(2, 21, 0),
         lowest(0),
     ],
+    flags: FLAGS_64,
 };
 
 /// A paging mode of x86.
@@ -471,6 +567,19 @@ mod tests {
             Some(Mode::FiveLevel)
         );
         assert_eq!(Mode::from_cpu(&cpu(pg, 0x20, None)), None);
+    }
+
+    #[test]
+    fn entries_are_told_apart() {
+        let four = Mode::FourLevel.spec();
+        let flags = |kind, entry| four.flags_of(kind, entry).collect::<Vec<_>>().join(" ");
+        assert_eq!(four.kind_of(1, 0xffe), Some(EntryKind::Empty));
+        assert_eq!(four.kind_of(2, 0x1067), Some(EntryKind::Table));
+        assert_eq!(four.kind_of(2, 0x20_00e7), Some(EntryKind::Page));
+        assert_eq!(four.kind_of(4, 0x10e7), Some(EntryKind::Malformed));
+        assert_eq!(four.kind_of(5, 0x1067), None);
+        assert_eq!(flags(EntryKind::Table, 0x1067), "P RW US A");
+        assert_eq!(flags(EntryKind::Page, 1 << 63 | 0x1161), "P A D G XD");
     }
 
     #[test]

@@ -1,0 +1,293 @@
+//! What may be typed: the command line as clap sees it.
+//!
+//! Nothing here looks at a file or a terminal. [`options`](crate::options) and
+//! [`space`](crate::space) turn what was typed into what to do.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+use vmie::{Layout, Prot};
+
+use crate::addr::{AddrExpr, RangeExpr, parse_u64};
+use crate::output::Format;
+
+const AFTER_HELP: &str = "\
+Addresses: 0x and hexadecimal digits, or decimal. Ranges: A..B (B excluded) or A+LEN; LEN takes KiB, MiB, GiB.
+
+Exit status: 0 found or done, 1 nothing found, 2 error (also when nothing could be looked at),
+3 incomplete under --strict. A closed pipe is success.
+
+Start with `vmie demo`.";
+
+/// Look into a virtual machine's memory from outside
+#[derive(Parser, Debug)]
+#[command(name = "vmie", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+}
+
+/// What every verb takes.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalArgs {
+    /// Shape of the results [default: table on a terminal, jsonl when piped]
+    #[arg(short, long, global = true, value_name = "FORMAT")]
+    pub(crate) output: Option<Format>,
+
+    /// Threads to use [default: one per CPU]
+    #[arg(short = 'j', long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) threads: Option<u16>,
+
+    /// Stop after N rows
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+
+    /// Exit with status 3 when a part could not be looked at
+    #[arg(long, global = true)]
+    pub(crate) strict: bool,
+
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: When,
+
+    /// Print errors only: no warnings, notes, progress or coverage
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+
+    /// Print more details on standard error
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum When {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Verb {
+    /// Show what an image is: format, physical ranges, CPUs, operating system
+    Info(InfoArgs),
+    /// List the mapped regions of an address space
+    Maps(MapsArgs),
+    /// Translate virtual addresses, showing every page-table entry
+    Vtop(VtopArgs),
+    /// Show memory: hex, raw bytes, 64-bit words or instructions
+    Read(ReadArgs),
+    /// Find byte signatures
+    Scan(ScanArgs),
+    /// Take a guided tour on a built-in synthetic guest
+    Demo(DemoArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+    /// Print the man page, or write one per verb into a directory
+    Man(ManArgs),
+}
+
+/// Where the guest's memory comes from.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SourceArgs {
+    /// Memory image: raw, LiME, AVML or ELF core, recognised by its content
+    #[arg(value_name = "SOURCE", value_hint = ValueHint::FilePath)]
+    pub(crate) source: PathBuf,
+
+    /// How a raw image lays out physical memory: pc, q35, microvm (QEMU's rules by RAM size),
+    /// or GPA+LEN@OFFSET,...
+    #[arg(long, value_name = "LAYOUT")]
+    pub(crate) layout: Option<Layout>,
+}
+
+/// Which memory of the guest is meant.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Space")]
+pub(crate) struct SpaceArgs {
+    /// The address space whose top page table is at this physical address (flag bits are ignored)
+    #[arg(long, value_name = "GPA", group = "space", value_parser = parse_u64)]
+    pub(crate) cr3: Option<u64>,
+
+    /// Physical memory itself
+    #[arg(long, group = "space")]
+    pub(crate) phys: bool,
+
+    /// How the page tables are laid out
+    #[arg(
+        long,
+        value_name = "MODE",
+        default_value = "auto",
+        conflicts_with = "phys"
+    )]
+    pub(crate) paging: Paging,
+}
+
+/// How page tables are laid out, as typed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Paging {
+    /// From the CPU state of the image, else by evidence in the tables
+    Auto,
+    /// Two levels, 32-bit entries
+    X86,
+    /// Three levels, 64-bit entries
+    Pae,
+    /// Four levels, 48-bit addresses
+    #[value(name = "4level")]
+    FourLevel,
+    /// Five levels, 57-bit addresses
+    #[value(name = "5level")]
+    FiveLevel,
+}
+
+/// Which regions to look at.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct FilterArgs {
+    /// Only these addresses
+    #[arg(long, value_name = "RANGE")]
+    pub(crate) range: Option<RangeExpr>,
+
+    /// Only regions with at least these protections: letters of rwx, and u for user mode
+    #[arg(long, value_name = "PERM", value_parser = parse_perm)]
+    pub(crate) perm: Option<Prot>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InfoArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct MapsArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) space: SpaceArgs,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+
+    /// A row per physically contiguous extent, with its frame and page size
+    #[arg(long)]
+    pub(crate) extents: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct VtopArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) space: SpaceArgs,
+
+    /// Virtual addresses
+    #[arg(value_name = "ADDR", required = true)]
+    pub(crate) addrs: Vec<AddrExpr>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ReadArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) space: SpaceArgs,
+
+    /// What to read: A..B (B excluded) or A+LEN
+    #[arg(value_name = "RANGE")]
+    pub(crate) range: RangeExpr,
+
+    /// How to show it
+    #[arg(long = "as", value_name = "VIEW", default_value = "hex")]
+    pub(crate) view: ReadAs,
+
+    /// With --as raw: write this byte for every byte that cannot be read
+    #[arg(long, value_name = "BYTE", value_parser = parse_byte)]
+    pub(crate) fill: Option<u8>,
+
+    /// With --as asm: how wide the code is [default: by the paging mode]
+    #[arg(long, value_name = "BITS", value_parser = ["16", "32", "64"])]
+    pub(crate) bits: Option<String>,
+}
+
+/// How `read` shows memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum ReadAs {
+    /// 16 bytes a row, with their ASCII
+    Hex,
+    /// The bytes themselves
+    Raw,
+    /// Little-endian 64-bit words
+    U64,
+    /// x86 instructions
+    Asm,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ScanArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) space: SpaceArgs,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+
+    /// A signature, such as '48 8B ?? ?? E8'; may be given several times
+    #[arg(
+        short,
+        long = "signature",
+        value_name = "SIG",
+        required_unless_present = "files"
+    )]
+    pub(crate) signatures: Vec<String>,
+
+    /// A file of signatures, one `name = "signature"` a line (TOML)
+    #[arg(short = 'f', long = "file", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DemoArgs {
+    /// Leave the images of the synthetic guest in this directory
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) keep: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: Shell,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ManArgs {
+    /// Write vmie.1 and a page per verb into this directory
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+fn parse_perm(text: &str) -> Result<Prot, String> {
+    Prot::parse(text)
+        .filter(|&prot| prot != Prot::NONE)
+        .ok_or_else(|| format!("`{text}` is not a set of r, w, x and u, such as rx"))
+}
+
+fn parse_byte(text: &str) -> Result<u8, String> {
+    u8::try_from(parse_u64(text)?).map_err(|_| format!("`{text}` does not fit in a byte"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

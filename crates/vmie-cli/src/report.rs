@@ -1,0 +1,253 @@
+//! Everything that goes to standard error: errors, warnings, notes, the coverage line and progress.
+//!
+//! Results are data and go to standard output; this is talk *about* them. Errors are always printed,
+//! all else is silenced by `-q`. `-v` adds details. A progress bar is drawn only on a terminal and is
+//! put aside while anything else is written, to whichever stream.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use anstream::ColorChoice;
+use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use vmie::{Address, Coverage};
+
+use crate::escape;
+use crate::exit::Failure;
+use crate::size;
+
+const RED: Style = AnsiColor::Red.on_default().bold();
+const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
+const CYAN: Style = AnsiColor::Cyan.on_default();
+const GREEN: Style = AnsiColor::Green.on_default();
+
+/// How much is said on standard error.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Level {
+    /// Errors only.
+    Quiet,
+    /// Errors, warnings, notes, coverage, progress.
+    Normal,
+    /// Details too.
+    Verbose,
+}
+
+/// The one writer to standard error.
+pub(crate) struct Reporter {
+    level: Level,
+    color: ColorChoice,
+    bar: ProgressBar,
+}
+
+impl Reporter {
+    /// Writes what `level` lets through, coloured by `color`.
+    pub(crate) fn new(level: Level, color: ColorChoice) -> Self {
+        Self {
+            level,
+            color,
+            bar: ProgressBar::hidden(),
+        }
+    }
+
+    /// Whether details are wanted.
+    pub(crate) fn is_verbose(&self) -> bool {
+        self.level >= Level::Verbose
+    }
+
+    /// Something the user should know about how the answer came about.
+    pub(crate) fn note(&self, text: &str) {
+        if self.level >= Level::Normal {
+            self.line(CYAN, "note", text);
+        }
+    }
+
+    /// Something the user should know only when asking for details.
+    pub(crate) fn detail(&self, text: &str) {
+        if self.is_verbose() {
+            self.line(CYAN, "note", text);
+        }
+    }
+
+    /// Something that may make the answer wrong or incomplete.
+    pub(crate) fn warn(&self, text: &str) {
+        if self.level >= Level::Normal {
+            self.line(YELLOW, "warning", text);
+        }
+    }
+
+    /// An error, with what was found and what to try.
+    pub(crate) fn failure(&self, failure: &Failure) {
+        self.line(RED, "error", &failure.what);
+        for found in &failure.found {
+            self.line(CYAN, "  found", found);
+        }
+        for hint in &failure.hints {
+            self.line(GREEN, "  try", hint);
+        }
+    }
+
+    /// The coverage line; with details, every gap that was kept.
+    pub(crate) fn coverage<A: Address>(&self, coverage: &Coverage<A>, words: Words) {
+        if self.level < Level::Normal {
+            return;
+        }
+        let style = if coverage.is_complete() {
+            GREEN
+        } else {
+            YELLOW
+        };
+        self.line(style, "coverage", &coverage_text(coverage, words));
+        if self.is_verbose() {
+            for gap in &coverage.gaps {
+                self.line(
+                    CYAN,
+                    "  gap",
+                    &format!("{}+{:#x}: {}", gap.start, gap.len, gap.cause),
+                );
+            }
+            let kept = coverage.gaps.len() as u64;
+            if coverage.gap_count > kept {
+                self.line(
+                    CYAN,
+                    "  gap",
+                    &format!("{} more", coverage.gap_count - kept),
+                );
+            }
+        }
+    }
+
+    /// Begins a progress bar over `total` bytes, when standard error is a terminal.
+    ///
+    /// The handle may be used from any thread; the bar disappears with [`Reporter::progress_end`].
+    pub(crate) fn progress_begin(&self, verb: &'static str, total: u64) -> ProgressBar {
+        if self.level < Level::Normal || !std::io::stderr().is_terminal() {
+            return self.bar.clone();
+        }
+        if let Ok(style) = ProgressStyle::with_template(
+            "{prefix} [{wide_bar}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}",
+        ) {
+            self.bar.set_style(style.progress_chars("=> "));
+        }
+        self.bar.set_prefix(verb);
+        self.bar.set_length(total);
+        self.bar
+            .set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+        self.bar.enable_steady_tick(Duration::from_millis(200));
+        self.bar.clone()
+    }
+
+    /// Ends the progress bar and removes it from the terminal.
+    pub(crate) fn progress_end(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// Runs `write` with the progress bar out of the way.
+    pub(crate) fn suspend<R>(&self, write: impl FnOnce() -> R) -> R {
+        self.bar.suspend(write)
+    }
+
+    fn line(&self, style: Style, label: &str, text: &str) {
+        let text = escape::message(text);
+        // Continuation lines stand under the text, not under the label.
+        let indent = format!("\n{}", " ".repeat(label.len() + 2));
+        let text = text.replace('\n', &indent);
+        self.bar.suspend(|| {
+            let mut stderr = anstream::AutoStream::new(std::io::stderr().lock(), self.color);
+            // Nobody is left to tell when standard error itself cannot be written.
+            let _ = writeln!(stderr, "{style}{label}:{style:#} {text}");
+        });
+    }
+}
+
+/// What the three totals of a coverage are called by a verb.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Words {
+    mapped: &'static str,
+    read: &'static str,
+    absent: &'static str,
+}
+
+impl Words {
+    /// For verbs that read what is mapped.
+    pub(crate) const READ: Self = Self {
+        mapped: "mapped",
+        read: "read",
+        absent: "absent",
+    };
+    /// For verbs that list what is mapped without reading it.
+    pub(crate) const LIST: Self = Self {
+        mapped: "mapped",
+        read: "in the image",
+        absent: "not",
+    };
+    /// For what an image says it holds.
+    pub(crate) const IMAGE: Self = Self {
+        mapped: "declared",
+        read: "in the file",
+        absent: "missing",
+    };
+}
+
+/// One line about what was looked at.
+fn coverage_text<A: Address>(coverage: &Coverage<A>, words: Words) -> String {
+    let mut text = format!("{} {}", size::approx(coverage.mapped), words.mapped);
+    if coverage.absent == 0 {
+        text.push_str(&format!(", all of it {}", words.read));
+    } else {
+        text.push_str(&format!(
+            ", {} {}, {} {}",
+            size::approx(coverage.read),
+            words.read,
+            size::approx(coverage.absent),
+            words.absent
+        ));
+    }
+    if coverage.lost > 0 {
+        text.push_str(&format!("; {} unknown", size::approx(coverage.lost)));
+    }
+    if coverage.unmapped > 0 {
+        text.push_str(&format!("; {} not mapped", size::approx(coverage.unmapped)));
+    }
+    if let Some(gap) = coverage.gaps.first() {
+        let first = if coverage.gap_count > 1 {
+            format!("{} gaps, the first ", coverage.gap_count)
+        } else {
+            "gap ".to_owned()
+        };
+        text.push_str(&format!(
+            "; {first}at {}+{:#x}: {}",
+            gap.start, gap.len, gap.cause
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vmie::{Cause, Gpa, Gva};
+
+    #[test]
+    fn the_coverage_line_names_every_kind_of_gap() {
+        let mut coverage = Coverage::default();
+        coverage.add_read(0x2000);
+        assert_eq!(
+            coverage_text(&coverage, Words::READ),
+            "8 KiB mapped, all of it read"
+        );
+        coverage.add_gap(Gva(0x5000), 0x1000, Cause::Absent { gpa: Gpa(0x9000) });
+        coverage.add_gap(
+            Gva(0x20_0000),
+            0x20_0000,
+            Cause::TableAbsent {
+                level: 1,
+                table: Gpa(0xa000),
+            },
+        );
+        assert_eq!(
+            coverage_text(&coverage, Words::READ),
+            "12 KiB mapped, 8 KiB read, 4 KiB absent; 2 MiB unknown; 2 gaps, the first at \
+             0x5000+0x1000: physical address 0x9000 is not in the image"
+        );
+    }
+}

@@ -1,0 +1,83 @@
+//! Opens the source of a verb and tells the user what is odd about it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use vmie::{Image, ImageInfo, OpenErrorKind, OpenOptions};
+
+use crate::args::SourceArgs;
+use crate::exit::Failure;
+use crate::report::Reporter;
+
+/// An open image.
+pub(crate) struct Source {
+    /// As it was typed.
+    pub(crate) path: PathBuf,
+    /// The guest's physical memory.
+    pub(crate) image: Arc<Image>,
+}
+
+impl Source {
+    /// Opens what was typed.
+    pub(crate) fn open(args: &SourceArgs, reporter: &Reporter) -> Result<Self, Failure> {
+        let options = OpenOptions {
+            layout: args.layout.clone(),
+        };
+        let image = Image::open_with(&args.source, &options).map_err(|error| {
+            let failure = Failure::new(error.to_string());
+            match error.kind {
+                OpenErrorKind::Io { .. } if !args.source.exists() => {
+                    failure.hint("check the path; `vmie demo --keep DIR` makes an image to try")
+                }
+                OpenErrorKind::LayoutBehindEnd { .. } => failure.hint(
+                    "each part of a layout is GPA+LEN@OFFSET, the offset counted from the start of the file",
+                ),
+                _ => failure,
+            }
+        })?;
+        for note in &image.info().notes {
+            reporter.warn(&format!("{}: {note}", args.source.display()));
+        }
+        Ok(Self {
+            path: args.source.clone(),
+            image: Arc::new(image),
+        })
+    }
+
+    /// What is known about the image.
+    pub(crate) fn info(&self) -> &ImageInfo {
+        self.image.info()
+    }
+
+    /// Bytes of physical memory that the image declares.
+    pub(crate) fn physical_size(&self) -> u64 {
+        self.info()
+            .ranges
+            .iter()
+            .fold(0, |sum, range| range.len().saturating_add(sum))
+    }
+
+    /// How many bytes one sweep of a guest may look at.
+    ///
+    /// Frames are mapped more than once, but a space that maps each sixty times over was made to keep
+    /// us busy.
+    pub(crate) fn sweep_bound(&self) -> u64 {
+        self.physical_size().saturating_mul(64).max(64 << 30)
+    }
+
+    /// The path, for messages and command lines.
+    pub(crate) fn name(&self) -> String {
+        shell_word(&self.path)
+    }
+}
+
+/// A path as a shell takes it.
+pub(crate) fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let safe = |c: char| c.is_ascii_alphanumeric() || "/._-+:,=@%".contains(c);
+    if !text.is_empty() && text.chars().all(safe) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}

@@ -1,0 +1,148 @@
+//! Chooses the memory that a verb is about: physical memory, or one address space.
+//!
+//! This is the one place that turns the space options (`--cr3`, `--phys`) into a [`Space`], and names
+//! into addresses. A layer that knows the guest's operating system adds its own options here
+//! (processes, the kernel) and answers [`Space::lookup`]; the verbs see only what comes out.
+
+use std::sync::Arc;
+
+use vmie::paging::{Mode, detect};
+use vmie::{AddressSpace, CpuState, Gpa, Image, Memory};
+
+use crate::args::{Paging, SpaceArgs};
+use crate::exit::Failure;
+use crate::output::SpaceKind;
+use crate::report::Reporter;
+use crate::source::Source;
+
+/// The memory that is meant.
+pub(crate) enum Space {
+    /// Guest physical memory.
+    Physical(Arc<Image>),
+    /// One address space.
+    Virtual(AddressSpace),
+}
+
+impl Space {
+    /// Chooses by what was typed.
+    pub(crate) fn select(
+        source: &Source,
+        args: &SpaceArgs,
+        reporter: &Reporter,
+    ) -> Result<Self, Failure> {
+        if args.phys {
+            return Ok(Self::Physical(Arc::clone(&source.image)));
+        }
+        let Some(root) = args.cr3 else {
+            return Err(no_space(source));
+        };
+        let root = Gpa(root);
+        let phys: Arc<dyn Memory<Addr = Gpa>> = source.image.clone();
+        let mode = match args.paging.mode() {
+            Some(mode) => mode,
+            None => detect_mode(source, root, reporter)?,
+        };
+        Ok(Self::Virtual(AddressSpace::new(phys, root, mode)))
+    }
+
+    /// Whether rows are about physical memory.
+    pub(crate) fn kind(&self) -> SpaceKind {
+        match self {
+            Self::Physical(_) => SpaceKind::Physical,
+            Self::Virtual(_) => SpaceKind::Virtual,
+        }
+    }
+
+    /// The address of a module or a symbol.
+    pub(crate) fn lookup(&self, name: &str) -> Result<u64, Failure> {
+        let failure = Failure::new(format!("`{name}` is not an address"))
+            .found("a name, but no names are known here: neither modules nor symbols");
+        Err(if name.chars().all(|c| c.is_ascii_hexdigit() || c == '_') {
+            failure.hint(format!("0x{name}, if it is a hexadecimal number"))
+        } else {
+            failure.hint("a number: 0x and hexadecimal digits, or decimal")
+        })
+    }
+}
+
+impl Paging {
+    /// The mode that was asked for; `None` for `auto`.
+    fn mode(self) -> Option<Mode> {
+        match self {
+            Self::Auto => None,
+            Self::X86 => Some(Mode::X86),
+            Self::Pae => Some(Mode::Pae),
+            Self::FourLevel => Some(Mode::FourLevel),
+            Self::FiveLevel => Some(Mode::FiveLevel),
+        }
+    }
+}
+
+fn detect_mode(source: &Source, root: Gpa, reporter: &Reporter) -> Result<Mode, Failure> {
+    let cpus = &source.info().cpus;
+    let found = detect(&*source.image, root, cpus).map_err(|error| {
+        let failure = Failure::new(format!("cannot tell the paging mode of --cr3 {root}"))
+            .found(error.findings)
+            .hint("--paging x86, pae, 4level or 5level, if you know it");
+        if cpus.is_empty() {
+            failure.hint("check the root (CR3), and for a raw image the --layout")
+        } else {
+            suggest_cpus(failure, cpus)
+        }
+    })?;
+    let text = format!("paging {}: {}", found.mode, found.why);
+    if found.confirmed {
+        reporter.note(&text);
+    } else {
+        reporter.warn(&format!(
+            "{text}\nthis is a guess that could not be confirmed; --paging MODE overrides it"
+        ));
+    }
+    Ok(found.mode)
+}
+
+/// What to say when a verb needs a space and none was typed.
+fn no_space(source: &Source) -> Failure {
+    let failure = Failure::new(format!(
+        "which memory of {}? Neither an address space nor --phys was given",
+        source.name()
+    ));
+    let cpus = &source.info().cpus;
+    if cpus.is_empty() {
+        failure
+            .found("the image does not record the CPUs, so no page-table root is known")
+            .hint("--cr3 GPA, the physical address of the top page table (CR3)")
+            .hint("--phys, for physical memory itself")
+    } else {
+        suggest_cpus(failure, cpus).hint("--phys, for physical memory itself")
+    }
+}
+
+/// Offers the roots of the CPUs, each once.
+pub(crate) fn suggest_cpus(mut failure: Failure, cpus: &[CpuState]) -> Failure {
+    const SHOWN: usize = 8;
+    let mut roots: Vec<(u64, Vec<u32>, Option<Mode>)> = Vec::new();
+    for cpu in cpus.iter().filter(|cpu| cpu.paging_enabled()) {
+        let mode = Mode::from_cpu(cpu);
+        // PCID and flag bits are no part of the root.
+        let root = cpu.cr3 & mode.unwrap_or(Mode::FourLevel).spec().root_mask;
+        match roots.iter_mut().find(|entry| entry.0 == root) {
+            Some(entry) => entry.1.push(cpu.index),
+            None => roots.push((root, vec![cpu.index], mode)),
+        }
+    }
+    let more = roots.len().saturating_sub(SHOWN);
+    for (root, indices, mode) in roots.into_iter().take(SHOWN) {
+        let list: Vec<String> = indices.iter().take(SHOWN).map(u32::to_string).collect();
+        let mode = mode.map_or_else(String::new, |mode| format!(", {mode}"));
+        failure = failure.hint(format!(
+            "--cr3 {root:#x}  (CPU {}{}{mode})",
+            list.join(", "),
+            if indices.len() > SHOWN { ", ..." } else { "" }
+        ));
+    }
+    if more > 0 {
+        failure = failure.found(format!("{more} more CPU roots; `vmie info` lists them"));
+    }
+    failure
+}

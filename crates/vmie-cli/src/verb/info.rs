@@ -1,0 +1,205 @@
+//! `vmie info`: what an image is.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use vmie::paging::Mode;
+use vmie::{AddrRange, Coverage, CpuState, Gpa, ImageInfo, Memory as _, SpanKind};
+
+use crate::args::InfoArgs;
+use crate::escape;
+use crate::exit::{Done, Failure, Result};
+use crate::options::Options;
+use crate::output::{Column, Hex, Row, SpaceKind, Totals, View};
+use crate::report::Words;
+use crate::size;
+use crate::source::Source;
+
+pub(super) fn run(args: &InfoArgs, options: &Options) -> Result<Done> {
+    let source = Source::open(&args.source, &options.reporter)?;
+    let coverage = declared(&source);
+    if coverage.read == 0 {
+        return Err(Failure::new(format!(
+            "{} holds no byte of guest memory",
+            source.path.display()
+        ))
+        .found(format!(
+            "{} declared, none of it in the file",
+            size::approx(coverage.mapped)
+        ))
+        .hint("a complete copy of the image")
+        .into());
+    }
+    let mut sink = options.sink("info", SpaceKind::Virtual);
+    let row = InfoRow::new(source.info());
+    let _ = sink.row(&row)?;
+    sink.finish::<InfoRow>(Some(&Totals::from(&coverage)))?;
+    if coverage.absent > 0 {
+        options.reporter.coverage(&coverage, Words::IMAGE);
+    }
+    Ok(Done {
+        found: true,
+        complete: coverage.is_complete(),
+    })
+}
+
+/// The memory that the image declares, against what is in the file.
+fn declared(source: &Source) -> Coverage<Gpa> {
+    let mut coverage = Coverage::default();
+    for span in source.image.spans(AddrRange::all()) {
+        match span.kind {
+            SpanKind::Mapped(_) => coverage.add_read(span.len),
+            SpanKind::Lost(cause) => coverage.add_gap(span.start, span.len, cause),
+        }
+    }
+    coverage
+}
+
+#[derive(Serialize)]
+struct RangeRow {
+    gpa: Hex,
+    len: u64,
+}
+
+#[derive(Serialize)]
+struct CpuRow {
+    index: u32,
+    cr3: Hex,
+    paging: Option<&'static str>,
+    cr0: Hex,
+    cr4: Hex,
+    efer: Option<Hex>,
+    rip: Hex,
+    rsp: Hex,
+}
+
+impl From<&CpuState> for CpuRow {
+    fn from(cpu: &CpuState) -> Self {
+        Self {
+            index: cpu.index,
+            cr3: Hex(cpu.cr3),
+            paging: Mode::from_cpu(cpu).map(Mode::name),
+            cr0: Hex(cpu.cr0),
+            cr4: Hex(cpu.cr4),
+            efer: cpu.efer.map(Hex),
+            rip: Hex(cpu.rip),
+            rsp: Hex(cpu.rsp),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct OsRow {
+    kind: String,
+    version: String,
+}
+
+#[derive(Serialize)]
+struct InfoRow {
+    format: String,
+    size: u64,
+    ranges: Vec<RangeRow>,
+    cpus: Vec<CpuRow>,
+    os: Option<OsRow>,
+    live: bool,
+    notes: Vec<String>,
+}
+
+impl InfoRow {
+    fn new(info: &ImageInfo) -> Self {
+        Self {
+            format: info.format.to_string(),
+            size: info.size,
+            ranges: info
+                .ranges
+                .iter()
+                .map(|range| RangeRow {
+                    gpa: Hex(range.start().0),
+                    len: range.len(),
+                })
+                .collect(),
+            cpus: info.cpus.iter().map(CpuRow::from).collect(),
+            os: None,
+            live: info.live,
+            notes: info.notes.clone(),
+        }
+    }
+}
+
+impl Row for InfoRow {
+    const COLUMNS: &'static [Column] = &[
+        Column::left("format"),
+        Column::left("size"),
+        Column::left("ranges"),
+        Column::left("cpus"),
+        Column::left("os"),
+        Column::left("live"),
+        Column::left("notes"),
+    ];
+
+    fn view(&self) -> View {
+        let mut text = String::new();
+        let mut line = |label: &str, value: &str| {
+            let _ = writeln!(text, "{label:<8}{value}");
+        };
+        line("format", &self.format);
+        line(
+            "size",
+            &format!("{} ({} bytes)", size::approx(self.size), self.size),
+        );
+        let total = self
+            .ranges
+            .iter()
+            .fold(0_u64, |sum, range| sum.saturating_add(range.len));
+        line("memory", &size::approx(total));
+        for (index, range) in self.ranges.iter().enumerate() {
+            line(
+                if index == 0 { "ranges" } else { "" },
+                &format!(
+                    "{:#x}..{:#x}  {}",
+                    range.gpa.0,
+                    u128::from(range.gpa.0) + u128::from(range.len),
+                    size::exact(range.len)
+                ),
+            );
+        }
+        if self.cpus.is_empty() {
+            line("cpus", "not recorded");
+        }
+        for (index, cpu) in self.cpus.iter().enumerate() {
+            line(
+                if index == 0 { "cpus" } else { "" },
+                &format!(
+                    "{}: cr3 {:#x}, paging {}",
+                    cpu.index,
+                    cpu.cr3.0,
+                    cpu.paging.unwrap_or("off or not recorded")
+                ),
+            );
+            let efer = cpu
+                .efer
+                .map_or_else(String::new, |efer| format!(", efer {:#x}", efer.0));
+            line(
+                "",
+                &format!(
+                    "   cr0 {:#x}, cr4 {:#x}{efer}, rip {:#x}, rsp {:#x}",
+                    cpu.cr0.0, cpu.cr4.0, cpu.rip.0, cpu.rsp.0
+                ),
+            );
+        }
+        match &self.os {
+            Some(os) => line(
+                "os",
+                &format!("{} {}", escape::plain(&os.kind), escape::plain(&os.version)),
+            ),
+            None => line("os", "not determined"),
+        }
+        if self.live {
+            line("live", "yes: another process may change the file");
+        }
+        for note in &self.notes {
+            line("note", &escape::plain(note));
+        }
+        View::Text(text)
+    }
+}

@@ -1,0 +1,28 @@
+//! The verbs, one file each.
+
+mod completions;
+mod demo;
+mod info;
+mod man;
+mod maps;
+mod read;
+mod scan;
+mod vtop;
+
+use crate::args::Verb;
+use crate::exit::{Done, Result};
+use crate::options::Options;
+
+/// Runs a verb.
+pub(crate) fn run(verb: &Verb, options: &Options) -> Result<Done> {
+    match verb {
+        Verb::Info(args) => info::run(args, options),
+        Verb::Maps(args) => maps::run(args, options),
+        Verb::Vtop(args) => vtop::run(args, options),
+        Verb::Read(args) => read::run(args, options),
+        Verb::Scan(args) => scan::run(args, options),
+        Verb::Demo(args) => demo::run(args, options),
+        Verb::Completions(args) => completions::run(args),
+        Verb::Man(args) => man::run(args),
+    }
+}

@@ -1,0 +1,128 @@
+//! `vmie read`: the bytes of a range, and where there are none.
+//!
+//! [`pieces`] walks the range and knows about holes; [`views`] make rows of what is there. Raw bytes
+//! have no rows and go their own way ([`raw`]).
+
+mod pieces;
+mod raw;
+mod views;
+
+use vmie::paging::Mode;
+use vmie::{AddrRange, Address, Coverage, Memory};
+
+use crate::args::{ReadArgs, ReadAs};
+use crate::asm::Bits;
+use crate::exit::{Done, Failure, Result};
+use crate::options::Options;
+use crate::output::Totals;
+use crate::report::Words;
+use crate::source::Source;
+use crate::space::Space;
+use crate::unread::nothing_read;
+use views::{Asm, Hex16, Rows, View, Words64};
+
+pub(super) fn run(args: &ReadArgs, options: &Options) -> Result<Done> {
+    check(args, options)?;
+    let source = Source::open(&args.source, &options.reporter)?;
+    let space = Space::select(&source, &args.space, &options.reporter)?;
+    let reading = Reading {
+        args,
+        options,
+        source: &source,
+        space: &space,
+    };
+    match &space {
+        Space::Physical(image) => reading.run(&**image),
+        Space::Virtual(memory) => reading.run(memory),
+    }
+}
+
+/// Refuses combinations that would be ignored.
+fn check(args: &ReadArgs, options: &Options) -> Result<()> {
+    let failure = if args.bits.is_some() && args.view != ReadAs::Asm {
+        Failure::new("--bits is for --as asm")
+    } else if args.view != ReadAs::Raw {
+        if args.fill.is_none() {
+            return Ok(());
+        }
+        Failure::new("--fill is for --as raw; the other views show holes as holes")
+    } else if options.typed.output.is_some() {
+        Failure::new("--as raw writes the bytes themselves, which have no --output format")
+    } else if options.output.limit.is_some() {
+        Failure::new("--as raw has no rows to --limit").hint("a shorter range")
+    } else if options.output.terminal {
+        Failure::new("--as raw would write binary data to the terminal")
+            .hint("redirect it: > FILE, or | xxd")
+    } else {
+        return Ok(());
+    };
+    Err(failure.into())
+}
+
+struct Reading<'a> {
+    args: &'a ReadArgs,
+    options: &'a Options,
+    source: &'a Source,
+    space: &'a Space,
+}
+
+impl Reading<'_> {
+    fn run<A: Address>(&self, memory: &dyn Memory<Addr = A>) -> Result<Done> {
+        let range = self.args.range.resolve(&|name| self.space.lookup(name))?;
+        let coverage = match self.args.view {
+            ReadAs::Hex => self.rows(memory, range, Hex16)?,
+            ReadAs::U64 => self.rows(memory, range, Words64)?,
+            ReadAs::Asm => self.rows(memory, range, Asm::new(self.bits()))?,
+            ReadAs::Raw => raw::write(memory, range, self.args.fill)?,
+        };
+        if coverage.read == 0 {
+            let typed = self.args.range.to_string();
+            return Err(nothing_read(&coverage, self.space, self.source, Some(typed), None).into());
+        }
+        self.options.reporter.coverage(&coverage, Words::READ);
+        Ok(Done {
+            found: true,
+            complete: coverage.is_complete(),
+        })
+    }
+
+    fn rows<A: Address, V: View>(
+        &self,
+        memory: &dyn Memory<Addr = A>,
+        range: AddrRange<A>,
+        view: V,
+    ) -> Result<Coverage<A>> {
+        let sink = self.options.sink("read", self.space.kind());
+        let mut rows = Rows::new(view, sink);
+        let mut coverage = Coverage::default();
+        let end = pieces::walk(memory, range, &mut coverage, &mut |piece| {
+            rows.piece(&piece)
+        })?;
+        if end.is_continue() {
+            rows.end(memory, range)?;
+        }
+        // Without a single byte the caller explains, and no row has been written.
+        if coverage.read > 0 {
+            rows.finish(&Totals::from(&coverage))?;
+        }
+        Ok(coverage)
+    }
+
+    /// How wide code is: as asked, else by the paging mode.
+    fn bits(&self) -> Bits {
+        match self.args.bits.as_deref() {
+            Some("16") => return Bits::B16,
+            Some("32") => return Bits::B32,
+            Some(_) => return Bits::B64,
+            None => {}
+        }
+        let mode = match self.space {
+            Space::Virtual(memory) => Some(memory.mode()),
+            Space::Physical(_) => self.source.info().cpus.iter().find_map(Mode::from_cpu),
+        };
+        match mode {
+            Some(Mode::X86 | Mode::Pae) => Bits::B32,
+            Some(Mode::FourLevel | Mode::FiveLevel) | None => Bits::B64,
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The exit status is a contract, and so is what goes to which stream.
+
+use std::process::Stdio;
+
+use crate::support::{BIG, CODE, DATA, LOST, SIG, command, guest, in_space, vmie};
+
+fn hex(value: u64) -> String {
+    format!("{value:#x}")
+}
+
+#[test]
+fn found_is_0() {
+    for (verb, args) in [
+        ("maps", vec![]),
+        ("vtop", vec![hex(CODE)]),
+        ("read", vec![format!("{CODE:#x}+16")]),
+        ("scan", vec!["-s".into(), SIG.into()]),
+    ] {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let run = in_space(verb, &args);
+        assert_eq!(run.status, 0, "{verb}: {}", run.err);
+        assert!(!run.out.is_empty(), "{verb}");
+    }
+    assert_eq!(vmie(&["info", &guest().elf()]).status, 0);
+}
+
+#[test]
+fn nothing_found_is_1_and_prints_no_row() {
+    for (verb, args) in [
+        ("maps", vec!["--range", "0x1000..0x2000"]),
+        ("maps", vec!["--perm", "wx", "--range", "0..0x800000000000"]),
+        ("scan", vec!["-s", "DE AD C0 DE 12 34 56 78"]),
+    ] {
+        let run = in_space(verb, &args);
+        assert_eq!(
+            (run.status, run.out.as_str()),
+            (1, ""),
+            "{verb}: {}",
+            run.err
+        );
+    }
+    let run = in_space("vtop", &["0x1000"]);
+    assert_eq!(run.status, 1, "{}", run.err);
+    assert!(
+        run.out.contains(r#""gpa":null"#),
+        "the steps are shown: {}",
+        run.out
+    );
+}
+
+#[test]
+fn errors_are_2_and_print_nothing_on_stdout() {
+    let elf = guest().elf();
+    let zeros = guest().path("zeros.raw").display().to_string();
+    let cr3 = guest().cr3_arg();
+    let in_lost = format!("{LOST:#x}+0x1000");
+    let at_lost = hex(LOST);
+    let in_absent = format!("{:#x}+0x1000", DATA + 0x1000);
+    let outside = "0x7fff00000000+16".to_owned();
+    for args in [
+        vec!["maps", "/nonexistent/image", "--phys"],
+        vec!["maps", &elf],
+        vec!["maps", &elf, "--cr3"],
+        vec!["maps", &elf, "--cr3", "12ab"],
+        vec!["maps", &elf, "--cr3", &cr3, "--phys"],
+        vec!["maps", &elf, "--cr3", "0x7ff000", "--paging", "4level"],
+        vec![
+            "maps",
+            &elf,
+            "--cr3",
+            "0x123456789000",
+            "--paging",
+            "4level",
+        ],
+        vec!["maps", &zeros, "--cr3", "0x1000"],
+        vec!["maps", &elf, "--phys", "--extents"],
+        vec!["maps", &elf, "--cr3", &cr3, "--range", &in_lost],
+        vec!["vtop", &elf, "--cr3", &cr3, &at_lost],
+        vec!["vtop", &elf, "--phys", "0x1000"],
+        vec!["vtop", &elf, "--cr3", &cr3, "kernel_start"],
+        vec!["read", &elf, "--cr3", &cr3, "0x401000"],
+        vec!["read", &elf, "--cr3", &cr3, &in_lost],
+        vec!["read", &elf, "--cr3", &cr3, &in_absent],
+        vec!["read", &elf, "--cr3", &cr3, &in_absent, "--as", "raw"],
+        vec![
+            "read", &elf, "--cr3", &cr3, &in_absent, "--as", "raw", "--fill", "0",
+        ],
+        vec!["read", &elf, "--cr3", &cr3, &outside],
+        vec!["read", &elf, "--cr3", &cr3, "0x401000+16", "--fill", "0"],
+        vec!["read", &elf, "--cr3", &cr3, "0x401000+16", "--bits", "64"],
+        vec!["scan", &elf, "--cr3", &cr3],
+        vec!["scan", &elf, "--cr3", &cr3, "-s", "48 8B GG"],
+        vec!["scan", &elf, "--cr3", &cr3, "-f", "/nonexistent/sigs.toml"],
+        vec!["scan", &elf, "--cr3", &cr3, "-s", "90", "--perm", "q"],
+        vec!["scan", &elf, "--cr3", &cr3, "-s", "90", "--range", &in_lost],
+        vec![
+            "scan", &elf, "--cr3", &cr3, "-s", "90", "--range", &in_absent,
+        ],
+        vec![
+            "scan", &elf, "--cr3", "0x7ff000", "--paging", "4level", "-s", "90",
+        ],
+        vec!["info", &elf, "--limit", "0"],
+        vec!["nosuchverb"],
+        vec![],
+    ] {
+        let run = vmie(&args);
+        assert_eq!(run.status, 2, "{args:?}: {}{}", run.out, run.err);
+        assert!(!run.err.is_empty(), "{args:?} says why");
+        let answers = args.first() == Some(&"vtop") && args.last() == Some(&at_lost.as_str());
+        assert!(run.out.is_empty() || answers, "{args:?}: {}", run.out);
+    }
+}
+
+#[test]
+fn incomplete_is_3_under_strict_only() {
+    let with_hole = format!("{DATA:#x}+0x3000");
+    let lost_and_good = [hex(LOST), hex(CODE)];
+    for (verb, args) in [
+        ("maps", vec![]),
+        ("read", vec![with_hole.as_str()]),
+        ("scan", vec!["-s", SIG]),
+        ("scan", vec!["-s", "DE AD C0 DE 12 34 56 78"]),
+        ("vtop", lost_and_good.iter().map(String::as_str).collect()),
+    ] {
+        let plain = in_space(verb, &args);
+        assert!(plain.status < 2, "{verb}: {}", plain.err);
+        let mut strict = args.clone();
+        strict.push("--strict");
+        let run = in_space(verb, &strict);
+        assert_eq!(run.status, 3, "{verb} {strict:?}: {}", run.err);
+        assert_eq!(run.out, plain.out, "--strict changes the status only");
+    }
+    let range = format!("{CODE:#x}+0x2000");
+    for args in [
+        vec!["maps", "--range", &range],
+        vec!["read", &range],
+        vec!["scan", "--range", &range, "-s", SIG],
+        vec!["vtop", "0x401000"],
+    ] {
+        let mut strict = args[1..].to_vec();
+        strict.push("--strict");
+        assert_eq!(in_space(args[0], &strict).status, 0, "{args:?}");
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_success() {
+    let guest = guest();
+    let big = format!("{BIG:#x}+2MiB");
+    for format in ["table", "jsonl", "json", "csv"] {
+        let mut child = command()
+            .args([
+                "read",
+                &guest.elf(),
+                "--cr3",
+                &guest.cr3_arg(),
+                &big,
+                "-o",
+                format,
+            ])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("runs");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("ends");
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{format}: {err}");
+        assert!(
+            !err.contains("error") && !err.contains("panicked"),
+            "{format}: {err}"
+        );
+    }
+    for args in [vec!["man"], vec!["completions", "bash"], vec!["demo"]] {
+        let mut child = command()
+            .args(&args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("runs");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("ends");
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {err}");
+        assert!(!err.contains("panicked"), "{args:?}: {err}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error() {
+    let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") else {
+        return;
+    };
+    let output = command()
+        .args(["info", &guest().elf()])
+        .stdout(full)
+        .output()
+        .expect("runs");
+    assert_eq!(output.status.code(), Some(2));
+}

@@ -1,0 +1,5 @@
+//! The command as its users and their scripts see it.
+
+mod contract;
+mod exits;
+mod support;

@@ -1,0 +1,208 @@
+//! LiME and AVML: ranges of memory with a header before each.
+//!
+//! A header has 32 bytes: magic, version, first and last physical address, 8 bytes reserved, all
+//! little-endian. Behind a header with magic `EMiL` and version 1 stand the range's bytes as they are;
+//! behind one with `AVML` and version 2 a compressed block, see [`avml`](super::avml). AVML writes the
+//! former when it does not compress, so the same walk serves both, and files that mix them.
+//!
+//! Sources: `src/lime.h`, `src/main.c` of LiME 1.9; `src/image.rs` of AVML 0.14.
+//!
+//! What the walk does when a file is not as it should be:
+//!
+//! * A range that ends behind the end of the file is kept, its end declared as truncated. It is the
+//!   last one.
+//! * Zeros between or behind the ranges are skipped (block devices, preallocated files), with a note.
+//! * Anything else where a header should be is an error. It would be easy to stop there and open what
+//!   came before, but then a part of the guest of which we do not even know the addresses would be
+//!   missing from every coverage.
+
+use super::avml;
+use super::error::OpenErrorKind;
+use super::filemap::FileMap;
+use super::segments::{Added, GPA_LIMIT, SegmentsBuilder};
+use super::{Format, Parsed, TOO_MANY_PARTS};
+
+/// Length of a header in bytes.
+const HEADER: u64 = 32;
+
+/// How many zero bytes in a row are taken for padding.
+const MAX_PADDING: u64 = 64 << 20;
+
+const CUT: &str = "the file was cut or overwritten there; to read what comes before, cut it with \
+     `truncate -s OFFSET` on a copy";
+
+/// What a header says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Header {
+    /// Whether a compressed block follows.
+    pub(super) compressed: bool,
+    /// First physical address.
+    pub(super) start: u64,
+    /// Length in bytes, not zero; the range lies below [`GPA_LIMIT`].
+    pub(super) len: u64,
+}
+
+/// Reads the header at `offset`.
+fn header(map: &FileMap, offset: u64) -> Result<Header, OpenErrorKind> {
+    let damaged = |offset, expected: String, found: String| OpenErrorKind::Damaged {
+        what: "range header",
+        offset,
+        expected,
+        found,
+        advice: CUT,
+    };
+    let bytes: [u8; HEADER as usize] = map.array(offset).ok_or_else(|| {
+        damaged(
+            offset,
+            format!("a header of {HEADER} bytes"),
+            format!("{} bytes", map.len().saturating_sub(offset)),
+        )
+    })?;
+    let word = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
+    let long = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
+    let compressed = match (&bytes[..4], word(4)) {
+        (b"EMiL", 1) => false,
+        (b"AVML", 2) => true,
+        (b"EMiL" | b"AVML", version) => {
+            return Err(damaged(
+                offset + 4,
+                "version 1 of LiME or version 2 of AVML".to_owned(),
+                format!("version {version}"),
+            ));
+        }
+        (magic, _) => {
+            return Err(damaged(
+                offset,
+                "the magic number \"EMiL\" or \"AVML\"".to_owned(),
+                format!("\"{}\"", magic.escape_ascii()),
+            ));
+        }
+    };
+    let (first, last) = (long(8), long(16));
+    if last < first || last >= GPA_LIMIT {
+        return Err(damaged(
+            offset + 8,
+            "first and last physical address, ascending and below 2^52".to_owned(),
+            format!("{first:#x} and {last:#x}"),
+        ));
+    }
+    Ok(Header {
+        compressed,
+        start: first,
+        len: last - first + 1,
+    })
+}
+
+/// Walks the headers of a LiME or AVML file. Plain ranges cost one page fault each; compressed ones
+/// one for each frame, see [`avml::index`].
+pub(super) fn parse(map: &FileMap) -> Result<(Format, Parsed), OpenErrorKind> {
+    let mut builder = SegmentsBuilder::new(map.len());
+    let mut notes = Vec::new();
+    let mut format = Format::Lime;
+    let mut wrong_lengths = 0u64;
+    let mut padding = 0u64;
+    let mut last_end = None;
+    let mut zero_blocks = false;
+    let mut cut = None;
+
+    let mut offset = 0;
+    while offset < map.len() {
+        let zeros = if offset == 0 {
+            0
+        } else {
+            zeros_at(map, offset)
+        };
+        if zeros != 0 {
+            padding += zeros;
+            offset += zeros;
+            continue;
+        }
+        let header = header(map, offset)?;
+        offset += HEADER;
+        if last_end.is_some_and(|end| avml::may_be_left_out(end, header.start)) {
+            zero_blocks = true;
+        }
+        last_end = Some(header.start + header.len);
+        if header.compressed {
+            format = Format::Avml;
+            match avml::index(map, offset, &header, &mut builder)? {
+                avml::Indexed::Whole { end, length_ok } => {
+                    wrong_lengths += u64::from(!length_ok);
+                    offset = end;
+                }
+                avml::Indexed::Truncated => {
+                    cut = Some(header);
+                    break;
+                }
+            }
+        } else {
+            match builder.add_file(header.start, header.len, offset) {
+                Added::Truncated => {
+                    cut = Some(header);
+                    break;
+                }
+                // `header` has checked the range, so it is not refused.
+                Added::Whole | Added::Refused => offset += header.len,
+            }
+        }
+        if builder.is_full() {
+            return Err(TOO_MANY_PARTS);
+        }
+    }
+
+    if let Some(header) = cut {
+        notes.push(format!(
+            "the file ends within the range {:#x}+{:#x}; ranges that may have followed are not known",
+            header.start, header.len
+        ));
+    }
+    if padding != 0 {
+        notes.push(format!(
+            "skipped {padding:#x} zero bytes between or behind the ranges"
+        ));
+    }
+    if wrong_lengths != 0 {
+        notes.push(format!(
+            "{wrong_lengths} compressed blocks are not followed by their length; the file may be \
+             damaged"
+        ));
+    }
+    if zero_blocks && format == Format::Avml {
+        notes.push(
+            "AVML leaves out blocks of 16 MiB that hold only zeros; such blocks cannot be told from \
+             memory that was never there and count as absent"
+                .to_owned(),
+        );
+    }
+    Ok((
+        format,
+        Parsed {
+            builder,
+            cpus: Vec::new(),
+            notes,
+        },
+    ))
+}
+
+/// How many zero bytes stand at `offset`, when that many can only be padding: none of a header's
+/// bytes is part of it. Zero when a header may begin at `offset`.
+fn zeros_at(map: &FileMap, offset: u64) -> u64 {
+    let mut page = [0; 4096];
+    let mut zeros = 0;
+    loop {
+        let at = offset + zeros;
+        let len = page
+            .len()
+            .min(usize::try_from(map.len() - at).unwrap_or(usize::MAX));
+        if len == 0 || !map.read(at, &mut page[..len]) {
+            return zeros;
+        }
+        match page[..len].iter().position(|&b| b != 0) {
+            Some(n) => return zeros + n as u64,
+            None => zeros += len as u64,
+        }
+        if zeros > MAX_PADDING {
+            return 0;
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Linux on x86-64, from its memory alone.
+//!
+//! `find.rs` finds and verifies the kernel; this module holds what it found and answers the questions
+//! of [`Guest`]. No profile, no symbol file and no table of versions is used: offsets come
+//! from the kernel's own BTF, addresses from its own kallsyms.
+
+mod btf;
+mod find;
+mod kallsyms;
+mod vmcoreinfo;
+
+use std::sync::{Arc, OnceLock};
+
+use super::{Guest, Kind, Listing, Module, OsError, Phys, Process, Step, SymbolTable, Types, Vma};
+use crate::addr::{Address, Gva};
+use crate::cpu::CpuState;
+use crate::memory::Memory;
+use crate::paging::AddressSpace;
+
+/// The largest BTF blob that is read. Distribution kernels have about 6 MiB.
+const MAX_BTF: u64 = 128 << 20;
+
+/// A Linux kernel that was found and verified.
+#[derive(Debug)]
+pub struct Linux {
+    space: AddressSpace,
+    symbols: Arc<SymbolTable>,
+    version: String,
+    steps: Vec<Step>,
+    types: OnceLock<Result<Arc<Types>, OsError>>,
+}
+
+impl Linux {
+    /// Looks for a Linux kernel.
+    ///
+    /// # Errors
+    ///
+    /// What each step of the search saw.
+    pub fn find(phys: &Phys, cpus: &[CpuState]) -> Result<Self, Vec<Step>> {
+        find::find(phys, cpus)
+    }
+
+    /// The address of a kernel symbol that is there once.
+    ///
+    /// # Errors
+    ///
+    /// [`OsError::NoSymbol`].
+    fn symbol(&self, name: &'static str) -> Result<Gva, OsError> {
+        self.symbols.address_of(name).ok_or(OsError::NoSymbol(name))
+    }
+
+    fn read_types(&self) -> Result<Arc<Types>, OsError> {
+        let start = self.symbol("__start_BTF")?;
+        let stop = self.symbol("__stop_BTF")?;
+        let unavailable = |why: String| OsError::Unavailable { view: "types", why };
+        let len = stop
+            .offset_from(start)
+            .filter(|&len| len <= MAX_BTF)
+            .ok_or_else(|| unavailable(format!("BTF from {start} to {stop} is absurd")))?;
+        let mut bytes = vec![0; len as usize];
+        self.space
+            .read(start, &mut bytes)
+            .map_err(|fault| OsError::Unreadable {
+                what: format!("BTF at {start}"),
+                fault,
+            })?;
+        let btf = btf::Btf::parse(bytes)
+            .map_err(|why| unavailable(format!("BTF at {start} is damaged: {why}")))?;
+        Ok(Arc::new(Types::new(Box::new(btf))))
+    }
+}
+
+/// The answer for views that are not read from Linux guests.
+fn unavailable<T>(view: &'static str) -> Result<T, OsError> {
+    Err(OsError::Unavailable {
+        view,
+        why: "they are not read from Linux guests".into(),
+    })
+}
+
+impl Guest for Linux {
+    fn kind(&self) -> Kind {
+        Kind::Linux
+    }
+
+    fn version(&self) -> &str {
+        &self.version
+    }
+
+    fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    fn kernel_space(&self) -> &AddressSpace {
+        &self.space
+    }
+
+    fn symbols(&self) -> Result<Arc<SymbolTable>, OsError> {
+        Ok(Arc::clone(&self.symbols))
+    }
+
+    fn types(&self) -> Result<Arc<Types>, OsError> {
+        self.types.get_or_init(|| self.read_types()).clone()
+    }
+
+    fn processes(&self) -> Result<Listing<Process>, OsError> {
+        unavailable("processes")
+    }
+
+    fn command_line(&self, _process: &Process) -> Result<Vec<String>, OsError> {
+        unavailable("command lines")
+    }
+
+    fn space_of(&self, _process: &Process) -> Result<AddressSpace, OsError> {
+        unavailable("address spaces of processes")
+    }
+
+    fn vmas(&self, _process: &Process) -> Result<Listing<Vma>, OsError> {
+        unavailable("mappings of processes")
+    }
+
+    fn modules(&self, _of: Option<&Process>) -> Result<Listing<Module>, OsError> {
+        unavailable("modules")
+    }
+
+    fn module_symbols(
+        &self,
+        _of: Option<&Process>,
+        _module: &Module,
+    ) -> Result<Arc<SymbolTable>, OsError> {
+        unavailable("symbols of modules")
+    }
+}

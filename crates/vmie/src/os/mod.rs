@@ -1,0 +1,433 @@
+//! Operating systems: processes, modules, symbols and types of a guest.
+//!
+//! [`find`] looks at physical memory and answers with a [`Guest`], the one interface through which
+//! everything above asks; it is the same for every operating system, and rows ([`Process`], [`Vma`],
+//! [`Module`], [`Symbol`]) are plain data. Nothing below this module names an operating-system concept.
+//!
+//! Three rules:
+//!
+//! * **No answer without verification.** A search that cannot confirm what it found says so
+//!   ([`FindError`] names each step and what was seen) and goes no further. In particular, a failed
+//!   search is never an empty list.
+//! * **Lists belong to the guest.** They may be damaged or doctored. A [`Listing`] gives what could be
+//!   read and, beside it, [`Finding`]s: what did not add up, and where.
+//! * **Lazily.** Symbols and types are read when somebody asks for them.
+//!
+//! # How to add an operating system
+//!
+//! 1. A module beside [`linux`] with a search `fn(&Arc<dyn Memory>, &[CpuState]) -> Result<Box<dyn
+//!    Guest>, Vec<Step>>`: it verifies each step, and when it fails it tells what each step saw. It is
+//!    quick to say no, since it runs for guests of other systems too.
+//! 2. An implementation of [`Guest`]. Views that it does not have yet answer
+//!    [`OsError::Unavailable`].
+//! 3. A line in `SEARCHES`, and a variant of [`Kind`].
+//! 4. Symbols go into a [`SymbolTable`], types into a [`TypeSource`]: everything that prints or
+//!    resolves names works from there.
+//! 5. Tests against a synthetic guest for every way in which it can be damaged, and a lab guest for the
+//!    truth.
+
+pub mod linux;
+mod names;
+mod symbols;
+mod types;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::addr::{AddrRange, Gpa, Gva};
+use crate::cpu::CpuState;
+use crate::memory::{Fault, Memory, Prot};
+use crate::paging::AddressSpace;
+
+pub use symbols::{Symbol, SymbolTable, SymbolTableBuilder};
+pub use types::{
+    Encoding, Field, MAX_CHAIN, MAX_NESTING, Member, Record, Type, TypeError, TypeId, TypeSource,
+    Types,
+};
+
+/// Which operating system a guest runs.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Linux on x86-64.
+    Linux,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Linux => "linux",
+        })
+    }
+}
+
+/// A guest whose operating system was found and verified.
+pub trait Guest: Send + Sync {
+    /// Which operating system it is.
+    fn kind(&self) -> Kind;
+
+    /// The version, as the system itself puts it.
+    fn version(&self) -> &str;
+
+    /// How it was found: the steps of the search and what each saw.
+    fn steps(&self) -> &[Step];
+
+    /// The kernel's own address space.
+    fn kernel_space(&self) -> &AddressSpace;
+
+    /// The kernel's symbols, without those of its modules.
+    ///
+    /// # Errors
+    ///
+    /// When the guest has none that can be read.
+    fn symbols(&self) -> Result<Arc<SymbolTable>, OsError>;
+
+    /// The kernel's types.
+    ///
+    /// # Errors
+    ///
+    /// When the guest has none that can be read.
+    fn types(&self) -> Result<Arc<Types>, OsError>;
+
+    /// All processes, kernel threads included, by ascending number.
+    ///
+    /// # Errors
+    ///
+    /// When the list could not be looked at. A list that is damaged ends with a finding instead.
+    fn processes(&self) -> Result<Listing<Process>, OsError>;
+
+    /// The arguments that a process was started with, as its memory has them now.
+    ///
+    /// # Errors
+    ///
+    /// When it has none ([`OsError::NoMemory`]), or they cannot be read.
+    fn command_line(&self, process: &Process) -> Result<Vec<String>, OsError>;
+
+    /// The address space of a process, as its user mode sees it.
+    ///
+    /// # Errors
+    ///
+    /// [`OsError::NoMemory`] for kernel threads and for processes that have exited.
+    fn space_of(&self, process: &Process) -> Result<AddressSpace, OsError>;
+
+    /// What a process has arranged to be mapped, present or not, by ascending address.
+    ///
+    /// # Errors
+    ///
+    /// As [`Guest::space_of`], and when the list could not be looked at.
+    fn vmas(&self, process: &Process) -> Result<Listing<Vma>, OsError>;
+
+    /// The kernel's modules, or the program and libraries of a process, by ascending address.
+    ///
+    /// # Errors
+    ///
+    /// When the list could not be looked at.
+    fn modules(&self, of: Option<&Process>) -> Result<Listing<Module>, OsError>;
+
+    /// The symbols of a module that [`Guest::modules`] listed for the same process.
+    ///
+    /// # Errors
+    ///
+    /// When it has none, or they cannot be read.
+    fn module_symbols(
+        &self,
+        of: Option<&Process>,
+        module: &Module,
+    ) -> Result<Arc<SymbolTable>, OsError>;
+}
+
+/// What a search looked at, and what it saw there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Step {
+    /// What was looked for.
+    pub name: &'static str,
+    /// What was seen.
+    pub seen: String,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.seen)
+    }
+}
+
+/// Rows, and what did not add up while they were read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listing<T> {
+    /// The rows.
+    pub items: Vec<T>,
+    /// What did not add up.
+    pub findings: Vec<Finding>,
+}
+
+impl<T> Default for Listing<T> {
+    fn default() -> Self {
+        Self {
+            items: Vec::new(),
+            findings: Vec::new(),
+        }
+    }
+}
+
+/// Something about a guest that does not add up.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finding {
+    /// What sort of thing it is.
+    pub kind: FindingKind,
+    /// The structure it is about, where there is one.
+    pub at: Option<Gva>,
+    /// What was seen, in words.
+    pub text: String,
+}
+
+/// The sorts of [`Finding`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum FindingKind {
+    /// A structure cannot be what it should be: a link into nowhere, a loop, an absurd count.
+    Damaged,
+    /// One view of the guest has what another one lacks.
+    Hidden,
+    /// Two statements about the same thing differ.
+    Inconsistent,
+    /// Something could not be read, so rows may be missing.
+    Unreadable,
+    /// A bound on the work was reached, so rows may be missing.
+    Limit,
+}
+
+impl FindingKind {
+    /// One word for tables and JSON.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Damaged => "damaged",
+            Self::Hidden => "hidden",
+            Self::Inconsistent => "inconsistent",
+            Self::Unreadable => "unreadable",
+            Self::Limit => "limit",
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind.label(), self.text)?;
+        match self.at {
+            Some(at) => write!(f, " (at {at})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A process. Names are the guest's text: escape them before they reach a terminal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// Its parent's number, 0 for none.
+    pub ppid: u32,
+    /// The user it acts as, where the system counts users.
+    pub uid: Option<u32>,
+    /// Its short name.
+    pub name: String,
+    /// Number of its threads.
+    pub threads: u32,
+    /// When it was started, counted from boot.
+    pub started: Option<Duration>,
+    /// What it is doing.
+    pub state: ProcessState,
+    /// Whether it runs in the kernel only and has no memory of its own.
+    pub kernel: bool,
+    /// Root of its address space, kernel included; `None` for kernel threads and after exit.
+    pub root: Option<Gpa>,
+    /// Root that its user mode uses, where that is another one.
+    pub user_root: Option<Gpa>,
+    /// The kernel's record of it.
+    pub object: Gva,
+}
+
+/// What a process is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum ProcessState {
+    /// Running, or ready to.
+    Running,
+    /// Waiting, and signals wake it.
+    Sleeping,
+    /// Waiting for something that must happen.
+    Waiting,
+    /// Stopped by a signal.
+    Stopped,
+    /// Stopped by a debugger.
+    Traced,
+    /// Exited, and not yet waited for.
+    Zombie,
+    /// Exited.
+    Dead,
+    /// A kernel thread without work.
+    Idle,
+    /// Anything else.
+    Unknown,
+}
+
+impl ProcessState {
+    /// The letter that `ps` prints.
+    pub const fn letter(self) -> char {
+        match self {
+            Self::Running => 'R',
+            Self::Sleeping => 'S',
+            Self::Waiting => 'D',
+            Self::Stopped => 'T',
+            Self::Traced => 't',
+            Self::Zombie => 'Z',
+            Self::Dead => 'X',
+            Self::Idle => 'I',
+            Self::Unknown => '?',
+        }
+    }
+}
+
+/// A range that a process has arranged to be mapped.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Vma {
+    /// Its addresses.
+    pub range: AddrRange<Gva>,
+    /// What it may be used for, which page tables need not grant yet.
+    pub prot: Prot,
+    /// Whether writes are seen by others that map the same.
+    pub shared: bool,
+    /// The mapped file.
+    pub file: Option<MappedFile>,
+    /// What it is: the path of its file, or a name in brackets such as `[stack]`.
+    pub name: Option<String>,
+    /// The kernel's record of it.
+    pub object: Gva,
+}
+
+/// The file behind a mapping.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MappedFile {
+    /// Its path as the process sees it.
+    pub path: String,
+    /// Where in the file the mapping starts, in bytes.
+    pub offset: u64,
+    /// Number of the device it is on, major and minor.
+    pub device: (u32, u32),
+    /// Its number on that device.
+    pub inode: u64,
+    /// Whether it has been deleted.
+    pub deleted: bool,
+}
+
+/// A kernel module, or a program or library of a process.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Module {
+    /// Its name.
+    pub name: String,
+    /// Its file, where that is known.
+    pub path: Option<String>,
+    /// From its lowest to its highest address. There may be gaps.
+    pub range: AddrRange<Gva>,
+    /// The kernel's record of it, where there is one.
+    pub object: Option<Gva>,
+}
+
+/// Why a view of a guest could not be had.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OsError {
+    /// This guest, or this operating system, does not have it.
+    #[error("{view} cannot be had from this guest: {why}")]
+    Unavailable {
+        /// What was asked for.
+        view: &'static str,
+        /// Why there is none.
+        why: String,
+    },
+    /// The process has no memory of its own.
+    #[error("process {pid} ({name}) has no address space: it {why}")]
+    NoMemory {
+        /// Its number.
+        pid: u32,
+        /// Its name.
+        name: String,
+        /// `is a kernel thread`, `has exited`.
+        why: &'static str,
+    },
+    /// Something that is needed could not be read.
+    #[error("{what} could not be read: {fault}")]
+    Unreadable {
+        /// What.
+        what: String,
+        /// Where and why.
+        fault: Fault<Gva>,
+    },
+    /// The kernel has no symbol of this name.
+    #[error("the kernel has no symbol {0}")]
+    NoSymbol(&'static str),
+    /// The kernel's types are not what they should be.
+    #[error(transparent)]
+    Type(#[from] TypeError),
+    /// What was read cannot be right.
+    #[error("{what} at {at} cannot be right: {why}")]
+    Damaged {
+        /// What.
+        what: String,
+        /// Where.
+        at: Gva,
+        /// What was seen.
+        why: String,
+    },
+}
+
+/// No operating system was found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FindError {
+    /// For each operating system, what its search saw.
+    pub searches: Vec<(Kind, Vec<Step>)>,
+}
+
+impl std::error::Error for FindError {}
+
+impl fmt::Display for FindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no operating system was found")?;
+        for (kind, steps) in &self.searches {
+            for step in steps {
+                write!(f, "\n  {kind}: {step}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+type Phys = Arc<dyn Memory<Addr = Gpa>>;
+
+/// A search for one operating system: the guest, or what each step saw.
+type Search = fn(&Phys, &[CpuState]) -> Result<Box<dyn Guest>, Vec<Step>>;
+
+/// All searches, in the order in which they are tried.
+const SEARCHES: &[(Kind, Search)] = &[(Kind::Linux, |phys, cpus| {
+    linux::Linux::find(phys, cpus).map(|guest| Box::new(guest) as Box<dyn Guest>)
+})];
+
+/// Finds out which operating system a guest runs.
+///
+/// `cpus` may be empty. They are used to contradict a find, never to make one.
+///
+/// Cost: a glance at every page until the kernel is found, a full pass over memory when that fails.
+///
+/// # Errors
+///
+/// What each search saw, when none succeeded.
+pub fn find(phys: &Phys, cpus: &[CpuState]) -> Result<Box<dyn Guest>, FindError> {
+    let mut searches = Vec::new();
+    for (kind, search) in SEARCHES {
+        match search(phys, cpus) {
+            Ok(guest) => return Ok(guest),
+            Err(steps) => searches.push((*kind, steps)),
+        }
+    }
+    Err(FindError { searches })
+}

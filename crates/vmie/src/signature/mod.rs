@@ -1,0 +1,300 @@
+//! Byte signatures: one syntax, compiled sets, and the engines that find them in one pass.
+//!
+//! ```text
+//! parse   text -> Signature                    every syntax people paste, one tree
+//! Set     signatures -> engine                 compiled once, then immutable and shared
+//! Engine  bytes -> hits                        sees only &[u8]; nothing of memory, windows, threads
+//! scan    Memory + Set -> matches, coverage    the sweep brings the bytes
+//! ```
+//!
+//! # What a match is
+//!
+//! The answer is the *set* of pairs (address, signature) such that the signature matches at the
+//! address with some choice of its alternatives and some length of its jumps. All matches are found,
+//! overlapping ones too; a place where two choices match counts once. Every byte of a match must be
+//! readable, wildcards included: a signature that ends in `??` does not match at the last byte but
+//! one before a hole. Two equal signatures both report. Matches come by address, then by number of
+//! the signature.
+//!
+//! # Adding an engine
+//!
+//! Implement [`Engine`] in a file of `engine/`, add it to [`EngineKind`] and to the choice in
+//! `engine::select`; the tests then compare it with the naive engine.
+
+mod display;
+mod engine;
+mod error;
+mod parse;
+#[cfg(test)]
+mod tests;
+
+pub use engine::{Engine, EngineKind, Hit};
+pub use error::{CompileError, ParseError};
+
+use std::ops::ControlFlow;
+use std::str::FromStr;
+
+use crate::addr::Address;
+use crate::memory::Memory;
+use crate::sweep::{Found, SweepOptions, SweepOutcome, sweep};
+
+/// The longest jump: `[n-m]` and `[n]` take up to this many bytes.
+pub const MAX_JUMP: usize = 4096;
+
+/// The most bytes one signature can span.
+pub const MAX_LEN: usize = 16 << 10;
+
+/// How deep alternatives nest.
+pub const MAX_DEPTH: usize = 16;
+
+/// The most elements (bytes, jumps, branches) that the signatures of one set may have together.
+pub const MAX_SET_ELEMENTS: usize = 16 << 20;
+
+/// A condition on one byte: `(byte & mask == value) != negated`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct ByteTest {
+    /// No bits outside `mask`.
+    pub(crate) value: u8,
+    /// 0xff, 0xf0 or 0x0f; never zero, a byte that may be anything is [`Node::Skip`].
+    pub(crate) mask: u8,
+    pub(crate) negated: bool,
+}
+
+impl ByteTest {
+    pub(crate) fn accepts(self, byte: u8) -> bool {
+        (byte & self.mask == self.value) != self.negated
+    }
+}
+
+/// An element of a signature.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Node {
+    /// One byte under a condition.
+    Byte(ByteTest),
+    /// `min` to `max` bytes of any value; `max` is not zero. Those of one length never follow each
+    /// other, they are joined.
+    Skip { min: usize, max: usize },
+    /// One of two or more sequences, none of them empty.
+    Alt(Vec<Vec<Node>>),
+}
+
+impl Node {
+    /// Least and greatest number of bytes it takes.
+    pub(crate) fn len_bounds(&self) -> (usize, usize) {
+        match self {
+            Self::Byte(_) => (1, 1),
+            Self::Skip { min, max } => (*min, *max),
+            Self::Alt(branches) => branches
+                .iter()
+                .map(|branch| len_bounds(branch))
+                .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+                .unwrap_or((0, 0)),
+        }
+    }
+
+    fn elements(&self) -> usize {
+        match self {
+            Self::Byte(_) | Self::Skip { .. } => 1,
+            Self::Alt(branches) => 1 + branches.iter().map(|b| elements(b)).sum::<usize>(),
+        }
+    }
+}
+
+/// Least and greatest number of bytes a sequence takes.
+pub(crate) fn len_bounds(nodes: &[Node]) -> (usize, usize) {
+    nodes.iter().fold((0, 0), |(min, max), node| {
+        let (node_min, node_max) = node.len_bounds();
+        (min + node_min, max + node_max)
+    })
+}
+
+fn elements(nodes: &[Node]) -> usize {
+    nodes.iter().map(Node::elements).sum()
+}
+
+/// A byte pattern with a name.
+///
+/// It spans between 1 and [`MAX_LEN`] bytes and constrains at least one of them. `Display` gives
+/// the canonical form, which parses back to the same signature.
+///
+/// # Syntax
+///
+/// | | |
+/// |---|---|
+/// | `48 8B 05`, `488B05` | bytes, in either case, spaces optional |
+/// | `??`, or `?` standing alone | any byte |
+/// | `4?`, `?8` | any byte with this half |
+/// | `~E8`, `~4?` | any byte but this, any byte without this half |
+/// | `[4]`, `[2-6]` | that many bytes of any value, at most [`MAX_JUMP`]; not at either end |
+/// | `(E8 \| E9 90)` | one of these; may be nested |
+/// | `{ ... }` | braces around the whole, as in YARA, are optional |
+/// | `// ...`, `/* ... */` | comments |
+/// | `\x48\x8B\x00 xx?` | bytes as in C, then a mask of `x` and `?`; without a mask all bytes count |
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Signature {
+    name: String,
+    nodes: Vec<Node>,
+    min_len: usize,
+    max_len: usize,
+}
+
+impl Signature {
+    /// Reads a signature in any of the forms above; `name` may be anything.
+    ///
+    /// # Errors
+    ///
+    /// What was expected and found, and where.
+    pub fn parse(name: impl Into<String>, text: &str) -> Result<Self, ParseError> {
+        let nodes = parse::parse(text)?;
+        let (min_len, max_len) = len_bounds(&nodes);
+        Ok(Self {
+            name: name.into(),
+            nodes,
+            min_len,
+            max_len,
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The fewest bytes a match can have.
+    pub fn min_len(&self) -> usize {
+        self.min_len
+    }
+
+    /// The most bytes a match can have.
+    pub fn max_len(&self) -> usize {
+        self.max_len
+    }
+
+    pub(crate) fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+}
+
+impl FromStr for Signature {
+    type Err = ParseError;
+
+    /// A signature without a name.
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        Self::parse("", text)
+    }
+}
+
+/// Signatures compiled to be found together in one pass.
+#[derive(Debug)]
+pub struct Set {
+    signatures: Vec<Signature>,
+    max_len: usize,
+    engine: Box<dyn Engine>,
+}
+
+impl Set {
+    /// Compiles signatures; a match names one by its index here.
+    ///
+    /// # Errors
+    ///
+    /// When there are none, or too many.
+    pub fn compile(signatures: Vec<Signature>) -> Result<Self, CompileError> {
+        Self::compile_for(signatures, EngineKind::Auto)
+    }
+
+    /// As [`Set::compile`], with a certain engine.
+    ///
+    /// # Errors
+    ///
+    /// As [`Set::compile`].
+    pub fn compile_for(signatures: Vec<Signature>, kind: EngineKind) -> Result<Self, CompileError> {
+        let max_len = signatures
+            .iter()
+            .map(Signature::max_len)
+            .max()
+            .ok_or(CompileError::Empty)?;
+        let total = signatures.iter().map(|s| elements(&s.nodes)).sum();
+        if total > MAX_SET_ELEMENTS {
+            return Err(CompileError::TooLarge { elements: total });
+        }
+        let engine = engine::select(&signatures, kind);
+        Ok(Self {
+            signatures,
+            max_len,
+            engine,
+        })
+    }
+
+    /// The signatures, in the order they were given.
+    pub fn signatures(&self) -> &[Signature] {
+        &self.signatures
+    }
+
+    /// The most bytes a match of any of them can have.
+    pub fn max_len(&self) -> usize {
+        self.max_len
+    }
+
+    /// The engine that finds them.
+    pub fn engine(&self) -> &dyn Engine {
+        &*self.engine
+    }
+
+    /// Pushes the hits that start in `bytes[..owned]` and end within `bytes`, each once, by offset,
+    /// then by signature.
+    ///
+    /// This is what a scan does with each window; use it where bytes come from elsewhere.
+    pub fn find(&self, bytes: &[u8], owned: usize, found: &mut Found<Hit>) {
+        // The engine pushes in any order, and a hit more than once.
+        let mut raw = Found::with_limit(found.limit());
+        self.engine.find(bytes, owned, &mut raw);
+        let overflow = raw.is_full();
+        let mut hits = raw.into_items();
+        hits.sort_unstable();
+        hits.dedup();
+        found.extend(hits, overflow);
+    }
+}
+
+/// A signature matches at an address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Match<A> {
+    /// First byte of the match.
+    pub addr: A,
+    /// Index of the signature in its set.
+    pub sig: usize,
+}
+
+/// Finds all matches of a set in a memory, in order.
+///
+/// The look-ahead is set by what the signatures need, whatever `options` says; all else is as in
+/// [`sweep`].
+pub fn scan<A: Address>(
+    memory: &dyn Memory<Addr = A>,
+    set: &Set,
+    options: &SweepOptions<A>,
+    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    emit: impl FnMut(Match<A>) -> ControlFlow<()>,
+) -> SweepOutcome<A> {
+    let options = SweepOptions {
+        overlap: set.max_len() - 1,
+        behind: 0,
+        ..options.clone()
+    };
+    sweep(
+        memory,
+        &options,
+        progress,
+        |window, found| {
+            let mut hits = Found::with_limit(found.limit());
+            set.find(window.bytes, window.owned, &mut hits);
+            let overflow = hits.is_full();
+            let matches = hits.into_items().into_iter().map(|hit| Match {
+                addr: window.addr(hit.offset),
+                sig: hit.sig,
+            });
+            found.extend(matches, overflow);
+        },
+        emit,
+    )
+}

@@ -1,0 +1,448 @@
+//! The one parser for every way people write signatures.
+//!
+//! ```text
+//! text      = hex | escaped
+//! hex       = sequence | "{" sequence "}"
+//! sequence  = token { token | jump } token | token
+//! token     = byte | "~" byte | "(" sequence { "|" sequence } ")"
+//! byte      = two of 0-9 A-F ?, or a "?" that stands alone
+//! jump      = "[" number [ "-" number ] "]"
+//! escaped   = { "\x" two digits } [ mask of "x" and "?" ]
+//! ```
+//!
+//! Spaces and comments may stand between any two of these; bytes need none. What is read goes
+//! straight into the normal form that [`Node`] describes, so a signature has one tree however it was
+//! written. All limits are checked while reading, before anything grows: the work and the memory
+//! are proportional to the text, jumps being numbers.
+
+use crate::signature::error::{ParseError, is_visible};
+use crate::signature::{ByteTest, MAX_DEPTH, MAX_JUMP, MAX_LEN, Node, len_bounds};
+
+type Result<T> = std::result::Result<T, ParseError>;
+
+/// Reads a signature of any form into its tree.
+pub(super) fn parse(text: &str) -> Result<Vec<Node>> {
+    let mut parser = Parser { text, at: 0 };
+    parser.space()?;
+    let start = parser.at;
+    let nodes = if parser.peek() == Some('\\') {
+        parser.escaped()?
+    } else {
+        parser.hex()?
+    };
+    check(text, start, &nodes)?;
+    Ok(nodes)
+}
+
+/// What can only be judged when the whole is known.
+fn check(text: &str, start: usize, nodes: &[Node]) -> Result<()> {
+    let (_, max_len) = len_bounds(nodes);
+    if max_len > MAX_LEN {
+        return Err(ParseError::new(
+            text,
+            start,
+            format!("the signature can span {max_len} bytes, more than {MAX_LEN}"),
+        ));
+    }
+    if !constrains(nodes) {
+        return Err(ParseError::new(
+            text,
+            start,
+            "this matches everywhere: at least one byte must be given, whichever alternative is taken",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether every choice of alternatives puts a condition on some byte.
+fn constrains(nodes: &[Node]) -> bool {
+    nodes.iter().any(|node| match node {
+        Node::Byte(_) => true,
+        Node::Skip { .. } => false,
+        Node::Alt(branches) => branches.iter().all(|branch| constrains(branch)),
+    })
+}
+
+/// Adds a node, joining bytes of any value.
+fn push(nodes: &mut Vec<Node>, node: Node) {
+    match (nodes.last_mut(), node) {
+        (_, Node::Skip { max: 0, .. }) => {}
+        (Some(Node::Skip { min, max }), Node::Skip { min: a, max: b })
+            if *min == *max && a == b =>
+        {
+            *min += a;
+            *max += b;
+        }
+        (_, node) => nodes.push(node),
+    }
+}
+
+struct Parser<'t> {
+    text: &'t str,
+    /// Offset in bytes, always at a character border.
+    at: usize,
+}
+
+impl Parser<'_> {
+    fn peek(&self) -> Option<char> {
+        self.text[self.at..].chars().next()
+    }
+
+    fn bump(&mut self) {
+        self.at += self.peek().map_or(0, char::len_utf8);
+    }
+
+    fn eat(&mut self, c: char) -> bool {
+        let found = self.peek() == Some(c);
+        if found {
+            self.bump();
+        }
+        found
+    }
+
+    fn error<T>(&self, at: usize, message: impl Into<String>) -> Result<T> {
+        Err(ParseError::new(self.text, at, message))
+    }
+
+    /// `expected ..., found ...` at the current place.
+    fn expected<T>(&self, what: &str) -> Result<T> {
+        let found = match self.peek() {
+            None => "the end".to_owned(),
+            Some(c) if is_visible(c) => format!("`{c}`"),
+            Some(c) => format!("the character U+{:04X}", u32::from(c)),
+        };
+        self.error(self.at, format!("expected {what}, found {found}"))
+    }
+
+    /// Skips white space and comments.
+    fn space(&mut self) -> Result<()> {
+        loop {
+            let rest = &self.text[self.at..];
+            if rest.starts_with("//") {
+                self.at += rest.find('\n').unwrap_or(rest.len());
+            } else if let Some(comment) = rest.strip_prefix("/*") {
+                match comment.find("*/") {
+                    Some(end) => self.at += end + 4,
+                    None => return self.error(self.at, "this comment has no end: expected `*/`"),
+                }
+            } else if rest.starts_with(char::is_whitespace) {
+                self.bump();
+            } else {
+                return Ok(());
+            }
+        }
+    }
+
+    fn hex(&mut self) -> Result<Vec<Node>> {
+        let open = self.at;
+        let braced = self.eat('{');
+        let nodes = self.sequence(0)?;
+        if braced && !self.eat('}') {
+            return match self.peek() {
+                None => self.error(open, "this `{` is never closed: expected `}` at the end"),
+                Some(_) => self.expected("a byte, a jump, `(` or `}`"),
+            };
+        }
+        self.space()?;
+        match self.peek() {
+            None => Ok(nodes),
+            Some('}') => self.error(self.at, "this `}` has no `{` before it"),
+            Some(')') => self.error(self.at, "this `)` has no `(` before it"),
+            Some('|') => self.error(
+                self.at,
+                "alternatives need parentheses around them: `(E8 | E9)`",
+            ),
+            Some(_) if braced => self.expected("nothing after `}`"),
+            Some(_) => self.expected("a byte such as `48`, `4?`, `??`, a jump `[2-4]` or `(`"),
+        }
+    }
+
+    /// Reads tokens and jumps up to something else.
+    fn sequence(&mut self, depth: usize) -> Result<Vec<Node>> {
+        let mut nodes = Vec::new();
+        let mut any = false;
+        let mut last_jump = None;
+        loop {
+            self.space()?;
+            let start = self.at;
+            match self.peek() {
+                Some('[') => {
+                    let jump = self.jump()?;
+                    if !any {
+                        return self.error(start, jump_at_end("begin"));
+                    }
+                    push(&mut nodes, jump);
+                    last_jump = Some(start);
+                    continue;
+                }
+                Some('(') => {
+                    for node in self.alternatives(depth)? {
+                        push(&mut nodes, node);
+                    }
+                }
+                Some('~') => {
+                    self.bump();
+                    self.space()?;
+                    let byte = self.at;
+                    match self.byte()? {
+                        Some(test) => push(
+                            &mut nodes,
+                            Node::Byte(ByteTest {
+                                negated: true,
+                                ..test
+                            }),
+                        ),
+                        None => {
+                            return self.error(byte, "`~` of any byte never matches: expected a byte such as `~00` or `~4?`");
+                        }
+                    }
+                }
+                Some(c) if c == '?' || c.is_ascii_hexdigit() => {
+                    let node = self
+                        .byte()?
+                        .map_or(Node::Skip { min: 1, max: 1 }, Node::Byte);
+                    push(&mut nodes, node);
+                }
+                _ => break,
+            }
+            any = true;
+            last_jump = None;
+        }
+        if let Some(start) = last_jump {
+            return self.error(start, jump_at_end("end"));
+        }
+        if !any {
+            return self.expected("a byte such as `48`, `4?` or `??`");
+        }
+        Ok(nodes)
+    }
+
+    /// Reads `48`, `4?`, `?8`, `??`, or a `?` that stands alone; `None` for any byte.
+    fn byte(&mut self) -> Result<Option<ByteTest>> {
+        let start = self.at;
+        let mut value = 0;
+        let mut mask = 0;
+        for half in 0..2 {
+            let digit = match self.peek() {
+                Some('?') => None,
+                Some(c) if c.is_ascii_hexdigit() => Some(digit(c)),
+                _ if half == 1
+                    && self.text[..self.at].ends_with('?')
+                    && self.stands_alone(start) =>
+                {
+                    return Ok(None);
+                }
+                _ if half == 1 => {
+                    return self.error(start, self.half_a_byte(start));
+                }
+                _ => return self.expected("a byte such as `48`, `4?` or `??`"),
+            };
+            self.bump();
+            value = value << 4 | digit.unwrap_or(0);
+            mask = mask << 4 | if digit.is_some() { 0xf } else { 0 };
+        }
+        Ok((mask != 0).then_some(ByteTest {
+            value,
+            mask,
+            negated: false,
+        }))
+    }
+
+    /// What to say of the one digit or `?` at `start`.
+    fn half_a_byte(&self, start: usize) -> String {
+        match &self.text[start..self.at] {
+            "?" => {
+                "half a byte: expected `??`, or `?` with a digit beside it, such as `?8`".to_owned()
+            }
+            digit => format!("half a byte: expected two digits, such as `0{digit}` or `{digit}?`"),
+        }
+    }
+
+    /// Whether nothing that belongs to a byte touches what starts at `start`.
+    fn stands_alone(&self, start: usize) -> bool {
+        !self.text[..start].ends_with(|c: char| c == '?' || c == '~' || c.is_ascii_hexdigit())
+    }
+
+    fn jump(&mut self) -> Result<Node> {
+        let open = self.at;
+        self.bump();
+        self.space()?;
+        let min = self.number();
+        if min.is_none() && self.peek() != Some('-') {
+            return self.expected("the length of the jump, such as `[4]` or `[2-6]`");
+        }
+        self.space()?;
+        let max = if self.eat('-') {
+            self.space()?;
+            let max = self.number();
+            self.space()?;
+            if max.is_none() && self.peek() != Some(']') {
+                return self.expected("a number");
+            }
+            max
+        } else {
+            min
+        };
+        if self.peek() != Some(']') {
+            return self.expected("`]` after the length of the jump");
+        }
+        self.bump();
+        let (min, max) = match (min, max) {
+            (Some(min), Some(max)) => (min, max),
+            (None, Some(max)) => {
+                return self.error(open, format!("a jump has two bounds: expected `[0-{max}]`"));
+            }
+            (min, None) => {
+                let min = min.unwrap_or(0).min(MAX_JUMP);
+                return self.error(
+                    open,
+                    format!(
+                        "a jump without an upper bound could reach across all of memory: \
+                         give one of at most {MAX_JUMP}, as in `[{min}-{MAX_JUMP}]`"
+                    ),
+                );
+            }
+        };
+        if max > MAX_JUMP || min > MAX_JUMP {
+            return self.error(open, format!("a jump can have at most {MAX_JUMP} bytes"));
+        }
+        if min > max {
+            return self.error(
+                open,
+                format!("the jump ends before it begins: expected `[{max}-{min}]`"),
+            );
+        }
+        Ok(Node::Skip { min, max })
+    }
+
+    /// A decimal number, if there is one; more than fits becomes the most that fits.
+    fn number(&mut self) -> Option<usize> {
+        let mut value = None;
+        while let Some(digit) = self.peek().and_then(|c| c.to_digit(10)) {
+            self.bump();
+            value = Some(
+                value
+                    .unwrap_or(0usize)
+                    .saturating_mul(10)
+                    .saturating_add(digit as usize),
+            );
+        }
+        value
+    }
+
+    /// Reads `( ... | ... )`; one branch alone is no choice and becomes what it holds.
+    fn alternatives(&mut self, depth: usize) -> Result<Vec<Node>> {
+        let open = self.at;
+        if depth == MAX_DEPTH {
+            return self.error(open, format!("alternatives can be nested {MAX_DEPTH} deep"));
+        }
+        self.bump();
+        let mut branches = Vec::new();
+        loop {
+            self.space()?;
+            if let Some('|' | ')') = self.peek() {
+                return self.error(
+                    self.at,
+                    "an alternative is empty: expected a byte before this",
+                );
+            }
+            branches.push(self.sequence(depth + 1)?);
+            if self.eat(')') {
+                break;
+            }
+            if !self.eat('|') {
+                return match self.peek() {
+                    None => self.error(open, "this `(` is never closed: expected `)`"),
+                    Some(_) => self.expected("a byte, a jump, `|` or `)`"),
+                };
+            }
+        }
+        if branches.len() == 1 {
+            return Ok(branches.swap_remove(0));
+        }
+        Ok(vec![Node::Alt(branches)])
+    }
+
+    /// Reads `\x48\x8B` and its mask.
+    fn escaped(&mut self) -> Result<Vec<Node>> {
+        let mut bytes = Vec::new();
+        while self.eat('\\') {
+            if !self.eat('x') && !self.eat('X') {
+                return self.expected("`x` after `\\`");
+            }
+            let mut value = 0;
+            for _ in 0..2 {
+                match self.peek() {
+                    Some(c) if c.is_ascii_hexdigit() => value = value << 4 | digit(c),
+                    _ => return self.expected("two hexadecimal digits after `\\x`"),
+                }
+                self.bump();
+            }
+            bytes.push(value);
+            self.space()?;
+        }
+        let mut nodes = Vec::new();
+        let mut masked = 0;
+        while let Some(c @ ('x' | 'X' | '?')) = self.peek() {
+            let Some(&value) = bytes.get(masked) else {
+                return self.error(
+                    self.at,
+                    format!(
+                        "the mask is longer than the {} bytes before it",
+                        bytes.len()
+                    ),
+                );
+            };
+            push(
+                &mut nodes,
+                if c == '?' {
+                    Node::Skip { min: 1, max: 1 }
+                } else {
+                    literal(value)
+                },
+            );
+            masked += 1;
+            self.bump();
+        }
+        let mask_end = self.at;
+        self.space()?;
+        if self.peek().is_some() {
+            return self.expected(if masked == 0 {
+                "`\\x48`, or a mask of `x` (this byte counts) and `?` (any byte)"
+            } else {
+                "`x` or `?`"
+            });
+        }
+        if masked == 0 {
+            return Ok(bytes.into_iter().map(literal).collect());
+        }
+        if masked < bytes.len() {
+            return self.error(
+                mask_end,
+                format!("the mask ends after {masked} of {} bytes", bytes.len()),
+            );
+        }
+        Ok(nodes)
+    }
+}
+
+fn literal(value: u8) -> Node {
+    Node::Byte(ByteTest {
+        value,
+        mask: 0xff,
+        negated: false,
+    })
+}
+
+/// The value of a hexadecimal digit.
+fn digit(c: char) -> u8 {
+    c.to_digit(16)
+        .and_then(|d| u8::try_from(d).ok())
+        .unwrap_or(0)
+}
+
+fn jump_at_end(which: &str) -> String {
+    format!(
+        "a signature or an alternative cannot {which} with a jump: it would say nothing about where the match {which}s; use `??` for bytes that must be there"
+    )
+}

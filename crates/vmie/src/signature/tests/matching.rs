@@ -1,0 +1,403 @@
+//! Every engine, every window size, with holes and borders.
+
+use std::ops::ControlFlow::Continue;
+
+use proptest::prelude::*;
+
+use super::any_signature;
+use crate::addr::Gva;
+use crate::memory::Prot;
+use crate::signature::*;
+use crate::sweep::testmem::{TestMemory, any_memory};
+use crate::sweep::{DEFAULT_WINDOW, quiet};
+
+const WINDOWS: [usize; 6] = [1, 2, 3, 7, 4096, DEFAULT_WINDOW];
+const ENGINES: [EngineKind; 2] = [EngineKind::Auto, EngineKind::Naive];
+
+fn set(texts: &[&str], kind: EngineKind) -> Set {
+    let signatures = texts
+        .iter()
+        .map(|text| Signature::parse("", text).unwrap_or_else(|e| panic!("{}", e.explain())))
+        .collect();
+    Set::compile_for(signatures, kind).unwrap()
+}
+
+fn run(memory: &TestMemory<Gva>, set: &Set, options: &SweepOptions<Gva>) -> Vec<(u64, usize)> {
+    let mut matches = Vec::new();
+    let outcome = scan(memory, set, options, &mut quiet, |m| {
+        matches.push((m.addr.0, m.sig));
+        Continue(())
+    });
+    assert!(!outcome.stopped);
+    matches
+}
+
+/// A name, memory from 0x1000 on, signatures, and where they match (offset, signature).
+struct Case(
+    &'static str,
+    &'static [u8],
+    &'static [&'static str],
+    &'static [(u64, usize)],
+);
+
+const CASES: &[Case] = &[
+    Case("one byte", b"abca", &["61"], &[(0, 0), (3, 0)]),
+    Case("nothing", b"abca", &["62 61"], &[]),
+    Case("longer than memory", b"ab", &["61 62 63"], &[]),
+    Case("the whole", b"abc", &["61 62 63"], &[(0, 0)]),
+    Case(
+        "overlapping",
+        b"aaaa",
+        &["61 61"],
+        &[(0, 0), (1, 0), (2, 0)],
+    ),
+    Case(
+        "overlapping itself",
+        b"abababa",
+        &["61 62 61"],
+        &[(0, 0), (2, 0), (4, 0)],
+    ),
+    Case(
+        "wildcard inside",
+        b"axbayb",
+        &["61 ?? 62"],
+        &[(0, 0), (3, 0)],
+    ),
+    Case("wildcard first", b"xab", &["?? 61 62"], &[(0, 0)]),
+    Case("no byte for the wildcard first", b"ab", &["?? 61 62"], &[]),
+    Case("wildcard last", b"abab", &["61 62 ??"], &[(0, 0)]),
+    Case(
+        "high half",
+        b"\x3f\x40\x48\x4f\x50",
+        &["4?"],
+        &[(1, 0), (2, 0), (3, 0)],
+    ),
+    Case(
+        "low half",
+        b"\x08\x18\x81\xf8",
+        &["?8"],
+        &[(0, 0), (1, 0), (3, 0)],
+    ),
+    Case("halves only", b"\x12\x34\x52", &["?2 3?"], &[(0, 0)]),
+    Case("negated", b"\x00\x01\x00", &["~00"], &[(1, 0)]),
+    Case(
+        "negated half",
+        b"\x08\x18\x20",
+        &["~?8", "~1?"],
+        &[(0, 1), (2, 0), (2, 1)],
+    ),
+    Case(
+        "jump",
+        b"a1b a12b a123b",
+        &["61 [1-2] 62"],
+        &[(0, 0), (4, 0)],
+    ),
+    Case(
+        "jump of none",
+        b"ab a1b",
+        &["61 [0-1] 62"],
+        &[(0, 0), (3, 0)],
+    ),
+    Case(
+        "jump to several ends is one match",
+        b"a1b2b",
+        &["61 [1-3] 62"],
+        &[(0, 0)],
+    ),
+    Case(
+        "jump takes the second chance",
+        b"abbc",
+        &["61 [0-2] 62 63"],
+        &[(0, 0)],
+    ),
+    Case("two jumps", b"a..b.c", &["61 [1-2] 62 [1-2] 63"], &[(0, 0)]),
+    Case(
+        "alternatives",
+        b"axc ayc azc",
+        &["61 (78 | 79) 63"],
+        &[(0, 0), (4, 0)],
+    ),
+    Case(
+        "alternatives of different length",
+        b"ab abb",
+        &["61 (62 | 62 62)"],
+        &[(0, 0), (3, 0)],
+    ),
+    Case(
+        "an alternative that is a prefix",
+        b"abbc",
+        &["61 (62 | 62 62) 63"],
+        &[(0, 0)],
+    ),
+    Case(
+        "nested",
+        b"pac pbxc",
+        &["(70 | 71) (61 | (62 | 63) 78) 63"],
+        &[(0, 0), (4, 0)],
+    ),
+    Case(
+        "alternatives first",
+        b"xc ybc",
+        &["(78 | 79 62) 63"],
+        &[(0, 0), (3, 0)],
+    ),
+    Case(
+        "a jump in an alternative",
+        b"a.b ac",
+        &["(61 [1-2] 62 | 61 63)"],
+        &[(0, 0), (4, 0)],
+    ),
+    Case(
+        "two at one place, by number",
+        b"ab",
+        &["61 62", "61", "62"],
+        &[(0, 0), (0, 1), (1, 2)],
+    ),
+    Case(
+        "equal ones both report",
+        b"aba",
+        &["61", "61"],
+        &[(0, 0), (0, 1), (2, 0), (2, 1)],
+    ),
+    Case(
+        "one inside another",
+        b"abcd",
+        &["62 63", "61 62 63 64"],
+        &[(0, 1), (1, 0)],
+    ),
+    Case(
+        "one the end of another",
+        b"xabab",
+        &["61 62", "78 61 62"],
+        &[(0, 1), (1, 0), (3, 0)],
+    ),
+    Case("zeros", b"\0\0\0\0\0", &["00 00 00 00"], &[(0, 0), (1, 0)]),
+    Case(
+        "fixed after a jump",
+        b"a....Q..",
+        &["61 [3-5] 51 ?? ??"],
+        &[(0, 0)],
+    ),
+    Case(
+        "mask form",
+        b"a.ba-b",
+        &["\\x61\\x00\\x62 x?x"],
+        &[(0, 0), (3, 0)],
+    ),
+    Case(
+        "the highest byte",
+        b"\xff\xfe\xff",
+        &["FF", "F? ??"],
+        &[(0, 0), (0, 1), (1, 1), (2, 0)],
+    ),
+];
+
+#[test]
+fn cases() {
+    for Case(name, bytes, signatures, expected) in CASES {
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|&(at, sig)| (0x1000 + at, sig))
+            .collect();
+        for kind in ENGINES {
+            let set = set(signatures, kind);
+            for window in WINDOWS {
+                for threads in [1, 2] {
+                    for memory in [
+                        TestMemory::of(0x1000, bytes),
+                        TestMemory::of(0x1000, bytes).lending(),
+                    ] {
+                        let options = SweepOptions {
+                            window,
+                            threads,
+                            ..SweepOptions::default()
+                        };
+                        assert_eq!(
+                            run(&memory, &set, &options),
+                            expected,
+                            "{name}: {}, window {window}, {threads} threads",
+                            set.engine().name(),
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// 0x1000 bytes of `fill` with `end` as the last ones.
+fn page(fill: u8, start: &[u8], end: &[u8]) -> Vec<u8> {
+    let mut page = vec![fill; 0x1000];
+    page[..start.len()].copy_from_slice(start);
+    page[0x1000 - end.len()..].copy_from_slice(end);
+    page
+}
+
+#[test]
+fn matches_cross_borders_and_never_holes() {
+    let a = page(b'.', b"", b"needle na");
+    let b = page(b'.', b"il", b"nee");
+    let c = page(b'.', b"dle", b"na");
+    let d = page(b'.', b"il", b"");
+    let rx = Prot::R.union(Prot::X);
+    let signatures = &[
+        "6E 65 65 64 6C 65",
+        "6E 61 69 6C",
+        "6E 61",
+        "6E 61 ?? ??",
+        "6E ?? [0-9] 6C",
+    ];
+    // a and b touch with different protection, c is behind b, d lies behind a page that is mapped
+    // and absent.
+    let memory = TestMemory::<Gva>::new()
+        .part(0x1000, &a, rx)
+        .part(0x2000, &b, Prot::RWX)
+        .part(0x3000, &c, Prot::RWX)
+        .part(0x4000, &page(b'!', b"", b""), Prot::RWX)
+        .part(0x5000, &d, Prot::RWX)
+        .absent(0x4000, 0x1000);
+    let expected = [
+        (0x1ff7, 0),
+        (0x1ff7, 4),
+        (0x1ffe, 1),
+        (0x1ffe, 2),
+        (0x1ffe, 3),
+        (0x1ffe, 4),
+        (0x2ffd, 0),
+        (0x2ffd, 4),
+        (0x3ffe, 2),
+    ];
+    for kind in ENGINES {
+        let set = set(signatures, kind);
+        for window in WINDOWS {
+            for threads in [1, 2] {
+                let options = SweepOptions {
+                    window,
+                    threads,
+                    ..SweepOptions::default()
+                };
+                assert_eq!(run(&memory, &set, &options), expected, "window {window}");
+                let writable = SweepOptions {
+                    perm: Prot::W,
+                    ..options
+                };
+                assert_eq!(
+                    run(&memory, &set, &writable),
+                    expected[6..],
+                    "a region that was left out is a border"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_range_ends_a_match() {
+    let memory = TestMemory::<Gva>::of(0x1000, b"abcabc");
+    for kind in ENGINES {
+        let set = set(&["61 62 63"], kind);
+        let range = crate::addr::AddrRange::new(Gva(0x1000), 5);
+        let options = SweepOptions {
+            range,
+            ..SweepOptions::default()
+        };
+        assert_eq!(run(&memory, &set, &options), [(0x1000, 0)]);
+    }
+}
+
+#[test]
+fn everything_matches_everywhere_in_bounded_memory() {
+    // 16 signatures at each of 64 Ki bytes: a million matches, far more than a window may hold.
+    let memory = TestMemory::<Gva>::of(0x10000, &[0; 1 << 16]).lending();
+    for threads in [1, 2] {
+        let set = set(&["00"; 16], EngineKind::Auto);
+        let (mut count, mut last) = (0, None);
+        let options = SweepOptions {
+            threads,
+            ..SweepOptions::default()
+        };
+        let outcome = scan(&memory, &set, &options, &mut quiet, |m| {
+            assert!(last.is_none_or(|last| last < m), "in order");
+            last = Some(m);
+            count += 1;
+            Continue(())
+        });
+        assert_eq!((count, outcome.coverage.read), (16 << 16, 1 << 16));
+    }
+}
+
+/// All byte conditions a signature stands for, its choices multiplied out: matching without sets or
+/// jumps, to judge the judge.
+fn flat(nodes: &[Node]) -> Vec<Vec<Option<ByteTest>>> {
+    nodes.iter().fold(vec![Vec::new()], |heads, node| {
+        let tails: Vec<Vec<Option<ByteTest>>> = match node {
+            Node::Byte(test) => vec![vec![Some(*test)]],
+            Node::Skip { min, max } => (*min..=*max).map(|n| vec![None; n]).collect(),
+            Node::Alt(branches) => branches.iter().flat_map(|branch| flat(branch)).collect(),
+        };
+        heads
+            .iter()
+            .flat_map(|head| tails.iter().map(|tail| [&head[..], &tail[..]].concat()))
+            .collect()
+    })
+}
+
+fn flat_matches(choices: &[Vec<Option<ByteTest>>], bytes: &[u8]) -> bool {
+    choices.iter().any(|tests| {
+        tests.len() <= bytes.len()
+            && tests
+                .iter()
+                .zip(bytes)
+                .all(|(test, &byte)| test.is_none_or(|t| t.accepts(byte)))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_engine_equals_multiplied_out_choices(
+        texts in prop::collection::vec(any_signature(), 1..5),
+        bytes in prop::collection::vec(0u8..4, 1..200),
+        owned in 1usize..200,
+    ) {
+        let signatures: Vec<_> = texts.iter().filter_map(|t| Signature::parse("", t).ok()).collect();
+        prop_assume!(!signatures.is_empty());
+        let owned = owned.min(bytes.len());
+        let choices: Vec<_> = signatures.iter().map(|s| flat(s.nodes())).collect();
+        prop_assume!(choices.iter().all(|c| c.len() < 2000));
+        let expected: Vec<_> = (0..owned)
+            .flat_map(|offset| (0..choices.len()).map(move |sig| Hit { offset, sig }))
+            .filter(|hit| flat_matches(&choices[hit.sig], &bytes[hit.offset..]))
+            .collect();
+        for kind in ENGINES {
+            let set = Set::compile_for(signatures.clone(), kind).unwrap();
+            let mut found = Found::with_limit(usize::MAX);
+            set.find(&bytes, owned, &mut found);
+            prop_assert_eq!(found.items(), &expected[..], "{}", set.engine().name());
+        }
+    }
+
+    #[test]
+    fn a_scan_equals_the_naive_engine_on_each_readable_stretch(
+        memory in any_memory::<Gva>(),
+        texts in prop::collection::vec(any_signature(), 1..4),
+        window in prop_oneof![1..8usize, 4000..9000usize, Just(DEFAULT_WINDOW)],
+        threads in 1usize..=2,
+        exec in any::<bool>(),
+    ) {
+        let signatures: Vec<_> = texts.iter().filter_map(|t| Signature::parse("", t).ok()).collect();
+        prop_assume!(!signatures.is_empty());
+        let perm = if exec { Prot::X } else { Prot::NONE };
+        let judge = Set::compile_for(signatures.clone(), EngineKind::Naive).unwrap();
+        let mut expected = Vec::new();
+        for (start, bytes) in memory.readable(perm, None) {
+            let mut found = Found::with_limit(usize::MAX);
+            judge.find(&bytes, bytes.len(), &mut found);
+            expected.extend(found.items().iter().map(|hit| (start + hit.offset as u64, hit.sig)));
+        }
+        let options = SweepOptions { perm, window, threads, ..SweepOptions::default() };
+        let set = Set::compile(signatures).unwrap();
+        prop_assert!(run(&memory, &set, &options) == expected);
+    }
+}

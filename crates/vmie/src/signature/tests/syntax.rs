@@ -1,0 +1,233 @@
+//! What the parser takes, what it refuses and how it says so.
+
+use proptest::prelude::*;
+
+use super::any_signature;
+use crate::signature::*;
+
+/// Text, and its canonical form.
+const GOOD: &[(&str, &str)] = &[
+    ("E8", "E8"),
+    ("48 8b ?? ?? e8", "48 8B ?? ?? E8"),
+    ("48 8B ? ? E8", "48 8B ?? ?? E8"),
+    ("? E8", "?? E8"),
+    ("E8 ?", "E8 ??"),
+    ("488B????E8", "48 8B ?? ?? E8"),
+    ("4? ?8 4?8B", "4? ?8 4? 8B"),
+    ("  48\t8B\n05 ", "48 8B 05"),
+    ("\\x48\\x8B\\x00", "48 8B 00"),
+    ("\\x48\\x8B\\x00 xx?", "48 8B ??"),
+    ("\\x48\\x8b\\x00\\x01  x??X", "48 ?? ?? 01"),
+    ("\\x48\\x8B\\x00xx?", "48 8B ??"),
+    ("{ 48 8B }", "48 8B"),
+    ("{488B}", "48 8B"),
+    ("{ 48 [4] 8B }", "48 ?? ?? ?? ?? 8B"),
+    ("48 [2-4] E8", "{ 48 [2-4] E8 }"),
+    ("48 [ 2 - 4 ] E8", "{ 48 [2-4] E8 }"),
+    ("48 [0-4096] E8", "{ 48 [0-4096] E8 }"),
+    ("48 [4096] E8", "{ 48 [4096] E8 }"),
+    ("48 ?? [4096] ?? E8", "{ 48 [4096] ?? ?? E8 }"),
+    ("48 [3-3] E8", "48 ?? ?? ?? E8"),
+    ("48 [0] E8 [0-0] 8B", "48 E8 8B"),
+    ("48 [1-2] [3-4] E8", "{ 48 [1-2] [3-4] E8 }"),
+    ("48 [12] E8", "{ 48 [12] E8 }"),
+    (
+        "???????????????????? E8",
+        "?? ?? ?? ?? ?? ?? ?? ?? ?? ?? E8",
+    ),
+    ("{ 48 (E8 | E9 90) ~00 }", "{ 48 (E8 | E9 90) ~00 }"),
+    ("48(E8|E9)8B", "{ 48 (E8 | E9) 8B }"),
+    ("(E8 | (48 | 49) 8B)", "{ (E8 | (48 | 49) 8B) }"),
+    ("((48 8B)) ?? (?? 05)", "48 8B ?? ?? 05"),
+    ("(?? | 48) E8", "{ (?? | 48) E8 }"),
+    ("(48 [1-3] 8B | E8) 05", "{ (48 [1-3] 8B | E8) 05 }"),
+    ("~E8", "{ ~E8 }"),
+    ("~?8 ~4? ~ 00", "{ ~?8 ~4? ~00 }"),
+    ("48 // load\n8B /* any */ 05", "48 8B 05"),
+    ("{ /* { */ 48 } // done", "48"),
+];
+
+#[test]
+fn every_form_is_read_into_one() {
+    for (text, canonical) in GOOD {
+        let signature = Signature::parse("x", text)
+            .unwrap_or_else(|error| panic!("{text}: {}", error.explain()));
+        assert_eq!(signature.to_string(), *canonical, "{text}");
+        assert_eq!(Signature::parse("x", canonical), Ok(signature), "{text}");
+    }
+}
+
+/// Text, column, and a part of the message.
+const BAD: &[(&str, usize, &str)] = &[
+    (
+        "",
+        1,
+        "expected a byte such as `48`, `4?` or `??`, found the end",
+    ),
+    ("   ", 4, "found the end"),
+    ("{ }", 3, "found `}`"),
+    (
+        "48 8G",
+        4,
+        "half a byte: expected two digits, such as `08` or `8?`",
+    ),
+    ("48 GG", 4, "found `G`"),
+    ("4", 1, "half a byte"),
+    ("48 8", 4, "half a byte"),
+    ("488B0", 5, "half a byte"),
+    ("48? 8B", 3, "half a byte: expected `??`"),
+    ("48 ??? 8B", 6, "half a byte: expected `??`"),
+    ("0x48 0x8B", 1, "half a byte"),
+    ("48, 8B", 3, "found `,`"),
+    ("é", 1, "found `é`"),
+    ("48 é", 4, "found `é`"),
+    ("48 \u{1b}[31m", 4, "found the character U+001B"),
+    ("??", 1, "matches everywhere"),
+    ("?? [4] ??", 1, "matches everywhere"),
+    ("  (?? | 48)", 3, "matches everywhere"),
+    ("\\x48\\x8B ??", 1, "matches everywhere"),
+    ("48 [4-] E8", 4, "without an upper bound"),
+    ("48 [-] E8", 4, "without an upper bound"),
+    ("48 [-4] E8", 4, "expected `[0-4]`"),
+    ("48 [] E8", 5, "length of the jump"),
+    ("48 [2-x] E8", 7, "expected a number, found `x`"),
+    (
+        "48 [2",
+        6,
+        "expected `]` after the length of the jump, found the end",
+    ),
+    ("48 [2-4", 8, "expected `]` after"),
+    ("48 [4-2] E8", 4, "expected `[2-4]`"),
+    ("48 [4097] E8", 4, "at most 4096"),
+    ("48 [0-99999999999999999999999999] E8", 4, "at most 4096"),
+    ("[2] 48", 1, "cannot begin with a jump"),
+    ("{ 48 [2] }", 6, "cannot end with a jump"),
+    ("48 ([2] E8 | E9)", 5, "cannot begin with a jump"),
+    ("48 (E8 [0] | E9)", 8, "cannot end with a jump"),
+    ("48 () E8", 5, "empty"),
+    ("48 (E8 | ) E8", 10, "empty"),
+    ("48 ( | E8) E8", 6, "empty"),
+    ("48 (E8 | E9", 4, "never closed"),
+    (
+        "48 (E8 } E9)",
+        8,
+        "expected a byte, a jump, `|` or `)`, found `}`",
+    ),
+    ("48 E8) E9", 6, "no `(` before it"),
+    ("48 | 8B", 4, "parentheses"),
+    ("{ 48 8B", 1, "never closed"),
+    ("48 8B }", 7, "no `{` before it"),
+    ("{ 48 } 8B", 8, "nothing after `}`"),
+    ("~?? 48", 2, "never matches"),
+    ("~ 48 ~", 7, "found the end"),
+    ("~~48", 2, "expected a byte"),
+    ("48 /* no end", 4, "expected `*/`"),
+    ("\\48", 2, "expected `x` after `\\`"),
+    ("\\x4", 4, "two hexadecimal digits"),
+    ("\\x48 y", 6, "a mask of `x`"),
+    ("\\x48\\x8B x", 11, "ends after 1 of 2 bytes"),
+    ("\\x48 xx", 7, "longer than the 1 bytes"),
+    ("\\x48 x y", 8, "expected `x` or `?`"),
+];
+
+#[test]
+fn errors_name_the_place_and_what_was_expected() {
+    for (text, column, message) in BAD {
+        let error = Signature::parse("x", text).expect_err(text);
+        assert!(error.message().contains(message), "{text}: {error}");
+        assert_eq!(
+            (error.line(), error.column()),
+            (1, *column),
+            "{text}: {error}"
+        );
+        assert_eq!(
+            error.to_string(),
+            format!("column {column}: {}", error.message())
+        );
+    }
+}
+
+#[test]
+fn an_error_shows_the_text_with_a_caret() {
+    let error = Signature::parse("x", "48 8B é GG 05").expect_err("bad");
+    assert_eq!(
+        error.explain(),
+        "column 7: expected a byte such as `48`, `4?`, `??`, a jump `[2-4]` or `(`, found `é`\n  \
+         48 8B é GG 05\n        ^"
+    );
+    let error = Signature::parse("x", "{ 48\n\t\u{1b} }").expect_err("bad");
+    assert_eq!((error.line(), error.column()), (2, 2));
+    assert_eq!(
+        error.explain(),
+        "line 2, column 2: expected a byte, a jump, `(` or `}`, found the character U+001B\n   \
+         \u{fffd} }\n   ^"
+    );
+    let long = format!("{}GG {}", "48 ".repeat(1000), "8B ".repeat(1000));
+    let shown = Signature::parse("x", &long).expect_err("bad").explain();
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!(lines.len(), 3);
+    assert!(lines.iter().all(|line| line.len() < 120));
+    assert_eq!(lines[1].find("GG"), lines[2].find('^'));
+}
+
+#[test]
+fn size_and_depth_are_bounded() {
+    let nested = |depth: usize| format!("{}48{}", "(".repeat(depth), "|49)".repeat(depth));
+    assert!(Signature::parse("x", &nested(MAX_DEPTH)).is_ok());
+    let error = Signature::parse("x", &nested(MAX_DEPTH + 1)).expect_err("too deep");
+    assert_eq!(
+        (error.column(), error.message().contains("16 deep")),
+        (17, true)
+    );
+    assert!(Signature::parse("x", &"(".repeat(1 << 20)).is_err());
+
+    assert!(Signature::parse("x", &"48".repeat(MAX_LEN)).is_ok());
+    let error = Signature::parse("x", &"48".repeat(MAX_LEN + 1)).expect_err("too long");
+    assert!(error.message().contains("16385 bytes"), "{error}");
+    assert!(Signature::parse("x", &format!("48 {} 48", "[0-4096]".repeat(4))).is_err());
+
+    assert_eq!(
+        Set::compile(Vec::new()).expect_err("empty"),
+        CompileError::Empty
+    );
+}
+
+proptest! {
+    #[test]
+    fn the_canonical_form_parses_back(text in any_signature()) {
+        match Signature::parse("name", &text) {
+            Ok(signature) => {
+                let canonical = signature.to_string();
+                let again = Signature::parse("name", &canonical);
+                prop_assert_eq!(again.as_ref(), Ok(&signature), "{}", canonical);
+                prop_assert!(1 <= signature.min_len());
+                prop_assert!(signature.min_len() <= signature.max_len());
+            }
+            Err(error) => prop_assert!(error.message().contains("everywhere"), "{}: {}", text, error),
+        }
+    }
+
+    #[test]
+    fn no_text_does_harm(text in prop_oneof![
+        any::<String>(),
+        r"[0-9a-fA-F?~\[\]\-(){}|/* \nx\\\\]{0,60}",
+        r"(\\x[0-9a-f]{2}){0,5} ?[x?]{0,6}",
+        any_signature().prop_map(|text| text.replace(' ', "")),
+    ]) {
+        check_parse(&text);
+    }
+}
+
+/// What must hold for any text: no panic, an error inside the text, a form that parses back.
+fn check_parse(text: &str) {
+    match Signature::parse("", text) {
+        Ok(signature) => {
+            let again = Signature::parse("", &signature.to_string());
+            assert_eq!(again, Ok(signature));
+        }
+        Err(error) => {
+            assert!(text.is_char_boundary(error.offset()));
+            assert!(error.explain().lines().count() == 3 && error.column() >= 1);
+        }
+    }
+}
