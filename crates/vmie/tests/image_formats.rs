@@ -1,5 +1,4 @@
 //! Images of every format, written by the independent writers, read back.
-#![allow(clippy::single_range_in_vec_init)] // one range of addresses is what is meant
 
 mod common;
 

@@ -114,7 +114,6 @@ impl<W: Write> Write for Counter<W> {
 }
 
 #[cfg(test)]
-#[allow(clippy::single_range_in_vec_init)] // one range of addresses is what is meant
 mod tests {
     use std::io::Read;
 

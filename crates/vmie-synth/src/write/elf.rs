@@ -193,7 +193,6 @@ pub fn elf(
 }
 
 #[cfg(test)]
-#[allow(clippy::single_range_in_vec_init)] // one range of addresses is what is meant
 mod tests {
     use super::*;
 

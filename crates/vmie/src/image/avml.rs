@@ -17,7 +17,7 @@
 //! Sources: `src/image.rs` of AVML 0.14; snappy's `framing_format.txt` of 2013-10-25.
 
 use std::io::Read;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use super::TOO_MANY_PARTS;
 use super::error::OpenErrorKind;
@@ -27,6 +27,9 @@ use super::segments::SegmentsBuilder;
 
 /// The most a frame decodes to, in bytes, by the framing format.
 const MAX_DECODED: u32 = 1 << 16;
+
+/// Snappy's densest code makes 64 bytes of 3.
+const MAX_RATIO: u64 = 22;
 
 /// The first chunk of every stream.
 const STREAM_IDENTIFIER: &[u8; 10] = b"\xff\x06\x00\x00sNaPpY";
@@ -155,27 +158,29 @@ fn decoded_size(map: &FileMap, offset: u64, kind: u8, len: u64) -> Option<u32> {
         }
         size
     };
-    (size <= MAX_DECODED).then_some(size)
+    let plausible = size <= MAX_DECODED && u64::from(size) <= data * MAX_RATIO;
+    plausible.then_some(size)
 }
 
 /// A decoded frame, or `None` when it does not decode.
-type Decoded = Option<Arc<[u8]>>;
+type Decoded = Option<Box<[u8]>>;
 
-/// Recently decoded frames, for all threads.
+/// Recently decoded frames, for all threads: a set-associative cache, each shard behind its own lock.
 pub(super) struct Frames {
     shards: [Mutex<Shard>; Self::SHARDS],
 }
 
-#[derive(Default)]
 struct Shard {
-    /// In no order; at most [`Frames::PER_SHARD`].
-    entries: Vec<Entry>,
+    sets: [Set; Frames::SETS],
     /// Counts uses.
     clock: u64,
 }
 
+type Set = [Entry; Frames::WAYS];
+
+#[derive(Default)]
 struct Entry {
-    /// Where the frame is in the file.
+    /// Where the frame is in the file. No frame is at 0.
     offset: u64,
     /// The clock at the last use.
     used: u64,
@@ -183,14 +188,20 @@ struct Entry {
 }
 
 impl Frames {
-    /// Threads rarely meet in the same of these many.
+    // 16 * 8 * 4 frames are 32 MiB: more than the page tables of one address space touch, and threads
+    // rarely meet in the same shard.
     const SHARDS: usize = 16;
-    /// 512 frames in all, 32 MiB: more than the page tables of one address space touch.
-    const PER_SHARD: usize = 32;
+    const SETS: usize = 8;
+    const WAYS: usize = 4;
 
     pub(super) fn new() -> Self {
         Self {
-            shards: std::array::from_fn(|_| Mutex::default()),
+            shards: std::array::from_fn(|_| {
+                Mutex::new(Shard {
+                    sets: Default::default(),
+                    clock: 0,
+                })
+            }),
         }
     }
 
@@ -198,20 +209,9 @@ impl Frames {
     /// `false` when the frame does not decode, or not to that many bytes.
     #[must_use]
     pub(super) fn read(&self, map: &FileMap, offset: u64, skip: usize, buf: &mut [u8]) -> bool {
-        let bytes = self.get(map, offset);
-        let Some(bytes) = bytes.as_deref().and_then(|frame| frame.get(skip..)) else {
-            return false;
-        };
-        let Some(bytes) = bytes.get(..buf.len()) else {
-            return false;
-        };
-        buf.copy_from_slice(bytes);
-        true
-    }
-
-    fn get(&self, map: &FileMap, offset: u64) -> Decoded {
-        // Neighbouring frames are some tens of KiB apart; spread them over the shards.
-        let shard = (offset.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60) as usize % Self::SHARDS;
+        // Neighbouring frames are some tens of KiB apart; spread them.
+        let hash = (offset.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize;
+        let (shard, set) = (hash % Self::SHARDS, hash / Self::SHARDS % Self::SETS);
         let lock = || {
             // A panic while the lock is held cannot leave a shard in a wrong state.
             self.shards[shard]
@@ -222,26 +222,36 @@ impl Frames {
             let mut shard = lock();
             shard.clock += 1;
             let now = shard.clock;
-            if let Some(entry) = shard.entries.iter_mut().find(|e| e.offset == offset) {
+            if let Some(entry) = shard.sets[set].iter_mut().find(|e| e.offset == offset) {
                 entry.used = now;
-                return entry.frame.clone();
+                return copy_out(&entry.frame, skip, buf);
             }
         }
         // Outside the lock: two threads may decode the same frame, none waits for another's.
-        let frame: Decoded = decode(map, offset).map(Arc::from);
+        let frame: Decoded = decode(map, offset).map(Vec::into_boxed_slice);
+        let done = copy_out(&frame, skip, buf);
         let mut shard = lock();
-        let entry = Entry {
-            offset,
-            used: shard.clock,
-            frame: frame.clone(),
-        };
-        if shard.entries.len() < Self::PER_SHARD {
-            shard.entries.push(entry);
-        } else if let Some(oldest) = shard.entries.iter_mut().min_by_key(|e| e.used) {
-            *oldest = entry;
+        let used = shard.clock;
+        if let Some(oldest) = shard.sets[set].iter_mut().min_by_key(|e| e.used) {
+            *oldest = Entry {
+                offset,
+                used,
+                frame,
+            };
         }
-        frame
+        done
     }
+}
+
+fn copy_out(frame: &Decoded, skip: usize, buf: &mut [u8]) -> bool {
+    let bytes = frame
+        .as_deref()
+        .and_then(|frame| frame.get(skip..)?.get(..buf.len()));
+    match bytes {
+        Some(bytes) => buf.copy_from_slice(bytes),
+        None => return false,
+    }
+    true
 }
 
 impl std::fmt::Debug for Frames {

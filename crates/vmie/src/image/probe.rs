@@ -105,7 +105,8 @@ static TABLE: &[Row] = &[
     foreign(
         b"makedumpfile\0\0\0\0",
         "a flattened makedumpfile dump",
-        "put it together with `makedumpfile -R OUT < FILE`, as an ELF core (`makedumpfile -E`)",
+        "put it together with `makedumpfile -R OUT < FILE` and make an ELF core of that with \
+         `makedumpfile -E`; or, when it is from QEMU, save it again without a kdump format",
     ),
     foreign(b"LibvirtQemudSave", "a libvirt save file", QEMU_DUMP),
     foreign(

@@ -379,3 +379,119 @@ impl Segments {
             .fold(0, |sum, s| sum.saturating_add(s.len))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What the table should say about one address, by looking at every part: bytes in the file before
+    /// missing ones, then the first. Also whether the next best part knows of other bytes.
+    fn naive(parts: &[Segment], gpa: u64) -> (Option<Backing>, bool) {
+        let mut found: Vec<(bool, Backing)> = parts
+            .iter()
+            .filter(|p| gpa.wrapping_sub(p.start) < p.len)
+            .map(|p| (p.backing.is_missing(), p.backing.skip(gpa - p.start)))
+            .collect();
+        found.sort_by_key(|&(missing, _)| missing);
+        let conflict = matches!(found[..], [(_, a), (false, b), ..] if a != b);
+        (found.first().map(|&(_, backing)| backing), conflict)
+    }
+
+    fn parts() -> impl Strategy<Value = Vec<(u64, u64, u64, u8)>> {
+        // Few offsets, so that parts often agree with each other.
+        prop::collection::vec((0..48u64, 1..24u64, 0..3u64, 0..4u8), 0..9)
+    }
+
+    proptest! {
+        #[test]
+        fn the_table_agrees_with_looking_at_every_part(parts in parts()) {
+            const FILE: u64 = 60;
+            let mut builder = SegmentsBuilder::new(FILE);
+            for &(gpa, len, offset, kind) in &parts {
+                match kind {
+                    0 => builder.add_absent(gpa, len),
+                    1 => builder.add_frame(gpa, len as u32, 100 + offset),
+                    // The same distance for all, so that overlaps agree, or any.
+                    2 => builder.add_file(gpa, len, gpa),
+                    _ => builder.add_file(gpa, len, offset * 17),
+                };
+            }
+            let all = builder.parts.clone();
+            let (table, conflict) = builder.finish();
+
+            let mut conflicts = 0;
+            let mut mapped = Vec::new();
+            for gpa in 0..80 {
+                let (want, differs) = naive(&all, gpa);
+                conflicts += u64::from(differs);
+                let got = table.find(gpa).map(|s| s.backing.skip(gpa - s.start));
+                prop_assert_eq!(got, want, "at {}", gpa);
+                if let Some(Backing::File(offset)) = got {
+                    prop_assert!(offset < FILE);
+                }
+                mapped.push(want.map(Backing::is_missing));
+            }
+            prop_assert_eq!(conflict, conflicts);
+
+            // The spans are the runs of the same answer, cut to what was asked for.
+            for (from, to) in [(0, 79), (7, 31), (20, 20)] {
+                let range = AddrRange::inclusive(Gpa(from), Gpa(to)).expect("ascending");
+                let mut seen = [None; 80];
+                for span in table.spans(range) {
+                    prop_assert!(range.covers(span.range()));
+                    for gpa in span.start.0..span.start.0 + span.len {
+                        prop_assert_eq!(seen[gpa as usize], None);
+                        seen[gpa as usize] = Some(span.region().is_none());
+                    }
+                    if let SpanKind::Lost(cause) = span.kind {
+                        let segment = table.find(span.start.0).expect("listed");
+                        let at = span.start.0 - segment.start;
+                        prop_assert_eq!(Some(cause), segment.missing(at));
+                    }
+                }
+                prop_assert_eq!(&seen[from as usize..=to as usize], &mapped[from as usize..=to as usize]);
+            }
+            for pair in table.spans.windows(2) {
+                let touch = pair[0].start.0 + pair[0].len == pair[1].start.0;
+                let both = pair[0].region().is_some() && pair[1].region().is_some();
+                prop_assert!(!(touch && both), "spans are maximal");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_physical_memory_is_refused() {
+        let mut builder = SegmentsBuilder::new(0x1000);
+        for (gpa, len) in [
+            (0, 0),
+            (GPA_LIMIT, 1),
+            (GPA_LIMIT - 1, 2),
+            (u64::MAX, 2),
+            (1, u64::MAX),
+        ] {
+            assert_eq!(builder.add_file(gpa, len, 0), Added::Refused);
+            assert_eq!(builder.add_absent(gpa, len), Added::Refused);
+        }
+        assert_eq!(builder.add_file(GPA_LIMIT - 1, 1, 0), Added::Whole);
+        assert_eq!(builder.add_file(0, 0x1001, 0), Added::Truncated);
+        assert_eq!(builder.add_file(0, 1, u64::MAX), Added::Truncated);
+        let (table, _) = builder.finish();
+        assert!(table.find(GPA_LIMIT).is_none() && table.find(u64::MAX).is_none());
+        assert_eq!(table.ranges().len(), 2);
+    }
+
+    /// Many parts over the same addresses must not cost their number squared.
+    #[test]
+    fn piled_up_parts_are_cheap() {
+        let mut builder = SegmentsBuilder::new(1 << 20);
+        for i in 0..200_000u64 {
+            builder.add_file(i, (1 << 19) - 2 * i.min(1 << 17), i * 3 % 7);
+        }
+        let start = std::time::Instant::now();
+        let (table, conflict) = builder.finish();
+        assert!(conflict > 0 && table.find(1 << 18).is_some());
+        assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    }
+}

@@ -1,6 +1,5 @@
 //! A small guest whose memory is a function of the address, and images of it in every format.
-// Each test file uses its part of this, and one range of addresses is what is meant.
-#![allow(dead_code, unreachable_pub, clippy::single_range_in_vec_init)]
+#![allow(dead_code, unreachable_pub)] // each test file uses its part of this
 
 use std::ops::Range;
 

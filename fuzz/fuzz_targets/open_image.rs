@@ -1,0 +1,9 @@
+//! Opens arbitrary bytes as a memory image, enumerates and reads it.
+#![no_main]
+
+#[path = "../../crates/vmie/tests/bodies/open_image.rs"]
+mod body;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    let _ = body::open_image(data);
+});
