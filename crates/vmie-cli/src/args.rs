@@ -5,12 +5,17 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use vmie::{Layout, Prot};
 
 use crate::addr::{AddrExpr, RangeExpr, parse_u64};
 use crate::output::Format;
+
+/// Headings in the help. Set on each argument: a heading of a flattened group would spread to the
+/// arguments behind it.
+const GLOBAL: &str = "Global options";
+const SPACE: &str = "Space";
 
 const AFTER_HELP: &str = "\
 Addresses: 0x and hexadecimal digits, or decimal. Ranges: A..B (B excluded) or A+LEN; LEN takes KiB, MiB, GiB.
@@ -33,34 +38,33 @@ pub(crate) struct Cli {
 
 /// What every verb takes.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalArgs {
     /// Shape of the results [default: table on a terminal, jsonl when piped]
-    #[arg(short, long, global = true, value_name = "FORMAT")]
+    #[arg(short, long, global = true, help_heading = GLOBAL, value_name = "FORMAT")]
     pub(crate) output: Option<Format>,
 
     /// Threads to use [default: one per CPU]
-    #[arg(short = 'j', long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(short = 'j', long, global = true, help_heading = GLOBAL, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) threads: Option<u16>,
 
     /// Stop after N rows
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: Option<u64>,
 
     /// Exit with status 3 when a part could not be looked at
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) strict: bool,
 
     /// When to use colour
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: When,
 
     /// Print errors only: no warnings, notes, progress or coverage
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, help_heading = GLOBAL, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
 
     /// Print more details on standard error
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub(crate) verbose: bool,
 }
 
@@ -110,14 +114,13 @@ pub(crate) struct SourceArgs {
 
 /// Which memory of the guest is meant.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Space")]
 pub(crate) struct SpaceArgs {
     /// The address space whose top page table is at this physical address (flag bits are ignored)
-    #[arg(long, value_name = "GPA", group = "space", value_parser = parse_u64)]
+    #[arg(long, help_heading = SPACE, value_name = "GPA", group = "space", value_parser = parse_u64)]
     pub(crate) cr3: Option<u64>,
 
     /// Physical memory itself
-    #[arg(long, group = "space")]
+    #[arg(long, help_heading = SPACE, group = "space")]
     pub(crate) phys: bool,
 
     /// How the page tables are laid out
@@ -229,6 +232,7 @@ pub(crate) enum ReadAs {
 }
 
 #[derive(Args, Debug)]
+#[command(group = ArgGroup::new("what").args(["signatures", "files"]).required(true).multiple(true))]
 pub(crate) struct ScanArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
@@ -275,6 +279,12 @@ fn parse_perm(text: &str) -> Result<Prot, String> {
     Prot::parse(text)
         .filter(|&prot| prot != Prot::NONE)
         .ok_or_else(|| format!("`{text}` is not a set of r, w, x and u, such as rx"))
+}
+
+/// Protections as `--perm` takes them.
+pub(crate) fn perm_letters(perm: Prot) -> String {
+    let user = if perm.user() { "u" } else { "" };
+    format!("{perm}{user}").replace('-', "")
 }
 
 fn parse_byte(text: &str) -> Result<u8, String> {

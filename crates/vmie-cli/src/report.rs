@@ -191,7 +191,9 @@ impl Words {
 /// One line about what was looked at.
 fn coverage_text<A: Address>(coverage: &Coverage<A>, words: Words) -> String {
     let mut text = format!("{} {}", size::approx(coverage.mapped), words.mapped);
-    if coverage.absent == 0 {
+    if coverage.mapped == 0 {
+        text = format!("nothing {}", words.mapped);
+    } else if coverage.absent == 0 {
         text.push_str(&format!(", all of it {}", words.read));
     } else {
         text.push_str(&format!(

@@ -38,6 +38,9 @@ impl Space {
         };
         let root = Gpa(root);
         let phys: Arc<dyn Memory<Addr = Gpa>> = source.image.clone();
+        if phys.read_u32(root).is_err() {
+            return Err(root_absent(source, root));
+        }
         let mode = match args.paging.mode() {
             Some(mode) => mode,
             None => detect_mode(source, root, reporter)?,
@@ -81,14 +84,11 @@ impl Paging {
 fn detect_mode(source: &Source, root: Gpa, reporter: &Reporter) -> Result<Mode, Failure> {
     let cpus = &source.info().cpus;
     let found = detect(&*source.image, root, cpus).map_err(|error| {
-        let failure = Failure::new(format!("cannot tell the paging mode of --cr3 {root}"))
-            .found(error.findings)
-            .hint("--paging x86, pae, 4level or 5level, if you know it");
-        if cpus.is_empty() {
-            failure.hint("check the root (CR3), and for a raw image the --layout")
-        } else {
-            suggest_cpus(failure, cpus)
-        }
+        let failure = error.findings.split("; ").fold(
+            Failure::new(format!("cannot tell the paging mode of --cr3 {root}")),
+            Failure::found,
+        );
+        other_roots(failure, source).hint("--paging x86, pae, 4level or 5level, if you know it")
     })?;
     let text = format!("paging {}: {}", found.mode, found.why);
     if found.confirmed {
@@ -99,6 +99,32 @@ fn detect_mode(source: &Source, root: Gpa, reporter: &Reporter) -> Result<Mode, 
         ));
     }
     Ok(found.mode)
+}
+
+/// A root outside the image: whatever is asked of it, nothing can be looked at.
+fn root_absent(source: &Source, root: Gpa) -> Failure {
+    const SHOWN: usize = 4;
+    let ranges = &source.info().ranges;
+    let shown: Vec<String> = ranges.iter().take(SHOWN).map(ToString::to_string).collect();
+    let more = ranges.len().saturating_sub(SHOWN);
+    let failure =
+        Failure::new(format!("no page table can be read at --cr3 {root}")).found(format!(
+            "{} holds {}{}",
+            source.name(),
+            shown.join(", "),
+            if more > 0 {
+                format!(" and {more} more ranges")
+            } else {
+                String::new()
+            }
+        ));
+    other_roots(failure, source)
+}
+
+/// What to try when a root turns out to be none.
+pub(crate) fn other_roots(failure: Failure, source: &Source) -> Failure {
+    let failure = failure.hint("check the root (CR3), and for a raw image the --layout");
+    suggest_cpus(failure, &source.info().cpus)
 }
 
 /// What to say when a verb needs a space and none was typed.
@@ -119,7 +145,7 @@ fn no_space(source: &Source) -> Failure {
 }
 
 /// Offers the roots of the CPUs, each once.
-pub(crate) fn suggest_cpus(mut failure: Failure, cpus: &[CpuState]) -> Failure {
+fn suggest_cpus(mut failure: Failure, cpus: &[CpuState]) -> Failure {
     const SHOWN: usize = 8;
     let mut roots: Vec<(u64, Vec<u32>, Option<Mode>)> = Vec::new();
     for cpu in cpus.iter().filter(|cpu| cpu.paging_enabled()) {

@@ -2,10 +2,11 @@
 
 use vmie::{Address, AddressSpace, Coverage, Gap, Prot};
 
+use crate::args;
 use crate::exit::Failure;
 use crate::size;
 use crate::source::Source;
-use crate::space::{Space, suggest_cpus};
+use crate::space::{Space, other_roots};
 
 /// Not one byte of what was asked for could be read. `range` is what was asked for, as typed.
 pub(crate) fn nothing_read<A: Address>(
@@ -33,7 +34,10 @@ pub(crate) fn nothing_read<A: Address>(
     }
     failure = match (coverage.gaps.first(), perm) {
         (Some(gap), _) => failure.found(gap_text(gap)),
-        (None, Some(perm)) => failure.found(format!("no region that allows at least {perm:?}")),
+        (None, Some(perm)) => failure.found(format!(
+            "no region allows at least {}",
+            args::perm_letters(perm)
+        )),
         (None, None) => failure,
     };
     failure.hint("`vmie maps` with the same space, to see what is mapped and what is absent")
@@ -67,9 +71,4 @@ pub(crate) fn no_table<A: Address>(
 
 fn gap_text<A: Address>(gap: &Gap<A>) -> String {
     format!("{}+{:#x}: {}", gap.start, gap.len, gap.cause)
-}
-
-fn other_roots(failure: Failure, source: &Source) -> Failure {
-    let failure = failure.hint("check the root (CR3), and for a raw image the --layout");
-    suggest_cpus(failure, &source.info().cpus)
 }

@@ -231,20 +231,23 @@ impl<'a> Sink<'a> {
             }
             Format::Csv => csv::write_row(&mut self.buffer, row, self.space, self.output.terminal),
         }
-        if self.buffer.len() >= CHUNK_BYTES || self.flushed.elapsed() >= CHUNK_TIME {
+        if self.buffer.len() >= CHUNK_BYTES || self.is_late() {
             self.write_table::<R>();
             self.flush()?;
         }
         Ok(match self.output.limit {
-            Some(limit) if self.rows >= limit => {
-                self.reporter.note(&format!(
-                    "stopped after {limit} {} (--limit)",
-                    if limit == 1 { "row" } else { "rows" }
-                ));
-                ControlFlow::Break(())
-            }
+            Some(limit) if self.rows >= limit => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         })
+    }
+
+    /// Whether the rows held back should go out for the sake of who is waiting for them.
+    ///
+    /// Tables only on a terminal: how a chunk is aligned depends on where it ends, and what goes into
+    /// a file should not depend on the clock.
+    fn is_late(&self) -> bool {
+        let may = self.output.terminal || self.output.format != Format::Table;
+        may && self.flushed.elapsed() >= CHUNK_TIME
     }
 
     /// Writes what is left, and the coverage where the format has a place for it.
@@ -257,7 +260,13 @@ impl<'a> Sink<'a> {
         if self.output.format == Format::Json {
             json::write_end(&mut self.buffer, self.rows, totals);
         }
-        self.flush()
+        self.flush()?;
+        if let Some(limit) = self.output.limit.filter(|&limit| self.rows >= limit) {
+            let rows = if limit == 1 { "row" } else { "rows" };
+            self.reporter
+                .note(&format!("stopped after {limit} {rows} (--limit)"));
+        }
+        Ok(())
     }
 
     fn start<R: Row>(&mut self) {

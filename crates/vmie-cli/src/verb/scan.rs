@@ -43,7 +43,12 @@ fn signatures(args: &ScanArgs) -> Result<(Set, Vec<SigName>)> {
         let signature = Signature::parse("", text).map_err(|error| {
             let explained = error.explain();
             let (what, place) = explained.split_once('\n').unwrap_or((&explained, ""));
-            Failure::new(format!("signature {number}, {what}")).found(place)
+            // The caret is placed below the text, so both lose the same indent.
+            let place: Vec<&str> = place
+                .lines()
+                .map(|line| line.get(2..).unwrap_or(""))
+                .collect();
+            Failure::new(format!("signature {number}, {what}")).found(place.join("\n"))
         })?;
         signatures.push(signature);
         names.push(SigName::Number(number as u64));

@@ -11,7 +11,6 @@ use crate::args::VtopArgs;
 use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
 use crate::output::{Column, Hex, ProtText, Row, SpaceKind, Totals, View};
-use crate::report::Words;
 use crate::size;
 use crate::source::Source;
 use crate::space::Space;
@@ -33,6 +32,7 @@ pub(super) fn run(args: &VtopArgs, options: &Options) -> Result<Done> {
         .collect::<std::result::Result<Vec<_>, _>>()?;
 
     let mut sink = options.sink("vtop", SpaceKind::Virtual);
+    // One byte for each address. The rows say it all, so there is no coverage line.
     let mut coverage = Coverage::default();
     let mut last_unknown = None;
     for va in addrs {
@@ -63,9 +63,6 @@ pub(super) fn run(args: &VtopArgs, options: &Options) -> Result<Done> {
             .found(fault.cause.to_string())
             .hint("an image that holds this page table")
             .into());
-    }
-    if coverage.lost > 0 || coverage.absent > 0 {
-        options.reporter.coverage(&coverage, Words::LIST);
     }
     Ok(Done {
         found: coverage.mapped > 0,

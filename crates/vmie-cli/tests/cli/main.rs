@@ -2,4 +2,5 @@
 
 mod contract;
 mod exits;
+mod golden;
 mod support;
