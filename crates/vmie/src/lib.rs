@@ -13,6 +13,7 @@ pub mod os;
 pub mod paging;
 pub mod signature;
 mod sweep;
+mod view;
 
 pub use addr::{AddrRange, Address, Gpa, Gva};
 pub use cpu::CpuState;
@@ -28,3 +29,4 @@ pub use sweep::{
     DEFAULT_MAX_BYTES, DEFAULT_WINDOW, Found, MAX_WINDOW, SweepOptions, SweepOutcome, Window,
     quiet, sweep,
 };
+pub use view::View;

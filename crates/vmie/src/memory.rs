@@ -20,6 +20,7 @@
 use std::fmt;
 
 use crate::addr::{AddrRange, Address, Gpa};
+use crate::view::View;
 
 /// What may be done with a page: a set of `r`, `w`, `x`, and whether user mode may do it.
 ///
@@ -336,6 +337,15 @@ pub trait Memory: Send + Sync {
         None
     }
 
+    /// The stretch of memory around `addr` that can be read directly: as much as lies in one piece.
+    ///
+    /// This is an offer of speed and nothing else. `None`, the default, says nothing about whether
+    /// `addr` can be read.
+    fn view(&self, addr: Self::Addr) -> Option<View<'_, Self::Addr>> {
+        let _ = addr;
+        None
+    }
+
     /// Reads a little-endian 64-bit number.
     ///
     /// # Errors
@@ -381,6 +391,18 @@ impl<M: Memory + ?Sized> Memory for &M {
 
     fn borrow(&self, range: AddrRange<Self::Addr>) -> Option<&[u8]> {
         (**self).borrow(range)
+    }
+
+    fn view(&self, addr: Self::Addr) -> Option<View<'_, Self::Addr>> {
+        (**self).view(addr)
+    }
+
+    fn read_u64(&self, addr: Self::Addr) -> Result<u64, Fault<Self::Addr>> {
+        (**self).read_u64(addr)
+    }
+
+    fn read_u32(&self, addr: Self::Addr) -> Result<u32, Fault<Self::Addr>> {
+        (**self).read_u32(addr)
     }
 }
 

@@ -26,9 +26,11 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
+
+use crate::addr::Gpa;
+use crate::view::{View, copy_live};
 
 /// What is known about others changing a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -122,6 +124,17 @@ impl FileMap {
         self.read(offset, &mut bytes).then_some(bytes)
     }
 
+    /// A view of `len` bytes from `offset` on, the first of them at the physical address `start`.
+    #[inline]
+    pub(super) fn view(&self, start: Gpa, offset: u64, len: u64) -> Option<View<'_, Gpa>> {
+        let len = usize::try_from(len).ok()?;
+        let base = self.pointer(offset, len)?;
+        let frozen = self.writers == Writers::None;
+        // SAFETY: `pointer` has checked that the bytes lie within the mapping, which lives as long as
+        // `self` and is read-only in this process; frozen means that nobody else writes them either.
+        Some(unsafe { View::from_raw(start, base, len, frozen) })
+    }
+
     /// The bytes in place, when the file is frozen and reaches that far.
     #[inline]
     pub(super) fn slice(&self, offset: u64, len: usize) -> Option<&[u8]> {
@@ -152,50 +165,6 @@ impl std::fmt::Debug for FileMap {
             .field("len", &self.len)
             .field("writers", &self.writers)
             .finish_non_exhaustive()
-    }
-}
-
-/// Copies bytes that somebody else may be writing: words by one atomic load each, the ragged ends
-/// byte by byte.
-///
-/// A machine word is the largest unit that may be loaded atomically from read-only memory (see
-/// `std::sync::atomic`, "Atomic accesses to read-only memory"), and an aligned guest word, such as a
-/// page-table entry, is therefore never seen half-written.
-///
-/// # Safety
-///
-/// `buf.len()` bytes from `src` on must be readable for the duration of the call.
-#[inline]
-unsafe fn copy_live(src: *const u8, buf: &mut [u8]) {
-    const WORD: usize = size_of::<usize>();
-
-    let byte = |at: usize| {
-        // SAFETY: the caller vouches for `buf.len()` bytes, and `at` is below that.
-        let cell = unsafe { src.add(at) };
-        // SAFETY: the byte is readable; nobody in this process writes to it, let alone
-        // non-atomically, because the mapping is read-only.
-        unsafe { AtomicU8::from_ptr(cell.cast_mut()) }.load(Ordering::Relaxed)
-    };
-
-    let head = (src.align_offset(WORD)).min(buf.len());
-    let (head_buf, rest) = buf.split_at_mut(head);
-    for (at, to) in head_buf.iter_mut().enumerate() {
-        *to = byte(at);
-    }
-    let words = rest.len() / WORD;
-    let (word_buf, tail_buf) = rest.split_at_mut(words * WORD);
-    // SAFETY: `head` is at most `buf.len()`.
-    let aligned = unsafe { src.add(head) }.cast::<usize>();
-    for (at, to) in word_buf.chunks_exact_mut(WORD).enumerate() {
-        // SAFETY: word `at` ends within the bytes the caller vouches for.
-        let cell = unsafe { aligned.add(at) };
-        // SAFETY: the word is readable and aligned; nobody in this process writes to it.
-        let word = unsafe { AtomicUsize::from_ptr(cell.cast_mut()) }.load(Ordering::Relaxed);
-        to.copy_from_slice(&word.to_ne_bytes());
-    }
-    let tail = head + words * WORD;
-    for (at, to) in tail_buf.iter_mut().enumerate() {
-        *to = byte(tail + at);
     }
 }
 
@@ -231,22 +200,4 @@ fn writers(file: &File) -> Writers {
 #[cfg(not(target_os = "linux"))]
 fn writers(_file: &File) -> Writers {
     Writers::Unknown
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn live_copy_agrees_with_a_plain_one_at_every_alignment() {
-        let src: Vec<u8> = (0..96u8).collect();
-        for from in 0..20 {
-            for len in 0..70 {
-                let mut buf = vec![0xee; len];
-                // SAFETY: `from + len` is below 96.
-                unsafe { copy_live(src[from..].as_ptr(), &mut buf) };
-                assert_eq!(buf, src[from..from + len], "from {from}, {len} bytes");
-            }
-        }
-    }
 }

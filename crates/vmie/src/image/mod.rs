@@ -31,6 +31,7 @@ use std::path::Path;
 use crate::addr::{AddrRange, Address, Gpa};
 use crate::cpu::CpuState;
 use crate::memory::{Cause, Fault, Memory, Spans};
+use crate::view::View;
 
 use avml::Frames;
 pub use error::{OpenError, OpenErrorKind};
@@ -336,6 +337,15 @@ impl Memory for Image {
             }
         }
         self.read_pieces(addr, buf)
+    }
+
+    #[inline]
+    fn view(&self, addr: Gpa) -> Option<View<'_, Gpa>> {
+        let segment = self.segments.find(addr.0)?;
+        let Backing::File(offset) = segment.backing else {
+            return None;
+        };
+        self.map.view(Gpa(segment.start), offset, segment.len)
     }
 
     #[inline]

@@ -344,7 +344,7 @@ const FLAGS_64: &[Flag] = &[
     flag("XD", 63),
 ];
 
-static X86: Spec = Spec {
+pub(super) static X86: Spec = Spec {
     entry_bytes: 4,
     va_bits: 32,
     sign_extended: false,
@@ -381,7 +381,7 @@ static X86: Spec = Spec {
 /// With PAE bits 62:52 are reserved in every entry.
 const PAE_RESERVED: u64 = 0x7ff0_0000_0000_0000;
 
-static PAE: Spec = Spec {
+pub(super) static PAE: Spec = Spec {
     entry_bytes: 8,
     va_bits: 32,
     sign_extended: false,
@@ -403,7 +403,7 @@ static PAE: Spec = Spec {
     flags: FLAGS_64,
 };
 
-static FOUR_LEVEL: Spec = Spec {
+pub(super) static FOUR_LEVEL: Spec = Spec {
     entry_bytes: 8,
     va_bits: 48,
     sign_extended: true,
@@ -413,7 +413,7 @@ static FOUR_LEVEL: Spec = Spec {
     flags: FLAGS_64,
 };
 
-static FIVE_LEVEL: Spec = Spec {
+pub(super) static FIVE_LEVEL: Spec = Spec {
     entry_bytes: 8,
     va_bits: 57,
     sign_extended: true,
