@@ -1,0 +1,176 @@
+//! What must hold for *any* bytes taken for page tables.
+//!
+//! One body for the tests, which run it on mutated guests of every paging mode, and for the fuzz
+//! target of the same name.
+
+#![allow(unreachable_pub)] // shared by a test and a fuzz target, a library of neither
+
+use std::sync::Arc;
+
+use vmie::paging::ExtentItem;
+use vmie::{
+    AddrRange, Address, AddressSpace, Cause, Fault, Gpa, Gva, Memory, Mode, Prot, Span, SpanKind,
+    Spans, View,
+};
+
+/// Physical memory from address 0. With `direct`, it offers views, as a mapped image does; without,
+/// everything goes through [`Memory::read`], as for a compressed one. Both must give one answer.
+pub struct Bytes {
+    pub bytes: Arc<[u8]>,
+    pub direct: bool,
+}
+
+impl Memory for Bytes {
+    type Addr = Gpa;
+
+    fn spans(&self, range: AddrRange<Gpa>) -> Spans<'_, Gpa> {
+        let all = AddrRange::new(Gpa(0), self.bytes.len() as u64);
+        Box::new(
+            all.and_then(|all| all.intersect(range))
+                .into_iter()
+                .map(|r| Span {
+                    start: r.start(),
+                    len: r.len(),
+                    kind: SpanKind::Mapped(Prot::RWX),
+                }),
+        )
+    }
+
+    fn read(&self, addr: Gpa, buf: &mut [u8]) -> Result<(), Fault<Gpa>> {
+        let rest = usize::try_from(addr.0)
+            .ok()
+            .and_then(|at| self.bytes.get(at..))
+            .unwrap_or(&[]);
+        let good = rest.len().min(buf.len());
+        buf[..good].copy_from_slice(&rest[..good]);
+        if good == buf.len() {
+            return Ok(());
+        }
+        let gpa = Gpa(addr.0.wrapping_add(good as u64));
+        Err(Fault {
+            addr: gpa,
+            cause: Cause::Absent { gpa },
+        })
+    }
+
+    fn view(&self, _: Gpa) -> Option<View<'_, Gpa>> {
+        self.direct.then(|| View::of_slice(Gpa(0), &self.bytes))
+    }
+}
+
+/// Walks the tables that `data` holds: its first two bytes choose mode and root, the rest is memory.
+///
+/// Answers how many extents and unknown ranges it saw, at most 4000.
+///
+/// # Panics
+///
+/// When the walk breaks a promise.
+pub fn walk_tables(data: &[u8]) -> usize {
+    let [choice, root, memory @ ..] = data else {
+        return 0;
+    };
+    let mode = Mode::ALL[usize::from(choice % 4)];
+    let bytes: Arc<[u8]> = memory.into();
+    let root = Gpa(u64::from(*root) * 4096);
+    let space = |direct| {
+        let phys = Arc::new(Bytes {
+            bytes: bytes.clone(),
+            direct,
+        });
+        AddressSpace::new(phys, root, mode).with_table_limit(3000)
+    };
+    let (direct, plain) = (space(true), space(false));
+
+    let extents: Vec<_> = direct.extents(AddrRange::all()).take(4000).collect();
+    assert!(
+        extents.iter().eq(plain
+            .extents(AddrRange::all())
+            .take(4000)
+            .collect::<Vec<_>>()
+            .iter())
+    );
+    let mut end = Some(Gva(0));
+    for item in &extents {
+        let (va, len) = match *item {
+            ExtentItem::Extent(e) => (e.va, e.len),
+            ExtentItem::Lost { va, len, .. } => (va, len),
+        };
+        assert!(
+            len > 0 && end.is_some_and(|end| end <= va),
+            "{item:?} after {end:?}"
+        );
+        end = va.checked_add(len);
+        check_translation(&direct, &plain, *item);
+    }
+
+    let mut walk = direct.region_walk(AddrRange::all());
+    let spans: Vec<_> = walk.by_ref().take(4000).collect();
+    assert!(walk.stats().tables <= 3000);
+    let mut last: Option<Span<Gva>> = None;
+    for span in &spans {
+        if let Some(last) = last {
+            assert!(
+                last.range().last() < span.range().start(),
+                "{last:?} {span:?}"
+            );
+            let touches = last.start.checked_add(last.len) == Some(span.start);
+            assert!(
+                !(touches && last.kind == span.kind),
+                "not maximal: {last:?} {span:?}"
+            );
+        }
+        last = Some(*span);
+    }
+    for span in spans.iter().take(50) {
+        check_reads(&direct, &plain, *span);
+    }
+    extents.len()
+}
+
+/// Both ways of reading must agree with what the enumeration says, at both ends of a run.
+fn check_translation(direct: &AddressSpace, plain: &AddressSpace, item: ExtentItem) {
+    match item {
+        ExtentItem::Extent(e) => {
+            for at in [0, e.len - 1] {
+                let va = Gva(e.va.raw() + at);
+                let mapping = direct.translate(va).expect("enumerated");
+                assert_eq!(mapping.gpa, Gpa(e.gpa.raw() + at), "{va}");
+                assert_eq!((mapping.prot, mapping.page_size), (e.prot, e.page_size));
+                assert_eq!(plain.translate(va), Ok(mapping));
+                assert_eq!(plain.walk(va).result, Ok(mapping));
+            }
+        }
+        ExtentItem::Lost {
+            cause: Cause::Limit,
+            ..
+        } => (),
+        ExtentItem::Lost { va, cause, .. } => {
+            let fault = Err(Fault { addr: va, cause });
+            assert_eq!((direct.translate(va), plain.translate(va)), (fault, fault));
+        }
+    }
+}
+
+/// Reads across the beginning and the end of a span, in pieces small and large.
+fn check_reads(direct: &AddressSpace, plain: &AddressSpace, span: Span<Gva>) {
+    let end = span.range().last();
+    for start in [
+        span.start,
+        Gva(end.raw().saturating_sub(5000)),
+        Gva(end.raw().saturating_sub(3)),
+    ] {
+        for len in [1, 8, 4096, 9000] {
+            let (mut a, mut b) = (vec![0; len], vec![0; len]);
+            let got = direct.read(start, &mut a);
+            assert_eq!(got, plain.read(start, &mut b), "{start} {len}");
+            let good = match got {
+                Ok(()) => len,
+                Err(fault) => {
+                    usize::try_from(fault.addr.raw().wrapping_sub(start.raw())).expect("fits")
+                }
+            };
+            assert_eq!(a[..good], b[..good], "{start} {len}");
+        }
+        assert_eq!(direct.read_u64(start), plain.read_u64(start), "{start}");
+    }
+}

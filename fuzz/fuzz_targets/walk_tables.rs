@@ -1,0 +1,9 @@
+//! Takes arbitrary bytes for page tables, of any mode, and walks them in every way there is.
+#![no_main]
+
+#[path = "../../crates/vmie/tests/bodies/walk_tables.rs"]
+mod body;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    body::walk_tables(data);
+});
