@@ -10,7 +10,7 @@ use std::time::Duration;
 use anstream::ColorChoice;
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use vmie::{Address, Coverage};
+use vmie::{Address, Coverage, Gap};
 
 use crate::escape;
 use crate::exit::Failure;
@@ -98,7 +98,7 @@ impl Reporter {
         };
         self.line(style, "coverage", &coverage_text(coverage, words));
         if self.is_verbose() {
-            for gap in &coverage.gaps {
+            for gap in words.gaps(coverage) {
                 self.line(
                     CYAN,
                     "  gap",
@@ -165,27 +165,47 @@ pub(crate) struct Words {
     mapped: &'static str,
     read: &'static str,
     absent: &'static str,
+    /// Whether what is not mapped was asked for, and is therefore missing.
+    unmapped: bool,
 }
 
 impl Words {
-    /// For verbs that read what is mapped.
+    /// For verbs that read certain addresses.
     pub(crate) const READ: Self = Self {
         mapped: "mapped",
         read: "read",
         absent: "absent",
+        unmapped: true,
+    };
+    /// For verbs that read all that is mapped; a range only narrows that.
+    pub(crate) const SEARCH: Self = Self {
+        unmapped: false,
+        ..Self::READ
     };
     /// For verbs that list what is mapped without reading it.
     pub(crate) const LIST: Self = Self {
         mapped: "mapped",
         read: "in the image",
         absent: "not",
+        unmapped: false,
     };
     /// For what an image says it holds.
     pub(crate) const IMAGE: Self = Self {
         mapped: "declared",
         read: "in the file",
         absent: "missing",
+        unmapped: false,
     };
+}
+
+impl Words {
+    /// The gaps that matter.
+    fn gaps<A: Address>(self, coverage: &Coverage<A>) -> impl Iterator<Item = &Gap<A>> {
+        coverage
+            .gaps
+            .iter()
+            .filter(move |gap| self.unmapped || !gap.cause.is_unmapped())
+    }
 }
 
 /// One line about what was looked at.
@@ -207,17 +227,18 @@ fn coverage_text<A: Address>(coverage: &Coverage<A>, words: Words) -> String {
     if coverage.lost > 0 {
         text.push_str(&format!("; {} unknown", size::approx(coverage.lost)));
     }
-    if coverage.unmapped > 0 {
+    if coverage.unmapped > 0 && words.unmapped {
         text.push_str(&format!("; {} not mapped", size::approx(coverage.unmapped)));
     }
-    if let Some(gap) = coverage.gaps.first() {
-        let first = if coverage.gap_count > 1 {
-            format!("{} gaps, the first ", coverage.gap_count)
+    let mut gaps = words.gaps(coverage);
+    if let Some(gap) = gaps.next() {
+        let first = if gaps.next().is_some() {
+            "the first gap is"
         } else {
-            "gap ".to_owned()
+            "gap"
         };
         text.push_str(&format!(
-            "; {first}at {}+{:#x}: {}",
+            "; {first} at {}+{:#x}: {}",
             gap.start, gap.len, gap.cause
         ));
     }
@@ -248,7 +269,7 @@ mod tests {
         );
         assert_eq!(
             coverage_text(&coverage, Words::READ),
-            "12 KiB mapped, 8 KiB read, 4 KiB absent; 2 MiB unknown; 2 gaps, the first at \
+            "12 KiB mapped, 8 KiB read, 4 KiB absent; 2 MiB unknown; the first gap is at \
              0x5000+0x1000: physical address 0x9000 is not in the image"
         );
     }

@@ -123,7 +123,7 @@ impl Scan<'_> {
         }
         let found = sink.rows() > 0;
         sink.finish::<MatchRow<'_>>(Some(&Totals::from(coverage)))?;
-        reporter.coverage(coverage, Words::READ);
+        reporter.coverage(coverage, Words::SEARCH);
         Ok(Done {
             found,
             // What is not mapped in --range was not asked for: the range only narrows the search.

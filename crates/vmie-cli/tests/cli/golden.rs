@@ -50,6 +50,13 @@ fn run(typed: &str, dir: &Path) -> String {
         .output()
         .expect("sh runs");
     let mut text = String::from_utf8(output.stdout).expect("UTF-8");
+    let clash = text
+        .lines()
+        .find(|line| line.starts_with("# ") || line.starts_with("$ "));
+    assert_eq!(
+        clash, None,
+        "output that looks like input: indent it with sed"
+    );
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
     }
@@ -93,6 +100,7 @@ fn transcripts() {
 /// The command lines that the demo prints work as they are.
 #[test]
 fn the_demo_prints_commands_that_work() {
+    // In a directory whose name a shell would split.
     let dir = tempfile::tempdir().expect("a temporary directory");
     let tour = command()
         .args(["demo", "--keep", "images of the demo"])
