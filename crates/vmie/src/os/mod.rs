@@ -227,8 +227,11 @@ pub struct Process {
     pub pid: u32,
     /// Its parent's number, 0 for none.
     pub ppid: u32,
-    /// The user it acts as, where the system counts users.
+    /// The user it belongs to, where the system numbers users: the real one, not the one it acts as
+    /// while it runs a program with the rights of another.
     pub uid: Option<u32>,
+    /// The user it acts as, where the system numbers users.
+    pub euid: Option<u32>,
     /// Its short name.
     pub name: String,
     /// Number of its threads.
@@ -245,6 +248,8 @@ pub struct Process {
     pub user_root: Option<Gpa>,
     /// The kernel's record of it.
     pub object: Gva,
+    /// The kernel's record of its memory. Processes that share their memory share this.
+    pub mm: Option<Gva>,
 }
 
 /// What a process is doing.
@@ -267,6 +272,8 @@ pub enum ProcessState {
     Dead,
     /// A kernel thread without work.
     Idle,
+    /// A kernel thread put aside.
+    Parked,
     /// Anything else.
     Unknown,
 }
@@ -283,6 +290,7 @@ impl ProcessState {
             Self::Zombie => 'Z',
             Self::Dead => 'X',
             Self::Idle => 'I',
+            Self::Parked => 'P',
             Self::Unknown => '?',
         }
     }

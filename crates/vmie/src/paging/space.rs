@@ -120,6 +120,15 @@ impl AddressSpace {
         self
     }
 
+    /// The space at another root of the same guest: with the same mode, and ignoring the same bits.
+    #[must_use]
+    pub fn with_root(&self, root: Gpa) -> Self {
+        Self {
+            root: Gpa(root.raw() & self.mode.spec().root_mask),
+            ..self.clone()
+        }
+    }
+
     /// Bounds every enumeration to reading this many tables. The default is generous: eight times
     /// the number of physical pages, and never below a million.
     #[must_use]

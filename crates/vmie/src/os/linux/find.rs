@@ -84,6 +84,7 @@ pub(super) fn find(phys: &Phys, cpus: &[CpuState]) -> Result<Linux, Vec<Step>> {
             version,
             steps: log.0,
             types: OnceLock::new(),
+            tables: OnceLock::new(),
         }),
         None => Err(log.0),
     }

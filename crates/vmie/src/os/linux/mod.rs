@@ -7,6 +7,13 @@
 mod btf;
 mod find;
 mod kallsyms;
+mod kthreads;
+mod mm;
+mod object;
+mod pids;
+mod processes;
+mod ring;
+mod tasks;
 mod vmcoreinfo;
 
 use std::sync::{Arc, OnceLock};
@@ -28,6 +35,7 @@ pub struct Linux {
     version: String,
     steps: Vec<Step>,
     types: OnceLock<Result<Arc<Types>, OsError>>,
+    tables: OnceLock<Result<processes::Tables, OsError>>,
 }
 
 impl Linux {
@@ -47,6 +55,12 @@ impl Linux {
     /// [`OsError::NoSymbol`].
     fn symbol(&self, name: &'static str) -> Result<Gva, OsError> {
         self.symbols.address_of(name).ok_or(OsError::NoSymbol(name))
+    }
+
+    /// Where things are in the kernel's structures, looked up once.
+    fn tables(&self) -> Result<processes::Tables, OsError> {
+        let look_up = || processes::Tables::new(&*self.types()?, &self.symbols);
+        self.tables.get_or_init(look_up).clone()
     }
 
     fn read_types(&self) -> Result<Arc<Types>, OsError> {
@@ -104,15 +118,15 @@ impl Guest for Linux {
     }
 
     fn processes(&self) -> Result<Listing<Process>, OsError> {
-        unavailable("processes")
+        self.list_processes()
     }
 
-    fn command_line(&self, _process: &Process) -> Result<Vec<String>, OsError> {
-        unavailable("command lines")
+    fn command_line(&self, process: &Process) -> Result<Vec<String>, OsError> {
+        self.arguments(process)
     }
 
-    fn space_of(&self, _process: &Process) -> Result<AddressSpace, OsError> {
-        unavailable("address spaces of processes")
+    fn space_of(&self, process: &Process) -> Result<AddressSpace, OsError> {
+        self.user_space(process)
     }
 
     fn vmas(&self, _process: &Process) -> Result<Listing<Vma>, OsError> {

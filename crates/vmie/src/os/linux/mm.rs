@@ -1,0 +1,113 @@
+//! The memory of a process, as its `mm_struct` says: root of its page tables, and arguments.
+
+use crate::addr::{Address, Gpa, Gva};
+use crate::memory::Memory;
+use crate::os::types::{TypeError, Types};
+use crate::paging::AddressSpace;
+
+use super::object::{BadLink, Object, Plan, Planner, Slot, link};
+
+const PAGE: usize = 4096;
+
+/// Members of `mm_struct`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MmPlan {
+    plan: Plan,
+    pgd: Slot,
+    arg_start: Slot,
+    arg_end: Slot,
+    env_start: Slot,
+    env_end: Slot,
+}
+
+/// The memory of a process. Numbers are as the guest has them.
+#[derive(Clone, Debug)]
+pub(super) struct Mm {
+    object: Object,
+    plan: MmPlan,
+}
+
+impl MmPlan {
+    pub(super) fn new(types: &Types) -> Result<Self, TypeError> {
+        let mut mm = Planner::new(types, "mm_struct")?;
+        Ok(Self {
+            pgd: mm.need("pgd")?,
+            arg_start: mm.need("arg_start")?,
+            arg_end: mm.need("arg_end")?,
+            env_start: mm.need("env_start")?,
+            env_end: mm.need("env_end")?,
+            plan: mm.plan(),
+        })
+    }
+
+    pub(super) fn read(self, memory: &dyn Memory<Addr = Gva>, pointer: u64) -> Result<Mm, BadLink> {
+        let object = self.plan.follow(memory, pointer)?;
+        Ok(Mm { object, plan: self })
+    }
+}
+
+/// Roots of a process's page tables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Roots {
+    /// With the kernel in it.
+    pub(super) full: Gpa,
+    /// What user mode uses, where that is another one.
+    pub(super) user: Option<Gpa>,
+}
+
+impl Mm {
+    /// Finds the page tables.
+    pub(super) fn roots(&self, kernel: &AddressSpace) -> Result<Roots, BadLink> {
+        let pointer = self.object.number(self.plan.pgd);
+        let pgd = link(pointer)?;
+        if !pointer.is_multiple_of(PAGE as u64) {
+            return Err(BadLink::Unaligned(pointer));
+        }
+        let full = kernel
+            .translate(pgd)
+            .map_err(|fault| BadLink::Fault { pointer, fault })?
+            .gpa;
+        Ok(Roots {
+            full,
+            user: user_root(kernel, full),
+        })
+    }
+
+    /// Where the arguments are, and the environment behind them.
+    pub(super) fn arguments(&self) -> [Gva; 4] {
+        let plan = &self.plan;
+        [plan.arg_start, plan.arg_end, plan.env_start, plan.env_end]
+            .map(|slot| Gva(self.object.number(slot)))
+    }
+}
+
+/// The root that user mode uses when the kernel keeps its own pages out of it (KPTI).
+///
+/// Such a kernel has two top tables side by side, the user's behind the other, with the same entries
+/// in their user halves, except that the kernel's copy forbids execution. What is behind the top table
+/// of a kernel without KPTI is an empty page or an unrelated one, and neither agrees. A process that
+/// has nothing mapped has nothing to agree in, and nothing that the second table could show.
+fn user_root(kernel: &AddressSpace, full: Gpa) -> Option<Gpa> {
+    const NO_EXEC: u64 = 1 << 63;
+    /// Accessed and dirty, which the CPU sets in whichever it uses.
+    const TOUCHED: u64 = 0x60;
+    // Both tables are one aligned allocation.
+    if full.raw() & PAGE as u64 != 0 {
+        return None;
+    }
+    let user = full.checked_add(PAGE as u64)?;
+    let mut tables = [[0; PAGE / 2]; 2];
+    kernel.phys().read(full, &mut tables[0]).ok()?;
+    kernel.phys().read(user, &mut tables[1]).ok()?;
+    let entries = |table: &[u8]| -> Vec<u64> {
+        let (entries, _) = table.as_chunks::<8>();
+        let clear = !(NO_EXEC | TOUCHED);
+        entries
+            .iter()
+            .map(|&entry| u64::from_le_bytes(entry) & clear)
+            .collect()
+    };
+    let [ours, theirs] = [entries(&tables[0]), entries(&tables[1])];
+    let any = ours.iter().any(|entry| entry & 1 != 0);
+    (any && ours == theirs).then_some(user)
+}
