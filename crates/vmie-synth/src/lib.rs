@@ -11,4 +11,5 @@
 //! panics with a message instead of returning an error.
 
 pub mod guest;
+pub mod linux;
 pub mod write;

@@ -4,8 +4,11 @@
 //! of [`Guest`]. No profile, no symbol file and no table of versions is used: offsets come
 //! from the kernel's own BTF, addresses from its own kallsyms.
 
+mod anchor;
+mod banner;
 mod btf;
 mod find;
+mod hints;
 mod kallsyms;
 mod kthreads;
 mod mm;
@@ -13,7 +16,10 @@ mod object;
 mod pids;
 mod processes;
 mod ring;
+mod scan;
 mod tasks;
+#[cfg(test)]
+mod tests;
 mod vmcoreinfo;
 
 use std::sync::{Arc, OnceLock};

@@ -36,7 +36,7 @@
 
 mod shape;
 mod tables;
-pub(in crate::os::linux) use shape::{DIGITS, locate};
+pub(in crate::os::linux) use shape::{DIGITS, NotFound, locate};
 pub(in crate::os::linux) use tables::{Places, from_places};
 
 use crate::addr::{AddrRange, Address, Gva};

@@ -9,8 +9,8 @@
 //!    are stepped over, each marker must be met, and the names must end where the markers start.
 //! 5. Addresses are either behind the token index or before the number of symbols.
 
-use super::tables::{Offsets, absolute, fetch, tokens_at};
-use super::{Form, Kallsyms, Lengths, MAX_NAMES, TOKENS, u32_at, u64_at, walk_names};
+use super::tables::{absolute, fetch, from_base, from_places_of_their_own, tokens_at};
+use super::{Form, Kallsyms, Lengths, MAX_NAMES, TOKENS, Tokens, u32_at, u64_at, walk_names};
 use crate::addr::Address;
 use crate::memory::Memory;
 
@@ -28,6 +28,21 @@ const BUDGET: usize = 20_000_000;
 /// How far apart markers are: 256 names of two bytes at least, and no more than they ever took.
 const MARKER_STEP: std::ops::RangeInclusive<u64> = 0x200..=0x1_0000;
 
+/// Why there are no tables around a run of digits.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(in crate::os::linux) enum NotFound {
+    /// The digits are not part of a token table: they are something else.
+    NoTable,
+    /// They are, but the rest did not verify: the step that failed, and what was seen.
+    Table(String),
+}
+
+impl From<String> for NotFound {
+    fn from(seen: String) -> Self {
+        Self::Table(seen)
+    }
+}
+
 /// Finds the tables around `digits`, the address of an occurrence of [`DIGITS`].
 ///
 /// # Errors
@@ -36,9 +51,9 @@ const MARKER_STEP: std::ops::RangeInclusive<u64> = 0x200..=0x1_0000;
 pub(in crate::os::linux) fn locate<A: Address>(
     memory: &dyn Memory<Addr = A>,
     digits: A,
-) -> Result<Kallsyms<A>, String> {
-    let (token_table, token_index) = token_places(memory, digits)?;
-    let tokens = tokens_at(memory, token_table, token_index)?;
+) -> Result<Kallsyms<A>, NotFound> {
+    let (token_table, token_index, tokens) =
+        token_places(memory, digits).ok_or(NotFound::NoTable)?;
 
     // The usual kernel needs two megabytes here; look further only when that was not enough.
     let mut found = None;
@@ -58,7 +73,7 @@ pub(in crate::os::linux) fn locate<A: Address>(
     })?;
     let num_syms = token_table
         .checked_sub((names_back + names.head) as u64)
-        .ok_or("the names reach below address 0")?;
+        .ok_or_else(|| format!("the names before {token_table} reach below address 0"))?;
 
     let (form, addresses) =
         addresses(memory, token_index, num_syms, names.count).ok_or_else(|| {
@@ -77,43 +92,29 @@ pub(in crate::os::linux) fn locate<A: Address>(
     })
 }
 
-/// Where the token table that contains `digits` starts, and where its index is.
-fn token_places<A: Address>(memory: &dyn Memory<Addr = A>, digits: A) -> Result<(A, A), String> {
+/// Where the token table that contains `digits` starts, where its index is, and the tokens.
+fn token_places<A: Address>(memory: &dyn Memory<Addr = A>, digits: A) -> Option<(A, A, Tokens)> {
     // Tokens are a few bytes each; 16 KiB hold any real table, and fewer may be left in the region.
     let forward = [16 << 10, 4 << 10, 2 << 10]
         .into_iter()
-        .find_map(|len| fetch(memory, digits, len))
-        .ok_or_else(|| format!("digit tokens at {digits} with nothing behind them"))?;
+        .find_map(|len| fetch(memory, digits, len))?;
     let mut end = 0;
     for _ in FIRST_DIGIT..TOKENS {
-        let len = forward
-            .get(end..)
-            .and_then(|rest| memchr::memchr(0, rest))
-            .ok_or_else(|| format!("digit tokens at {digits} are not part of a table"))?;
-        end += len + 1;
+        end += memchr::memchr(0, forward.get(end..)?)? + 1;
     }
     // Two-byte numbers; versions differ in how they are aligned.
-    for align in [2, 4, 8, 16] {
-        let Some(index) = digits
+    [2, 4, 8, 16].into_iter().find_map(|align| {
+        let index = digits
             .raw()
-            .checked_add(end as u64)
-            .and_then(|raw| raw.checked_next_multiple_of(align))
-        else {
-            continue;
-        };
-        let at = (index - digits.raw()) as usize;
-        let Some(first) = forward.get(at + 2 * FIRST_DIGIT..at + 2 * FIRST_DIGIT + 2) else {
-            continue;
-        };
-        let first = u64::from(u16::from_le_bytes([first[0], first[1]]));
-        let Some(table) = digits.checked_sub(first) else {
-            continue;
-        };
-        if tokens_at(memory, table, A::new(index)).is_ok() {
-            return Ok((table, A::new(index)));
-        }
-    }
-    Err(format!("digit tokens at {digits} without a token index"))
+            .checked_add(end as u64)?
+            .checked_next_multiple_of(align)?;
+        let entry = (index - digits.raw()) as usize + 2 * FIRST_DIGIT;
+        let before = forward.get(entry..entry + 2)?;
+        let before = u64::from(u16::from_le_bytes([before[0], before[1]]));
+        let (table, index) = (digits.checked_sub(before)?, A::new(index));
+        let tokens = tokens_at(memory, table, index).ok()?;
+        Some((table, index, tokens))
+    })
 }
 
 /// What was found before a token table.
@@ -256,41 +257,36 @@ fn names_with(
     None
 }
 
-/// Tries every place where addresses can be.
+/// Tries every place where addresses can be, the arrangements that say most about themselves first.
 fn addresses<A: Address>(
     memory: &dyn Memory<Addr = A>,
     token_index: A,
     num_syms: A,
     count: usize,
 ) -> Option<(Form, Vec<u64>)> {
-    let behind = token_index.raw().checked_add(2 * TOKENS as u64)?;
     let size = (count as u64).checked_mul(4)?;
-    let after = [8, 4].into_iter().find_map(|align| {
-        let at = behind.checked_next_multiple_of(align)?;
+    let behind = token_index.raw().checked_add(2 * TOKENS as u64)?;
+    let behind = |align| behind.checked_next_multiple_of(align);
+
+    let offsets_behind = || {
+        let at = behind(8)?;
         let base = at.checked_add(size)?.checked_next_multiple_of(8)?;
-        let offsets = Offsets {
-            at: A::new(at),
-            base: Some(A::new(base)),
-        };
-        offsets.read(memory, count)
-    });
-    after
-        .or_else(|| {
-            let base = num_syms.raw().checked_sub(8)? & !7;
-            let at = base.checked_sub(size)? & !7;
-            let offsets = Offsets {
-                at: A::new(at),
-                base: Some(A::new(base)),
-            };
-            // Only from 7.0 on are offsets relative to their place, and then they are behind.
-            offsets
-                .read(memory, count)
-                .filter(|(form, _)| *form != Form::PlaceRelative)
-        })
-        .or_else(|| {
-            let at = num_syms.raw().checked_sub(size.checked_mul(2)?)? & !7;
-            absolute(memory, A::new(at), count)
-        })
+        from_base(memory, A::new(at), A::new(base), count)
+    };
+    let offsets_before = || {
+        let base = num_syms.raw().checked_sub(8)? & !7;
+        let at = base.checked_sub(size)? & !7;
+        from_base(memory, A::new(at), A::new(base), count)
+    };
+    let absolute_before = || {
+        let at = num_syms.raw().checked_sub(size.checked_mul(2)?)? & !7;
+        absolute(memory, A::new(at), count)
+    };
+    let place_relative_behind = || from_places_of_their_own(memory, A::new(behind(4)?), count);
+    offsets_behind()
+        .or_else(offsets_before)
+        .or_else(absolute_before)
+        .or_else(place_relative_behind)
 }
 
 /// Reads up to `reach` bytes that end at `end`, as far as they can be read.

@@ -58,11 +58,11 @@ pub(in crate::os::linux) fn from_places<A: Address>(
         .find_map(|lengths| Some((lengths, names_before_markers(&bytes, count, lengths)?)))
         .ok_or_else(|| format!("{count} names at {} do not fit the markers", places.names))?;
 
-    let offsets = Offsets {
-        at: places.offsets,
-        base: places.relative_base,
+    let addresses = match places.relative_base {
+        Some(base) => from_base(memory, places.offsets, base, count),
+        None => from_places_of_their_own(memory, places.offsets, count),
     };
-    let (form, addresses) = offsets.read(memory, count).ok_or_else(|| {
+    let (form, addresses) = addresses.ok_or_else(|| {
         format!(
             "kallsyms_offsets at {} do not give ascending addresses in any known form",
             places.offsets
@@ -129,57 +129,59 @@ pub(super) fn tokens_at<A: Address>(
     Ok(tokens)
 }
 
-/// Where offsets are, and their base if there is one.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Offsets<A> {
-    pub(super) at: A,
-    pub(super) base: Option<A>,
+/// Reads `count` offsets at `at` from the base at `base`.
+pub(super) fn from_base<A: Address>(
+    memory: &dyn Memory<Addr = A>,
+    at: A,
+    base: A,
+    count: usize,
+) -> Option<(Form, Vec<u64>)> {
+    let base = memory.read_u64(base).ok()?;
+    if !(IMAGE_START..=IMAGE_LAST).contains(&base) {
+        return None;
+    }
+    let bytes = fetch(memory, at, count.checked_mul(4)?)?;
+    let with_per_cpu = offsets(&bytes).map(|offset| match u64::try_from(offset) {
+        Ok(value) => value,
+        Err(_) => base
+            .wrapping_sub(1)
+            .wrapping_sub(i64::from(offset).cast_unsigned()),
+    });
+    if let Some(addresses) = in_order(with_per_cpu) {
+        return Some((Form::BaseWithPerCpu, addresses));
+    }
+    let plain = offsets(&bytes).map(|offset| base.wrapping_add(u64::from(offset.cast_unsigned())));
+    Some((Form::Base, in_order(plain)?))
 }
 
-impl<A: Address> Offsets<A> {
-    /// Reads `count` addresses in whichever form verifies.
-    pub(super) fn read(
-        self,
-        memory: &dyn Memory<Addr = A>,
-        count: usize,
-    ) -> Option<(Form, Vec<u64>)> {
-        let bytes = fetch(memory, self.at, count.checked_mul(4)?)?;
-        let offsets = || {
-            bytes
-                .chunks_exact(4)
-                .map(|b| i32::from_le_bytes(b.try_into().expect("four bytes")))
-        };
-        let base = self
-            .base
-            .and_then(|base| memory.read_u64(base).ok())
-            .filter(|base| (IMAGE_START..=IMAGE_LAST).contains(base));
-        if let Some(base) = base {
-            let with_per_cpu = offsets().map(|offset| match u64::try_from(offset) {
-                Ok(value) => value,
-                Err(_) => base
-                    .wrapping_sub(1)
-                    .wrapping_sub(i64::from(offset).cast_unsigned()),
-            });
-            if let Some(addresses) = in_order(with_per_cpu) {
-                return Some((Form::BaseWithPerCpu, addresses));
-            }
-            let plain =
-                offsets().map(|offset| base.wrapping_add(u64::from(offset.cast_unsigned())));
-            if let Some(addresses) = in_order(plain) {
-                return Some((Form::Base, addresses));
-            }
-        }
-        let places = (self.at.raw()..).step_by(4);
-        let addresses: Vec<u64> = offsets()
-            .zip(places)
-            .map(|(offset, place)| place.wrapping_add(i64::from(offset).cast_unsigned()))
-            .collect();
-        // The table lies inside the image whose symbols it lists, and the image is below a gigabyte.
-        let (&first, &last) = addresses.first().zip(addresses.last())?;
-        let around = (first..last).contains(&self.at.raw());
-        let fits = last.checked_sub(first)? <= IMAGE_LAST - IMAGE_START;
-        (around && fits && addresses.is_sorted()).then_some((Form::PlaceRelative, addresses))
-    }
+/// Reads `count` offsets at `at`, each from its own place.
+///
+/// This is the weakest form, for nothing but the order of addresses speaks for it. Try it last, and
+/// believe it only when page tables agree.
+pub(super) fn from_places_of_their_own<A: Address>(
+    memory: &dyn Memory<Addr = A>,
+    at: A,
+    count: usize,
+) -> Option<(Form, Vec<u64>)> {
+    let bytes = fetch(memory, at, count.checked_mul(4)?)?;
+    let places = (at.raw()..).step_by(4);
+    let addresses: Vec<u64> = offsets(&bytes)
+        .zip(places)
+        .map(|(offset, place)| place.wrapping_add(i64::from(offset).cast_unsigned()))
+        .collect();
+    // The table lies inside the image whose symbols it lists, with text before and data behind it, and
+    // the image is below a gigabyte.
+    let (&first, &last) = addresses.first().zip(addresses.last())?;
+    let end = at.raw().checked_add(bytes.len() as u64)?;
+    let around = first < at.raw() && end <= last;
+    let fits = last.checked_sub(first)? <= IMAGE_LAST - IMAGE_START;
+    (around && fits && addresses.is_sorted()).then_some((Form::PlaceRelative, addresses))
+}
+
+fn offsets(bytes: &[u8]) -> impl ExactSizeIterator<Item = i32> {
+    bytes
+        .chunks_exact(4)
+        .map(|b| i32::from_le_bytes(b.try_into().expect("four bytes")))
 }
 
 /// Reads `count` absolute addresses.

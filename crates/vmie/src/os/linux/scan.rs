@@ -1,0 +1,131 @@
+//! What the search for a kernel goes over memory for, in as few passes as will do.
+//!
+//! A glance at the start of every page finds notes; it touches one cache line of each, and ends with
+//! the first note that verifies. Only when none does is all of memory searched for digit tokens.
+
+use std::ops::ControlFlow;
+
+use super::find::{Log, MAX_CANDIDATES};
+use super::kallsyms::{self, DIGITS, Kallsyms, NotFound};
+use super::vmcoreinfo;
+use crate::addr::{AddrRange, Address, Gpa};
+use crate::memory::{Memory, Prot, read_around_holes};
+
+const PAGE: u64 = 4096;
+
+/// How many runs of digits are looked at. Real memory has dozens.
+const MAX_DIGITS: usize = 200_000;
+
+/// Bytes that are searched at a time where memory has to be copied.
+const CHUNK: usize = 1 << 20;
+
+/// Calls `found` for each page that starts like a VMCOREINFO note; answers how many pages there were.
+pub(super) fn each_note(
+    phys: &dyn Memory<Addr = Gpa>,
+    mut found: impl FnMut(Gpa) -> ControlFlow<()>,
+) -> u64 {
+    let mut pages = 0;
+    let _ = each_chunk(
+        phys,
+        AddrRange::all(),
+        |_| true,
+        0,
+        |start, bytes| {
+            let skip = (start.raw().wrapping_neg() % PAGE) as usize;
+            for at in (skip..bytes.len()).step_by(PAGE as usize) {
+                pages += 1;
+                if vmcoreinfo::is_note(&bytes[at..]) {
+                    found(Gpa(start.raw() + at as u64))?;
+                }
+            }
+            ControlFlow::Continue(())
+        },
+    );
+    pages
+}
+
+/// Looks for token tables by their digits, where `keep` accepts the protection, and answers the first find that `accept` makes something of.
+pub(super) fn each_table<A: Address, R>(
+    memory: &dyn Memory<Addr = A>,
+    range: AddrRange<A>,
+    keep: impl Fn(Prot) -> bool,
+    log: &mut Log,
+    mut accept: impl FnMut(Kallsyms<A>, &mut Log) -> Option<R>,
+) -> Option<R> {
+    let finder = memchr::memmem::Finder::new(DIGITS);
+    let (mut runs, mut tables) = (0, 0);
+    let mut accepted = None;
+    let _ = each_chunk(memory, range, keep, DIGITS.len() - 1, |start, bytes| {
+        for at in finder.find_iter(bytes) {
+            runs += 1;
+            match kallsyms::locate(memory, A::new(start.raw() + at as u64)) {
+                Ok(found) => {
+                    tables += 1;
+                    accepted = accept(found, log);
+                }
+                Err(NotFound::NoTable) => {}
+                Err(NotFound::Table(seen)) => {
+                    tables += 1;
+                    log.say("kallsyms", seen);
+                }
+            }
+            if accepted.is_some() || tables == MAX_CANDIDATES || runs == MAX_DIGITS {
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    if tables == 0 {
+        log.say(
+            "kallsyms",
+            format!("no token table; {runs} runs of digits are not part of one"),
+        );
+    }
+    accepted
+}
+
+/// Goes over what is readable of a memory and of a protection that `keep` accepts, piece by piece and
+/// in ascending order. A piece does not
+/// reach over a hole, and starts `overlap` bytes before the end of the one before it when there is no
+/// hole between them.
+pub(super) fn each_chunk<A: Address>(
+    memory: &dyn Memory<Addr = A>,
+    range: AddrRange<A>,
+    keep: impl Fn(Prot) -> bool,
+    overlap: usize,
+    mut look: impl FnMut(A, &[u8]) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let mut buffer = Vec::new();
+    for region in memory.regions(range).filter(|region| keep(region.prot)) {
+        let (start, end) = (region.start.raw(), region.range().last().raw());
+        let mut at = start;
+        loop {
+            let from = at.saturating_sub(overlap as u64).max(start);
+            let last = end.min(at.saturating_add(CHUNK as u64 - 1));
+            let len = (last - from + 1) as usize;
+            let piece = AddrRange::new(A::new(from), len as u64);
+            if let Some(bytes) = piece.and_then(|piece| memory.borrow(piece)) {
+                look(A::new(from), bytes)?;
+            } else {
+                buffer.resize(len, 0);
+                // Between holes: where each readable run starts.
+                let mut run = 0;
+                let mut holes = Vec::new();
+                read_around_holes(memory, A::new(from), &mut buffer, PAGE, |at, len, _| {
+                    holes.push((at, len));
+                });
+                for (hole, hole_len) in holes.into_iter().chain([(len, 0)]) {
+                    if run < hole {
+                        look(A::new(from + run as u64), &buffer[run..hole])?;
+                    }
+                    run = hole + hole_len;
+                }
+            }
+            match last.checked_add(1) {
+                Some(next) if last < end => at = next,
+                _ => break,
+            }
+        }
+    }
+    ControlFlow::Continue(())
+}
