@@ -1,7 +1,13 @@
-//! `cargo xtask bench`: all benchmarks of the workspace.
+//! `cargo xtask bench`: the table of BENCHMARKS.md, every figure from one run.
 
-use crate::{Fallible, cargo};
+use crate::{Fallible, cargo, target_dir};
 
 pub(crate) fn run(args: &[&str]) -> Fallible<()> {
-    crate::run(cargo().args(["bench", "--workspace"]).args(args))
+    let dir = target_dir().join("bench");
+    crate::run(
+        cargo()
+            .args(["run", "--release", "--quiet", "-p", "vmie-bench", "--"])
+            .arg(dir)
+            .args(args),
+    )
 }

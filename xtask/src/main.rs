@@ -22,7 +22,7 @@ usage: cargo xtask COMMAND
   lab list                the variants, and which have a snapshot
   lab up [VARIANT]        leave one guest running to try vmie on, until Ctrl-C
   lab clean               remove everything under target/lab
-  bench [ARGS...]         benchmarks, printed as a table
+  bench                   benchmarks beside memcpy and peers, printed as a table
 ";
 
 fn main() -> ExitCode {

@@ -503,6 +503,11 @@ fn lowest_run(frame: &mut Frame, spec: &Spec, level: &Level, follow_frames: bool
 /// Written in fixed groups without a branch inside, so that the compiler uses vector instructions.
 fn prefix_len(entries: &[u64], mask: u64, first: u64, step: u64) -> usize {
     const GROUP: usize = 16;
+    // Scattered frames make runs of one: nothing is gained by looking at sixteen.
+    match entries {
+        [_, second, ..] if second & mask == (first & mask).wrapping_add(step) => (),
+        _ => return entries.len().min(1),
+    }
     let mut want = first & mask;
     let mut len = 0;
     for group in entries.as_chunks::<GROUP>().0 {
