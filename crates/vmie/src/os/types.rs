@@ -19,6 +19,9 @@ use super::names::NameIndex;
 pub const MAX_CHAIN: usize = 64;
 /// How deep records may nest before they count as circular.
 pub const MAX_NESTING: usize = 32;
+/// How many records are looked into for one member. Depth alone does not bound the work: records that
+/// hold the next one twice double it at each level.
+const MAX_UNNAMED: usize = 10_000;
 
 /// Number of a type within its source. What 0 means is up to the source.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -380,12 +383,13 @@ impl Types {
             let (ty, found) = self.resolve(here.ty)?;
             match (part?, found) {
                 (Part::Member(name), Type::Record(_)) => {
-                    let field = self
-                        .member(ty, name, 0)?
-                        .ok_or_else(|| TypeError::NoMember {
+                    let mut budget = MAX_UNNAMED;
+                    let field = self.member(ty, name, 0, &mut budget)?.ok_or_else(|| {
+                        TypeError::NoMember {
                             record: self.describe(ty),
                             member: name.to_owned(),
-                        })?;
+                        }
+                    })?;
                     here = Field {
                         bit_offset: here
                             .bit_offset
@@ -419,13 +423,20 @@ impl Types {
         Ok(self.field(self.find(name)?, path)?.offset())
     }
 
-    fn member(&self, record: TypeId, name: &str, depth: usize) -> Result<Option<Field>, TypeError> {
+    fn member(
+        &self,
+        record: TypeId,
+        name: &str,
+        depth: usize,
+        budget: &mut usize,
+    ) -> Result<Option<Field>, TypeError> {
         let (ty, Type::Record(found)) = self.resolve(record)? else {
             return Ok(None);
         };
-        if depth > MAX_NESTING {
+        if depth > MAX_NESTING || *budget == 0 {
             return Err(TypeError::Damaged(ty.0));
         }
+        *budget -= 1;
         if let Some(member) = found.members.iter().find(|member| member.name == name) {
             return Ok(Some(Field {
                 bit_offset: member.bit_offset,
@@ -434,7 +445,7 @@ impl Types {
             }));
         }
         for unnamed in found.members.iter().filter(|member| member.name.is_empty()) {
-            if let Some(field) = self.member(unnamed.ty, name, depth + 1)? {
+            if let Some(field) = self.member(unnamed.ty, name, depth + 1, budget)? {
                 return Ok(Some(Field {
                     bit_offset: field
                         .bit_offset

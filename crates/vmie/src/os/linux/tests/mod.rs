@@ -1,6 +1,8 @@
 //! Linux guests made up for the purpose: found in every arrangement, and not fooled.
 
 mod find;
+mod hostile;
+mod types;
 
 use std::sync::Arc;
 
