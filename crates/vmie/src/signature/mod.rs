@@ -21,6 +21,7 @@
 //! Implement [`Engine`] in a file of `engine/`, add it to [`EngineKind`] and to the choice in
 //! `engine::select`; the tests then compare it with the naive engine.
 
+mod anchor;
 mod display;
 mod engine;
 mod error;
@@ -28,6 +29,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
+pub use anchor::Anchor;
 pub use engine::{Engine, EngineKind, Hit};
 pub use error::{CompileError, ParseError};
 
@@ -63,6 +65,11 @@ pub(crate) struct ByteTest {
 impl ByteTest {
     pub(crate) fn accepts(self, byte: u8) -> bool {
         (byte & self.mask == self.value) != self.negated
+    }
+
+    /// The one byte accepted, when there is only one.
+    pub(crate) fn literal(self) -> Option<u8> {
+        (self.mask == 0xff && !self.negated).then_some(self.value)
     }
 }
 
@@ -170,6 +177,12 @@ impl Signature {
         self.max_len
     }
 
+    /// The bytes that engines look for first: every match contains one of them. Empty when there is
+    /// no such choice, as for `4? ?8`; then every position is tested, which is slower.
+    pub fn anchors(&self) -> Vec<Anchor> {
+        anchor::choose(&self.nodes)
+    }
+
     pub(crate) fn nodes(&self) -> &[Node] {
         &self.nodes
     }
@@ -225,6 +238,18 @@ impl Set {
         })
     }
 
+    /// The set once for every engine there is, in every mode it has.
+    #[cfg(test)]
+    fn with_every_engine(signatures: &[Signature]) -> Vec<Self> {
+        engine::all(signatures)
+            .into_iter()
+            .map(|engine| Self {
+                engine,
+                ..Self::compile(signatures.to_vec()).unwrap()
+            })
+            .collect()
+    }
+
     /// The signatures, in the order they were given.
     pub fn signatures(&self) -> &[Signature] {
         &self.signatures
@@ -241,10 +266,14 @@ impl Set {
     }
 
     /// Pushes the hits that start in `bytes[..owned]` and end within `bytes`, each once, by offset,
-    /// then by signature.
+    /// then by signature. More owned bytes than there are count as all.
     ///
     /// This is what a scan does with each window; use it where bytes come from elsewhere.
     pub fn find(&self, bytes: &[u8], owned: usize, found: &mut Found<Hit>) {
+        let owned = owned.min(bytes.len());
+        if owned == 0 {
+            return;
+        }
         // The engine pushes in any order, and a hit more than once.
         let mut raw = Found::with_limit(found.limit());
         self.engine.find(bytes, owned, &mut raw);

@@ -1,5 +1,13 @@
 //! What finds signatures in bytes.
+//!
+//! | engine | how | for |
+//! |---|---|---|
+//! | [`naive`] | every signature at every position | the judge of the others |
+//! | [`dense`] | all positions at once, 64 to a word, signature by signature | signatures without anchors; memory that is full of an anchor |
+//! | [`anchored`] | search for the anchors, test the signature where they occur | everything else |
 
+mod anchored;
+mod dense;
 mod naive;
 
 use std::fmt;
@@ -25,7 +33,7 @@ pub trait Engine: Send + Sync + fmt::Debug {
     fn name(&self) -> &'static str;
 
     /// Pushes each hit that starts in `bytes[..owned]` and ends within `bytes`, in any order, and
-    /// repeated if that is convenient.
+    /// repeated if that is convenient. `owned` is neither zero nor more than there are bytes.
     ///
     /// It may return as soon as `hits` is full.
     fn find(&self, bytes: &[u8], owned: usize, hits: &mut Found<Hit>);
@@ -40,11 +48,35 @@ pub enum EngineKind {
     Auto,
     /// Every signature at every position, straight from its tree: the judge of all others.
     Naive,
+    /// Bit-parallel over all positions: slow for many signatures, but never slower than that,
+    /// whatever memory contains.
+    Dense,
+    /// Anchors first, with any portable means of finding them.
+    Anchored,
 }
 
 /// Builds the engine for a set: the one place that decides which is used for what.
 pub(super) fn select(signatures: &[Signature], kind: EngineKind) -> Box<dyn Engine> {
     match kind {
-        EngineKind::Auto | EngineKind::Naive => Box::new(naive::Naive::new(signatures)),
+        EngineKind::Naive => Box::new(naive::Naive::new(signatures)),
+        EngineKind::Dense => Box::new(dense::Dense::new(signatures)),
+        // An engine for the vector units of this machine belongs here.
+        EngineKind::Auto | EngineKind::Anchored => Box::new(anchored::Anchored::new(signatures)),
     }
+}
+
+/// Every engine in every mode it has, for tests that compare them.
+#[cfg(test)]
+pub(super) fn all(signatures: &[Signature]) -> Vec<Box<dyn Engine>> {
+    use anchored::{Anchored, Search};
+    vec![
+        Box::new(naive::Naive::new(signatures)),
+        Box::new(dense::Dense::new(signatures)),
+        Box::new(Anchored::new(signatures)),
+        Box::new(Anchored::with(signatures, Search::One, usize::MAX)),
+        Box::new(Anchored::with(signatures, Search::Many, usize::MAX)),
+        // Gives up on anchors at once, and after a few tests.
+        Box::new(Anchored::with(signatures, Search::One, 0)),
+        Box::new(Anchored::with(signatures, Search::Many, 1)),
+    ]
 }

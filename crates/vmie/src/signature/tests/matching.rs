@@ -12,14 +12,17 @@ use crate::sweep::testmem::{TestMemory, any_memory};
 use crate::sweep::{DEFAULT_WINDOW, quiet};
 
 const WINDOWS: [usize; 6] = [1, 2, 3, 7, 4096, DEFAULT_WINDOW];
-const ENGINES: [EngineKind; 2] = [EngineKind::Auto, EngineKind::Naive];
 
-fn set(texts: &[&str], kind: EngineKind) -> Set {
-    let signatures = texts
+fn signatures(texts: &[&str]) -> Vec<Signature> {
+    texts
         .iter()
         .map(|text| Signature::parse("", text).unwrap_or_else(|e| panic!("{}", e.explain())))
-        .collect();
-    Set::compile_for(signatures, kind).unwrap()
+        .collect()
+}
+
+/// The set once for every engine.
+fn sets(texts: &[&str]) -> Vec<Set> {
+    Set::with_every_engine(&signatures(texts))
 }
 
 fn run(memory: &TestMemory<Gva>, set: &Set, options: &SweepOptions<Gva>) -> Vec<(u64, usize)> {
@@ -199,8 +202,7 @@ fn cases() {
             .iter()
             .map(|&(at, sig)| (0x1000 + at, sig))
             .collect();
-        for kind in ENGINES {
-            let set = set(signatures, kind);
+        for set in sets(signatures) {
             for window in WINDOWS {
                 for threads in [1, 2] {
                     for memory in [
@@ -267,8 +269,7 @@ fn matches_cross_borders_and_never_holes() {
         (0x2ffd, 4),
         (0x3ffe, 2),
     ];
-    for kind in ENGINES {
-        let set = set(signatures, kind);
+    for set in sets(signatures) {
         for window in WINDOWS {
             for threads in [1, 2] {
                 let options = SweepOptions {
@@ -294,8 +295,7 @@ fn matches_cross_borders_and_never_holes() {
 #[test]
 fn a_range_ends_a_match() {
     let memory = TestMemory::<Gva>::of(0x1000, b"abcabc");
-    for kind in ENGINES {
-        let set = set(&["61 62 63"], kind);
+    for set in sets(&["61 62 63"]) {
         let range = crate::addr::AddrRange::new(Gva(0x1000), 5);
         let options = SweepOptions {
             range,
@@ -310,7 +310,7 @@ fn everything_matches_everywhere_in_bounded_memory() {
     // 16 signatures at each of 64 Ki bytes: a million matches, far more than a window may hold.
     let memory = TestMemory::<Gva>::of(0x10000, &[0; 1 << 16]).lending();
     for threads in [1, 2] {
-        let set = set(&["00"; 16], EngineKind::Auto);
+        let set = Set::compile(signatures(&["00"; 16])).unwrap();
         let (mut count, mut last) = (0, None);
         let options = SweepOptions {
             threads,
@@ -370,8 +370,7 @@ proptest! {
             .flat_map(|offset| (0..choices.len()).map(move |sig| Hit { offset, sig }))
             .filter(|hit| flat_matches(&choices[hit.sig], &bytes[hit.offset..]))
             .collect();
-        for kind in ENGINES {
-            let set = Set::compile_for(signatures.clone(), kind).unwrap();
+        for set in Set::with_every_engine(&signatures) {
             let mut found = Found::with_limit(usize::MAX);
             set.find(&bytes, owned, &mut found);
             prop_assert_eq!(found.items(), &expected[..], "{}", set.engine().name());
@@ -397,7 +396,8 @@ proptest! {
             expected.extend(found.items().iter().map(|hit| (start + hit.offset as u64, hit.sig)));
         }
         let options = SweepOptions { perm, window, threads, ..SweepOptions::default() };
-        let set = Set::compile(signatures).unwrap();
-        prop_assert!(run(&memory, &set, &options) == expected);
+        for set in Set::with_every_engine(&signatures).iter().skip(1) {
+            prop_assert!(run(&memory, set, &options) == expected, "{}", set.engine().name());
+        }
     }
 }
