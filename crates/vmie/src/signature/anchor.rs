@@ -59,7 +59,26 @@ pub struct Anchor {
 
 /// Chooses the anchors of a signature; none when it has no known byte that every choice contains.
 pub(super) fn choose(nodes: &[Node]) -> Vec<Anchor> {
-    best(nodes, (0, 0)).map_or_else(Vec::new, |choice| choice.anchors)
+    best(nodes, (0, 0), Piece::UpTo(MAX_ANCHOR)).map_or_else(Vec::new, |choice| choice.anchors)
+}
+
+/// Chooses anchors of `stride + GRAM - 1` bytes, so that wherever one stands, a gram of it begins at
+/// a multiple of `stride`; with what the best of them promises, in bits.
+pub(super) fn choose_for_grams(nodes: &[Node], stride: usize) -> Option<(Vec<Anchor>, f64)> {
+    let choice = best(nodes, (0, 0), Piece::Grams { stride })?;
+    Some((choice.anchors, choice.bits))
+}
+
+/// Bytes in a gram, the unit of the gram filter.
+pub(super) const GRAM: usize = 4;
+
+/// What kind of piece is wanted.
+#[derive(Clone, Copy)]
+enum Piece {
+    /// One to so many bytes, looked for as a whole.
+    UpTo(usize),
+    /// Looked for by the `stride` grams that begin in it, so all of these have to be rare.
+    Grams { stride: usize },
 }
 
 /// Anchors and how seldom they are expected to call for a test, in bits.
@@ -69,7 +88,7 @@ struct Choice {
 }
 
 /// The best anchors in `nodes`, which begins `offset` (least, greatest) behind the match's start.
-fn best(nodes: &[Node], offset: (usize, usize)) -> Option<Choice> {
+fn best(nodes: &[Node], offset: (usize, usize), kind: Piece) -> Option<Choice> {
     let mut best: Option<Choice> = None;
     let mut consider = |choice: Choice| {
         // The first of equals, which reads the same on every run.
@@ -84,13 +103,15 @@ fn best(nodes: &[Node], offset: (usize, usize)) -> Option<Choice> {
         match node {
             Node::Byte(test) if test.literal().is_some() => {
                 run.extend(test.literal());
-                consider(piece(&run, min + 1 - run.len(), max + 1 - run.len()));
+                piece(&run, min + 1, max + 1, kind)
+                    .into_iter()
+                    .for_each(&mut consider);
             }
             Node::Alt(branches) => {
                 run.clear();
-                if let Some(choice) = each(branches, (min, max)) {
-                    consider(choice);
-                }
+                each(branches, (min, max), kind)
+                    .into_iter()
+                    .for_each(&mut consider);
             }
             Node::Byte(_) | Node::Skip { .. } => run.clear(),
         }
@@ -100,35 +121,47 @@ fn best(nodes: &[Node], offset: (usize, usize)) -> Option<Choice> {
     best
 }
 
-/// The end of `run` as an anchor.
-fn piece(run: &[u8], min: usize, max: usize) -> Choice {
-    let skipped = run.len().saturating_sub(MAX_ANCHOR);
-    let bytes = &run[skipped..];
-    let rarity: u32 = bytes
-        .iter()
-        .enumerate()
-        .map(|(i, &byte)| match i.checked_sub(1) {
-            Some(before) if bytes[before] == byte => REPEATED,
-            _ => u32::from(WEIGHTS[usize::from(byte)]),
-        })
-        .sum();
+/// The end of `run` as an anchor; it ends `min` to `max` bytes behind the match's start.
+fn piece(run: &[u8], min: usize, max: usize, kind: Piece) -> Option<Choice> {
+    let (bytes, bits) = match kind {
+        Piece::UpTo(most) => {
+            let bytes = &run[run.len().saturating_sub(most)..];
+            (bytes, rarity(bytes))
+        }
+        Piece::Grams { stride } => {
+            let bytes = &run[run.len().checked_sub(stride + GRAM - 1)?..];
+            // One probe in `stride` bytes, for which each of the grams is a reason to look closer.
+            let chance: f64 = bytes.windows(GRAM).map(|gram| (-rarity(gram)).exp2()).sum();
+            (bytes, -chance.log2())
+        }
+    };
     let distances = (max - min + 1) as f64;
-    Choice {
+    Some(Choice {
         anchors: vec![Anchor {
             bytes: bytes.to_vec(),
-            min_offset: min + skipped,
-            max_offset: max + skipped,
+            min_offset: min - bytes.len(),
+            max_offset: max - bytes.len(),
         }],
-        bits: f64::from(rarity) / 8.0 - distances.log2(),
-    }
+        bits: bits - distances.log2(),
+    })
+}
+
+/// How seldom `bytes` are expected to occur, in bits.
+fn rarity(bytes: &[u8]) -> f64 {
+    let weight = |(i, &byte): (usize, &u8)| match i.checked_sub(1) {
+        Some(before) if bytes[before] == byte => REPEATED,
+        _ => u32::from(WEIGHTS[usize::from(byte)]),
+    };
+    let sum: u32 = bytes.iter().enumerate().map(weight).sum();
+    f64::from(sum) / 8.0
 }
 
 /// Anchors for every branch, if each has one: their chances add up.
-fn each(branches: &[Vec<Node>], offset: (usize, usize)) -> Option<Choice> {
+fn each(branches: &[Vec<Node>], offset: (usize, usize), kind: Piece) -> Option<Choice> {
     let mut anchors = Vec::new();
     let mut chance = 0.0;
     for branch in branches {
-        let choice = best(branch, offset)?;
+        let choice = best(branch, offset, kind)?;
         chance += (-choice.bits).exp2();
         anchors.extend(choice.anchors);
         if anchors.len() > MAX_PIECES {

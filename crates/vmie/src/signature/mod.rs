@@ -35,6 +35,7 @@ pub use error::{CompileError, ParseError};
 
 use std::ops::ControlFlow;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::addr::Address;
 use crate::memory::Memory;
@@ -50,7 +51,7 @@ pub const MAX_LEN: usize = 16 << 10;
 pub const MAX_DEPTH: usize = 16;
 
 /// The most elements (bytes, jumps, branches) that the signatures of one set may have together.
-pub const MAX_SET_ELEMENTS: usize = 16 << 20;
+pub const MAX_SET_ELEMENTS: usize = 8 << 20;
 
 /// A condition on one byte: `(byte & mask == value) != negated`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -200,7 +201,7 @@ impl FromStr for Signature {
 /// Signatures compiled to be found together in one pass.
 #[derive(Debug)]
 pub struct Set {
-    signatures: Vec<Signature>,
+    signatures: Arc<[Signature]>,
     max_len: usize,
     engine: Box<dyn Engine>,
 }
@@ -230,6 +231,7 @@ impl Set {
         if total > MAX_SET_ELEMENTS {
             return Err(CompileError::TooLarge { elements: total });
         }
+        let signatures = signatures.into();
         let engine = engine::select(&signatures, kind);
         Ok(Self {
             signatures,
@@ -241,7 +243,7 @@ impl Set {
     /// The set once for every engine there is, in every mode it has.
     #[cfg(test)]
     fn with_every_engine(signatures: &[Signature]) -> Vec<Self> {
-        engine::all(signatures)
+        engine::all(&signatures.into())
             .into_iter()
             .map(|engine| Self {
                 engine,

@@ -8,9 +8,9 @@
 //!     give up on it and find its signatures the dense way
 //! ```
 //!
-//! A few anchors are searched for one after the other with `memmem`, each near the speed of memory,
-//! in a window that stays in the cache. Many are searched for together with an Aho-Corasick automaton,
-//! whose speed hardly depends on their number. Both find overlapping occurrences.
+//! Signatures are sorted into groups by how their anchors are best looked for ([`Search`]); each group
+//! is a pass over the bytes, which lie in the cache. Few anchors are looked for one by one, many with
+//! the gram filter, and those that do not suit it with an automaton.
 //!
 //! Anchors are chosen for typical memory, and a guest need not be typical: pages full of one anchor
 //! would have every position tested. Tests are therefore charged to the anchor, and beyond a budget
@@ -20,19 +20,25 @@
 //! This is the portable engine. It uses no vector code of its own.
 
 use std::collections::HashMap;
-
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
-use memchr::memmem;
+use std::sync::Arc;
 
 use super::dense;
-use crate::signature::{ByteTest, Engine, Hit, Node, Signature, anchor};
+use super::search::{Search, Then};
+use super::verify::Verifier;
+use crate::signature::anchor::{self, Anchor};
+use crate::signature::{Engine, Hit, Signature};
 use crate::sweep::Found;
 
-/// Up to so many different anchors are searched for one by one.
-const ONE_BY_ONE: usize = 24;
+/// Up to so many different anchors are looked for one by one.
+const ONE_BY_ONE: usize = 8;
 
-/// Up to so many bytes of anchors the automaton is a DFA, which is faster while it fits the cache.
-const DFA_BYTES: usize = 16 << 10;
+/// Strides of the gram filter, the fastest first, each with the number of anchors that may be left
+/// over to be looked for one by one, because that is faster than what comes after it.
+const STRIDES: [(usize, usize); 3] = [(4, 12), (2, 20), (1, 48)];
+
+/// The rarity in bits from which on the gram filter takes an anchor. A look that passes costs as much
+/// as dozens that do not; a search for that anchor alone costs more still, unless it is common.
+const ENOUGH: f64 = 7.0;
 
 /// Tests that may be charged to an anchor for each byte and signature.
 const BUDGET: usize = 2;
@@ -40,34 +46,41 @@ const BUDGET: usize = 2;
 /// What an occurrence costs even when its first test fails.
 const OCCURRENCE: usize = 16;
 
-/// How to search for anchors.
+/// Which searches to use. Tests use each for everything it can do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Search {
-    /// Each on its own.
-    One,
-    /// All together.
-    Many,
+pub(super) enum Strategy {
+    /// Whatever is best.
+    Best,
+    /// One by one, however many.
+    #[cfg(test)]
+    OneByOne,
+    /// An automaton, however few.
+    #[cfg(test)]
+    Automaton,
+    /// The gram filter with this stride wherever it is possible, else an automaton.
+    #[cfg(test)]
+    Grams(usize),
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Anchored {
-    signatures: Vec<Signature>,
-    plans: Vec<Plan>,
-    needles: Vec<Needle>,
-    search: Searcher,
+    signatures: Arc<[Signature]>,
+    verifiers: Vec<Verifier>,
+    groups: Vec<Group>,
     /// Signatures without an anchor.
     bare: Vec<usize>,
     budget: usize,
+    name: &'static str,
 }
 
-/// How to test one signature at one position.
+/// Anchors that are looked for together.
 #[derive(Debug)]
-enum Plan {
-    /// One test a byte; all matches have the same length.
-    Flat(Vec<ByteTest>),
-    /// With jumps or alternatives, from the tree.
-    Tree,
+struct Group {
+    search: Search,
+    needles: Vec<Needle>,
+    /// How far behind the start of a match an anchor can end.
+    reach: usize,
 }
 
 /// The bytes of an anchor and who has it.
@@ -75,8 +88,6 @@ enum Plan {
 struct Needle {
     bytes: Vec<u8>,
     users: Vec<User>,
-    /// The greatest distance from the start among its users.
-    reach: usize,
 }
 
 #[derive(Debug)]
@@ -86,90 +97,132 @@ struct User {
     max_offset: usize,
 }
 
-#[derive(Debug)]
-enum Searcher {
-    One(Vec<memmem::Finder<'static>>),
-    Many(AhoCorasick),
-}
-
 impl Anchored {
-    pub(super) fn new(signatures: &[Signature]) -> Self {
-        let mut engine = Self::with(signatures, Search::One, BUDGET);
-        if engine.needles.len() > ONE_BY_ONE {
-            engine.search = Searcher::new(&engine.needles, Search::Many);
-        }
-        engine
+    pub(super) fn new(signatures: &Arc<[Signature]>) -> Self {
+        Self::with(signatures, Strategy::Best, BUDGET)
     }
 
-    pub(super) fn with(signatures: &[Signature], search: Search, budget: usize) -> Self {
-        let mut needles: Vec<Needle> = Vec::new();
-        let mut known: HashMap<Vec<u8>, usize> = HashMap::new();
+    pub(super) fn with(signatures: &Arc<[Signature]>, strategy: Strategy, budget: usize) -> Self {
         let mut bare = Vec::new();
+        let mut plain = Needles::default();
         for (sig, signature) in signatures.iter().enumerate() {
             let anchors = anchor::choose(signature.nodes());
             if anchors.is_empty() {
                 bare.push(sig);
             }
-            for anchor in anchors {
-                let index = *known.entry(anchor.bytes).or_insert_with_key(|bytes| {
-                    needles.push(Needle {
-                        bytes: bytes.clone(),
-                        users: Vec::new(),
-                        reach: 0,
-                    });
-                    needles.len() - 1
-                });
-                let needle = &mut needles[index];
-                needle.reach = needle.reach.max(anchor.max_offset);
-                needle.users.push(User {
-                    sig,
-                    min_offset: anchor.min_offset,
-                    max_offset: anchor.max_offset,
-                });
-            }
+            plain.add(sig, anchors);
         }
+        let groups = match strategy {
+            #[cfg(test)]
+            Strategy::OneByOne => vec![plain.group(Search::one_by_one)],
+            #[cfg(test)]
+            Strategy::Automaton => vec![plain.group(Search::automaton)],
+            Strategy::Best if plain.list.len() <= ONE_BY_ONE => {
+                vec![plain.group(Search::one_by_one)]
+            }
+            Strategy::Best => groups(signatures, &STRIDES, ENOUGH).into(),
+            #[cfg(test)]
+            Strategy::Grams(stride) => groups(signatures, &[(stride, 0)], f64::MIN).into(),
+        };
+        let groups: Vec<Group> = groups
+            .into_iter()
+            .filter(|g| !g.needles.is_empty())
+            .collect();
         Self {
-            signatures: signatures.to_vec(),
-            plans: signatures.iter().map(|s| Plan::new(s.nodes())).collect(),
-            search: Searcher::new(&needles, search),
-            needles,
+            signatures: Arc::clone(signatures),
+            verifiers: signatures
+                .iter()
+                .map(|s| Verifier::new(s.nodes()))
+                .collect(),
+            name: groups.first().map_or("dense", |group| group.search.name()),
+            groups,
             bare,
             budget,
         }
     }
 }
 
-impl Searcher {
-    fn new(needles: &[Needle], search: Search) -> Self {
-        let one = || {
-            let finder = |needle: &Needle| memmem::Finder::new(&needle.bytes).into_owned();
-            Self::One(needles.iter().map(finder).collect())
-        };
-        if search == Search::One {
-            return one();
+/// Sorts the signatures into groups, for a set with many anchors.
+///
+/// One pass of the gram filter, with the widest stride that suits all signatures but a few. Two passes
+/// with different strides cost more than one with the smaller of the two, which also may take the
+/// rarest gram of each signature. Those left over go one by one, or through an automaton if they are
+/// many for every stride.
+fn groups(signatures: &[Signature], strides: &[(usize, usize)], enough: f64) -> [Group; 2] {
+    let mut widest = None;
+    for &(stride, few) in strides {
+        let mut filtered = Needles::default();
+        let mut others = Needles::default();
+        for (sig, signature) in signatures.iter().enumerate() {
+            match anchor::choose_for_grams(signature.nodes(), stride) {
+                Some((anchors, bits)) if bits >= enough => filtered.add(sig, anchors),
+                _ => others.add(sig, anchor::choose(signature.nodes())),
+            }
         }
-        let size: usize = needles.iter().map(|needle| needle.bytes.len()).sum();
-        let kind = if size <= DFA_BYTES {
-            AhoCorasickKind::DFA
+        let suits = others.list.len() <= few;
+        widest = Some((stride, filtered, others, suits));
+        if suits {
+            break;
+        }
+    }
+    let (stride, filtered, others, suits) = widest.unwrap_or_default();
+    [
+        filtered.group(|list| Search::grams(list, stride)),
+        others.group(if suits {
+            Search::one_by_one
         } else {
-            AhoCorasickKind::ContiguousNFA
-        };
-        // It is only refused when it would be too large to number its states; searching one by one
-        // is slow then, and right.
-        AhoCorasick::builder()
-            .match_kind(MatchKind::Standard)
-            .kind(Some(kind))
-            .build(needles.iter().map(|needle| &needle.bytes))
-            .map_or_else(|_| one(), Self::Many)
+            Search::automaton
+        }),
+    ]
+}
+
+/// Needles while they are collected; equal ones are one.
+#[derive(Default)]
+struct Needles {
+    list: Vec<Needle>,
+    known: HashMap<Vec<u8>, usize>,
+}
+
+impl Needles {
+    fn add(&mut self, sig: usize, anchors: Vec<Anchor>) {
+        for anchor in anchors {
+            self.join(Needle {
+                bytes: anchor.bytes,
+                users: vec![User {
+                    sig,
+                    min_offset: anchor.min_offset,
+                    max_offset: anchor.max_offset,
+                }],
+            });
+        }
+    }
+
+    fn join(&mut self, needle: Needle) {
+        if let Some(&index) = self.known.get(&needle.bytes) {
+            self.list[index].users.extend(needle.users);
+        } else {
+            self.known.insert(needle.bytes.clone(), self.list.len());
+            self.list.push(needle);
+        }
+    }
+
+    fn group(self, search: impl FnOnce(&[&[u8]]) -> Search) -> Group {
+        let bytes: Vec<&[u8]> = self.list.iter().map(|needle| &needle.bytes[..]).collect();
+        let ends = self.list.iter().flat_map(|needle| {
+            let len = needle.bytes.len();
+            needle.users.iter().map(move |user| user.max_offset + len)
+        });
+        Group {
+            search: search(&bytes),
+            reach: ends.max().unwrap_or(0),
+            needles: self.list,
+        }
     }
 }
 
 impl Engine for Anchored {
     fn name(&self) -> &'static str {
-        match self.search {
-            Searcher::One(_) => "anchored/memmem",
-            Searcher::Many(_) => "anchored/aho-corasick",
-        }
+        self.name
     }
 
     fn find(&self, bytes: &[u8], owned: usize, hits: &mut Found<Hit>) {
@@ -178,11 +231,10 @@ impl Engine for Anchored {
             bytes,
             owned,
             hits,
-            dense: Vec::new(),
+            dense: self.bare.clone(),
         };
-        match &self.search {
-            Searcher::One(finders) => pass.one_by_one(finders),
-            Searcher::Many(automaton) => pass.all_together(automaton),
+        for group in &self.groups {
+            pass.group(group);
         }
         pass.finish();
     }
@@ -199,105 +251,58 @@ struct Pass<'p> {
 }
 
 impl Pass<'_> {
-    /// What may be spent on a needle before it is given up.
-    fn budget(&self, needle: &Needle) -> usize {
-        self.bytes
-            .len()
-            .saturating_mul(self.engine.budget)
-            .saturating_mul(needle.users.len())
-    }
-
-    fn one_by_one(&mut self, finders: &[memmem::Finder<'static>]) {
-        let engine = self.engine;
-        for (needle, finder) in engine.needles.iter().zip(finders) {
-            let mut budget = self.budget(needle);
-            let end = (self.owned + needle.reach + needle.bytes.len() - 1).min(self.bytes.len());
-            let mut from = 0;
-            while let Some(at) = finder.find(&self.bytes[from..end]) {
-                if !self.occurrence(needle, from + at, &mut budget) {
-                    break;
-                }
-                // Occurrences may overlap.
-                from += at + 1;
-            }
+    fn group(&mut self, group: &Group) {
+        // What may be spent on each needle; `None` when it has been given up.
+        let for_each_user = self.bytes.len().saturating_mul(self.engine.budget);
+        let mut budgets: Vec<_> = group
+            .needles
+            .iter()
+            .map(|needle| Some(for_each_user.saturating_mul(needle.users.len())))
+            .collect();
+        let end = (self.owned - 1 + group.reach).min(self.bytes.len());
+        group.search.each(&self.bytes[..end], |index, at| {
+            let Some(budget) = &mut budgets[index] else {
+                return Then::WithoutThisOne;
+            };
+            let needle = &group.needles[index];
+            self.occurrence(needle, at, budget);
             if self.hits.is_full() {
-                return;
+                return Then::End;
             }
-        }
+            if *budget > 0 {
+                return Then::On;
+            }
+            budgets[index] = None;
+            self.dense.extend(needle.users.iter().map(|user| user.sig));
+            Then::WithoutThisOne
+        });
     }
 
-    fn all_together(&mut self, automaton: &AhoCorasick) {
-        let engine = self.engine;
-        let needles = &engine.needles;
-        // None: given up.
-        let mut budgets: Vec<_> = needles.iter().map(|n| Some(self.budget(n))).collect();
-        for found in automaton.find_overlapping_iter(self.bytes) {
-            let index = found.pattern().as_usize();
-            if let Some(budget) = &mut budgets[index]
-                && !self.occurrence(&needles[index], found.start(), budget)
-            {
-                budgets[index] = None;
-            }
-            if self.hits.is_full() {
-                return;
-            }
-        }
-    }
-
-    /// Tests what the needle at `at` calls for. `false` when it is given up.
-    fn occurrence(&mut self, needle: &Needle, at: usize, budget: &mut usize) -> bool {
+    /// Tests what the needle at `at` calls for, as far as the budget allows.
+    fn occurrence(&mut self, needle: &Needle, at: usize, budget: &mut usize) {
         for user in &needle.users {
-            if at < user.min_offset {
+            let Some(nearest) = at.checked_sub(user.min_offset) else {
                 continue;
-            }
-            let nearest = at - user.min_offset;
-            for start in at.saturating_sub(user.max_offset)..=nearest.min(self.owned - 1) {
+            };
+            let farthest = at.saturating_sub(user.max_offset);
+            for start in farthest..=nearest.min(self.owned - 1) {
                 *budget = budget.saturating_sub(OCCURRENCE);
-                match self.test(user.sig, start, budget) {
-                    _ if *budget == 0 => {
-                        self.dense.extend(needle.users.iter().map(|user| user.sig));
-                        return false;
-                    }
-                    true => self.hits.push(Hit {
+                let matches = self.engine.verifiers[user.sig].matches(&self.bytes[start..], budget);
+                if *budget == 0 || self.hits.is_full() {
+                    return;
+                }
+                if matches {
+                    self.hits.push(Hit {
                         offset: start,
                         sig: user.sig,
-                    }),
-                    false => {}
+                    });
                 }
-            }
-            if self.hits.is_full() {
-                return true;
-            }
-        }
-        true
-    }
-
-    /// Whether a signature matches at `start`; means nothing when it has used up the budget.
-    fn test(&self, sig: usize, start: usize, budget: &mut usize) -> bool {
-        let Some(bytes) = self.bytes.get(start..) else {
-            return false;
-        };
-        match &self.engine.plans[sig] {
-            Plan::Flat(tests) => {
-                if bytes.len() < tests.len() {
-                    return false;
-                }
-                let pairs = tests.iter().zip(bytes);
-                let failed = pairs
-                    .into_iter()
-                    .position(|(test, &byte)| !test.accepts(byte));
-                *budget = budget.saturating_sub(failed.unwrap_or(tests.len()) / 4);
-                failed.is_none()
-            }
-            Plan::Tree => {
-                !ends(self.engine.signatures[sig].nodes(), bytes, vec![0], budget).is_empty()
             }
         }
     }
 
     /// Finds the dense way what is left.
     fn finish(mut self) {
-        self.dense.extend(&self.engine.bare);
         self.dense.sort_unstable();
         self.dense.dedup();
         let mut view = dense::View::new(self.bytes);
@@ -308,72 +313,4 @@ impl Pass<'_> {
             view.find(&self.engine.signatures[sig], sig, self.owned, self.hits);
         }
     }
-}
-
-impl Plan {
-    fn new(nodes: &[Node]) -> Self {
-        const ANY: ByteTest = ByteTest {
-            value: 0,
-            mask: 0,
-            negated: false,
-        };
-        let mut tests = Vec::new();
-        for node in nodes {
-            match node {
-                Node::Byte(test) => tests.push(*test),
-                Node::Skip { min, max } if min == max => {
-                    tests.extend(std::iter::repeat_n(ANY, *min));
-                }
-                Node::Skip { .. } | Node::Alt(_) => return Self::Tree,
-            }
-        }
-        Self::Flat(tests)
-    }
-}
-
-/// Where `nodes` can end when it begins at one of `positions`, which ascend.
-///
-/// Charges each test to the budget; when that is used up, the answer means nothing.
-fn ends(nodes: &[Node], bytes: &[u8], positions: Vec<usize>, budget: &mut usize) -> Vec<usize> {
-    let mut positions = positions;
-    for node in nodes {
-        *budget = budget.saturating_sub(positions.len());
-        if positions.is_empty() || *budget == 0 {
-            break;
-        }
-        match node {
-            Node::Byte(test) => {
-                positions.retain(|&at| bytes.get(at).is_some_and(|&byte| test.accepts(byte)));
-                positions.iter_mut().for_each(|at| *at += 1);
-            }
-            Node::Skip { min, max } if min == max => {
-                positions.retain(|&at| at + min <= bytes.len());
-                positions.iter_mut().for_each(|at| *at += min);
-            }
-            Node::Skip { min, max } => {
-                let mut reached = Vec::new();
-                let mut next = 0;
-                for at in positions {
-                    let first = next.max(at + min);
-                    next = (at + max).min(bytes.len()) + 1;
-                    reached.extend(first..next);
-                    *budget = budget.saturating_sub(next.saturating_sub(first));
-                    if *budget == 0 {
-                        break;
-                    }
-                }
-                positions = reached;
-            }
-            Node::Alt(branches) => {
-                let mut reached = Vec::new();
-                for branch in branches {
-                    reached.extend(ends(branch, bytes, positions.clone(), budget));
-                }
-                reached.sort_unstable();
-                reached.dedup();
-                positions = reached;
-            }
-        }
-    }
-    positions
 }

@@ -16,6 +16,7 @@
 //! jumps and alternatives makes it explode.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::signature::{ByteTest, Engine, Hit, Node, Signature};
 use crate::sweep::Found;
@@ -23,13 +24,13 @@ use crate::sweep::Found;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Dense {
-    signatures: Vec<Signature>,
+    signatures: Arc<[Signature]>,
 }
 
 impl Dense {
-    pub(super) fn new(signatures: &[Signature]) -> Self {
+    pub(super) fn new(signatures: &Arc<[Signature]>) -> Self {
         Self {
-            signatures: signatures.to_vec(),
+            signatures: Arc::clone(signatures),
         }
     }
 }

@@ -8,9 +8,13 @@
 
 mod anchored;
 mod dense;
+mod grams;
 mod naive;
+mod search;
+mod verify;
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::signature::Signature;
 use crate::sweep::Found;
@@ -56,7 +60,7 @@ pub enum EngineKind {
 }
 
 /// Builds the engine for a set: the one place that decides which is used for what.
-pub(super) fn select(signatures: &[Signature], kind: EngineKind) -> Box<dyn Engine> {
+pub(super) fn select(signatures: &Arc<[Signature]>, kind: EngineKind) -> Box<dyn Engine> {
     match kind {
         EngineKind::Naive => Box::new(naive::Naive::new(signatures)),
         EngineKind::Dense => Box::new(dense::Dense::new(signatures)),
@@ -67,16 +71,23 @@ pub(super) fn select(signatures: &[Signature], kind: EngineKind) -> Box<dyn Engi
 
 /// Every engine in every mode it has, for tests that compare them.
 #[cfg(test)]
-pub(super) fn all(signatures: &[Signature]) -> Vec<Box<dyn Engine>> {
-    use anchored::{Anchored, Search};
+pub(super) fn all(signatures: &Arc<[Signature]>) -> Vec<Box<dyn Engine>> {
+    use anchored::{Anchored, Strategy};
+    let anchored = |strategy, budget| -> Box<dyn Engine> {
+        Box::new(Anchored::with(signatures, strategy, budget))
+    };
     vec![
         Box::new(naive::Naive::new(signatures)),
         Box::new(dense::Dense::new(signatures)),
         Box::new(Anchored::new(signatures)),
-        Box::new(Anchored::with(signatures, Search::One, usize::MAX)),
-        Box::new(Anchored::with(signatures, Search::Many, usize::MAX)),
-        // Gives up on anchors at once, and after a few tests.
-        Box::new(Anchored::with(signatures, Search::One, 0)),
-        Box::new(Anchored::with(signatures, Search::Many, 1)),
+        anchored(Strategy::OneByOne, usize::MAX),
+        anchored(Strategy::Automaton, usize::MAX),
+        anchored(Strategy::Grams(4), usize::MAX),
+        anchored(Strategy::Grams(2), usize::MAX),
+        anchored(Strategy::Grams(1), usize::MAX),
+        // Give up on anchors at once, and after a few tests.
+        anchored(Strategy::OneByOne, 0),
+        anchored(Strategy::Automaton, 1),
+        anchored(Strategy::Grams(1), 1),
     ]
 }

@@ -5,6 +5,7 @@
 //! one.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::signature::{Engine, Hit, Node, Signature};
 use crate::sweep::Found;
@@ -12,13 +13,13 @@ use crate::sweep::Found;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Naive {
-    signatures: Vec<Signature>,
+    signatures: Arc<[Signature]>,
 }
 
 impl Naive {
-    pub(super) fn new(signatures: &[Signature]) -> Self {
+    pub(super) fn new(signatures: &Arc<[Signature]>) -> Self {
         Self {
-            signatures: signatures.to_vec(),
+            signatures: Arc::clone(signatures),
         }
     }
 }

@@ -32,5 +32,14 @@ fn any_signature() -> impl Strategy<Value = String> {
             2 => byte(),
         ]
     });
-    prop_oneof![2 => sequence(ends), 2 => sequence(tokens.boxed()), 1 => byte()]
+    // Long enough for every kind of anchor, of few values so that it occurs.
+    let literal = prop::collection::vec(0u8..2, 4..11)
+        .prop_map(|bytes| bytes.iter().map(|b| format!("{b:02X}")).collect::<String>());
+    prop_oneof![
+        2 => sequence(ends),
+        2 => sequence(tokens.boxed()),
+        1 => byte(),
+        1 => literal.clone(),
+        1 => (literal, byte()).prop_map(|(literal, byte)| format!("{byte} {literal} [0-3] 00")),
+    ]
 }

@@ -1,0 +1,104 @@
+//! Testing one signature at one position, at a bounded price.
+
+use crate::signature::{ByteTest, Node, len_bounds};
+
+/// From so many bytes for each element of a signature on, testing byte by byte is a waste of space.
+const SPARSE: usize = 4;
+
+/// How to test a signature.
+#[derive(Debug)]
+pub(super) enum Verifier {
+    /// One test a byte; all matches have the same length.
+    Flat(Vec<ByteTest>),
+    /// With jumps or alternatives, from the tree.
+    Tree(Vec<Node>),
+}
+
+impl Verifier {
+    pub(super) fn new(nodes: &[Node]) -> Self {
+        const ANY: ByteTest = ByteTest {
+            value: 0,
+            mask: 0,
+            negated: false,
+        };
+        // A long jump is one element of the tree and thousands of tests.
+        let (_, max_len) = len_bounds(nodes);
+        if max_len > SPARSE * (nodes.len() + 8) {
+            return Self::Tree(nodes.to_vec());
+        }
+        let mut tests = Vec::new();
+        for node in nodes {
+            match node {
+                Node::Byte(test) => tests.push(*test),
+                Node::Skip { min, max } if min == max => {
+                    tests.extend(std::iter::repeat_n(ANY, *min));
+                }
+                Node::Skip { .. } | Node::Alt(_) => return Self::Tree(nodes.to_vec()),
+            }
+        }
+        Self::Flat(tests)
+    }
+
+    /// Whether `bytes` begins with a match.
+    ///
+    /// What the test costs is taken from `budget`. When that is used up, the answer means nothing.
+    pub(super) fn matches(&self, bytes: &[u8], budget: &mut usize) -> bool {
+        match self {
+            Self::Flat(tests) => {
+                if bytes.len() < tests.len() {
+                    return false;
+                }
+                let mut pairs = tests.iter().zip(bytes);
+                let failed = pairs.position(|(test, &byte)| !test.accepts(byte));
+                *budget = budget.saturating_sub(failed.unwrap_or(tests.len()) / 4);
+                failed.is_none()
+            }
+            Self::Tree(nodes) => !ends(nodes, bytes, vec![0], budget).is_empty(),
+        }
+    }
+}
+
+/// Where `nodes` can end when it begins at one of `positions`, which ascend.
+fn ends(nodes: &[Node], bytes: &[u8], positions: Vec<usize>, budget: &mut usize) -> Vec<usize> {
+    let mut positions = positions;
+    for node in nodes {
+        *budget = budget.saturating_sub(positions.len());
+        if positions.is_empty() || *budget == 0 {
+            break;
+        }
+        match node {
+            Node::Byte(test) => {
+                positions.retain(|&at| bytes.get(at).is_some_and(|&byte| test.accepts(byte)));
+                positions.iter_mut().for_each(|at| *at += 1);
+            }
+            Node::Skip { min, max } if min == max => {
+                positions.retain(|&at| at + min <= bytes.len());
+                positions.iter_mut().for_each(|at| *at += min);
+            }
+            Node::Skip { min, max } => {
+                let mut reached = Vec::new();
+                let mut next = 0;
+                for at in positions {
+                    let first = next.max(at + min);
+                    next = (at + max).min(bytes.len()) + 1;
+                    reached.extend(first..next);
+                    *budget = budget.saturating_sub(next.saturating_sub(first));
+                    if *budget == 0 {
+                        break;
+                    }
+                }
+                positions = reached;
+            }
+            Node::Alt(branches) => {
+                let mut reached = Vec::new();
+                for branch in branches {
+                    reached.extend(ends(branch, bytes, positions.clone(), budget));
+                }
+                reached.sort_unstable();
+                reached.dedup();
+                positions = reached;
+            }
+        }
+    }
+    positions
+}
