@@ -172,7 +172,8 @@ impl<'a> Sink<'a> {
         Self::new(output, verb, space, reporter, Box::new(io::stdout()))
     }
 
-    fn new(
+    /// A sink on any writer.
+    pub(crate) fn new(
         output: Output,
         verb: &'static str,
         space: SpaceKind,
@@ -295,3 +296,6 @@ impl<'a> Sink<'a> {
         written.map_err(|error| Stop::writing(&error))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,8 @@
 
 mod pieces;
 mod raw;
+#[cfg(test)]
+mod tests;
 mod views;
 
 use vmie::paging::Mode;

@@ -1,0 +1,225 @@
+//! Pieces and rows against a memory in which every byte is known.
+
+use std::ops::ControlFlow;
+
+use anstream::ColorChoice;
+use vmie::{
+    AddrRange, Address as _, Cause, Coverage, Fault, Gpa, Gva, Memory, Prot, Span, SpanKind, Spans,
+};
+
+use super::pieces::{self, Piece};
+use super::views::{Asm, Hex16, Rows, View, Words64};
+use crate::asm::Bits;
+use crate::output::{Format, Output, Sink, SpaceKind, Totals};
+use crate::report::{Level, Reporter};
+
+const PAGE: u64 = 4096;
+
+/// What a page of the fake memory is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Page {
+    Present,
+    Absent,
+    Lost,
+    Unmapped,
+}
+
+/// Pages from `BASE` on; nothing before and behind.
+struct Fake(Vec<Page>);
+
+const BASE: u64 = 0x10_0000;
+
+impl Fake {
+    fn page(&self, addr: u64) -> Page {
+        let index = addr
+            .checked_sub(BASE)
+            .map(|offset| (offset / PAGE) as usize);
+        let page = index.and_then(|index| self.0.get(index));
+        page.copied().unwrap_or(Page::Unmapped)
+    }
+
+    fn byte(addr: u64) -> u8 {
+        (addr.wrapping_mul(0x9e37_79b9) >> 11) as u8
+    }
+
+    fn cause(&self, addr: u64) -> Option<Cause> {
+        let at = Gpa(addr);
+        match self.page(addr) {
+            Page::Present => None,
+            Page::Absent => Some(Cause::Absent { gpa: at }),
+            Page::Lost => Some(Cause::TableAbsent {
+                level: 1,
+                table: at,
+            }),
+            Page::Unmapped => Some(Cause::NotMapped {
+                level: 1,
+                at,
+                entry: 0,
+            }),
+        }
+    }
+}
+
+impl Memory for Fake {
+    type Addr = Gva;
+
+    fn spans(&self, range: AddrRange<Gva>) -> Spans<'_, Gva> {
+        let pages = (0..self.0.len() as u64).filter_map(move |index| {
+            let start = Gva(BASE + index * PAGE);
+            let part = AddrRange::new(start, PAGE)?.intersect(range)?;
+            let kind = match self.page(start.0) {
+                Page::Present | Page::Absent => SpanKind::Mapped(Prot::R),
+                Page::Lost => SpanKind::Lost(self.cause(start.0)?),
+                Page::Unmapped => return None,
+            };
+            Some(Span {
+                start: part.start(),
+                len: part.len(),
+                kind,
+            })
+        });
+        Box::new(pages)
+    }
+
+    fn read(&self, addr: Gva, buf: &mut [u8]) -> Result<(), Fault<Gva>> {
+        for (offset, byte) in buf.iter_mut().enumerate() {
+            let at = addr.0 + offset as u64;
+            if let Some(cause) = self.cause(at) {
+                return Err(Fault {
+                    addr: Gva(at),
+                    cause,
+                });
+            }
+            *byte = Self::byte(at);
+        }
+        Ok(())
+    }
+}
+
+/// Every arrangement of five pages, and one that is longer than a piece.
+fn memories() -> impl Iterator<Item = Fake> {
+    const KINDS: [Page; 4] = [Page::Present, Page::Absent, Page::Lost, Page::Unmapped];
+    let small = (0..1024_usize).map(|n| Fake((0..5).map(|i| KINDS[n >> (2 * i) & 3]).collect()));
+    let mut long = vec![Page::Present; 200];
+    long[130] = Page::Absent;
+    small.chain([Fake(long)])
+}
+
+/// The naive twin: byte by byte, runs of one kind of answer joined.
+fn naive(memory: &Fake, range: AddrRange<Gva>) -> Vec<(u64, u64, Option<&'static str>)> {
+    let mut parts: Vec<(u64, u64, Option<&'static str>)> = Vec::new();
+    for addr in range.start().0..=range.last().0 {
+        let label = memory.cause(addr).map(Cause::label);
+        match parts.last_mut() {
+            Some(last) if last.2 == label => last.1 += 1,
+            _ => parts.push((addr, 1, label)),
+        }
+    }
+    parts
+}
+
+#[test]
+fn pieces_are_what_is_there() {
+    for memory in memories() {
+        let len = memory.0.len() as u64 * PAGE;
+        for range in [
+            AddrRange::new(Gva(BASE - 10), len + 20),
+            AddrRange::new(Gva(BASE + 7), len - 9),
+        ] {
+            let range = range.expect("not empty");
+            let mut parts: Vec<(u64, u64, Option<&'static str>)> = Vec::new();
+            let mut coverage = Coverage::default();
+            let flow = pieces::walk(&memory, range, &mut coverage, &mut |piece| {
+                match piece {
+                    Piece::Bytes { start, bytes } => {
+                        for (offset, &byte) in bytes.iter().enumerate() {
+                            assert_eq!(byte, Fake::byte(start.0 + offset as u64));
+                        }
+                        match parts.last_mut() {
+                            Some(last) if last.2.is_none() => last.1 += bytes.len() as u64,
+                            _ => parts.push((start.0, bytes.len() as u64, None)),
+                        }
+                    }
+                    Piece::Gap { start, len, cause } => {
+                        parts.push((start.0, len, Some(cause.label())));
+                    }
+                }
+                Ok(ControlFlow::Continue(()))
+            });
+            assert!(flow.is_ok_and(|flow| flow.is_continue()));
+            assert_eq!(parts, naive(&memory, range), "{:?}", memory.0);
+            let all = coverage.read + coverage.absent + coverage.lost + coverage.unmapped;
+            assert_eq!(all, range.len());
+        }
+    }
+}
+
+/// Rows of `pieces`, each a run's bytes as they come, as JSON lines.
+fn rows<V: View>(view: V, memory: &Fake, range: AddrRange<Gva>, pieces: &[&[u8]]) -> String {
+    let reporter = Reporter::new(Level::Quiet, ColorChoice::Never);
+    let output = Output {
+        format: Format::Jsonl,
+        color: false,
+        terminal: false,
+        limit: None,
+    };
+    let mut out = Vec::new();
+    let sink = Sink::new(
+        output,
+        "read",
+        SpaceKind::Virtual,
+        &reporter,
+        Box::new(&mut out),
+    );
+    let mut rows = Rows::new(view, sink);
+    let mut at = range.start();
+    for bytes in pieces {
+        let flow = rows.piece(&Piece::Bytes { start: at, bytes });
+        assert!(flow.is_ok_and(|flow| flow.is_continue()));
+        at = at.checked_add(bytes.len() as u64).expect("does not wrap");
+    }
+    rows.end(memory, range).expect("a Vec takes every byte");
+    rows.finish(&Totals::from(&Coverage::<Gva>::default()))
+        .expect("a Vec takes every byte");
+    String::from_utf8(out).expect("UTF-8")
+}
+
+#[test]
+fn rows_do_not_depend_on_how_the_bytes_come() {
+    let memory = Fake(vec![Page::Present; 2]);
+    let range = AddrRange::new(Gva(BASE + 3), 300).expect("not empty");
+    let mut bytes = vec![0; 300];
+    memory.read(range.start(), &mut bytes).expect("present");
+    let check = |name: &str, of: &dyn Fn(&[&[u8]]) -> String| {
+        let whole = of(&[&bytes]);
+        assert!(whole.lines().count() > 10, "{name}");
+        for size in [1, 2, 3, 7, 16, 64] {
+            let parts: Vec<&[u8]> = bytes.chunks(size).collect();
+            assert_eq!(of(&parts), whole, "{name}, pieces of {size}");
+        }
+    };
+    check("hex", &|parts| rows(Hex16, &memory, range, parts));
+    check("u64", &|parts| rows(Words64, &memory, range, parts));
+    check("asm", &|parts| {
+        rows(Asm::new(Bits::B64), &memory, range, parts)
+    });
+}
+
+#[test]
+fn only_code_looks_behind_the_range() {
+    let memory = Fake(vec![Page::Present; 2]);
+    let range = AddrRange::new(Gva(BASE), 20).expect("not empty");
+    let mut bytes = vec![0; 20];
+    memory.read(range.start(), &mut bytes).expect("present");
+    let taken = |text: String| -> u64 {
+        text.lines()
+            .map(|line| {
+                let row: serde_json::Value = serde_json::from_str(line).expect("JSON");
+                row["len"].as_u64().expect("a number")
+            })
+            .sum()
+    };
+    assert_eq!(taken(rows(Hex16, &memory, range, &[&bytes])), 20);
+    assert_eq!(taken(rows(Words64, &memory, range, &[&bytes])), 20);
+    assert!(taken(rows(Asm::new(Bits::B64), &memory, range, &[&bytes])) >= 20);
+}
