@@ -387,3 +387,58 @@ fn absent_cell(absent: Option<u64>) -> Cell {
         None => Cell::new("unknown").gap(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_counted_against_what_the_image_holds() {
+        let range = |start, len| AddrRange::new(Gpa(start), len).expect("not empty");
+        let held = [
+            range(0x1000, 0x2000),
+            range(0x4000, 0x1000),
+            range(0x9000, 0x1000),
+        ];
+        let frames = |gpa, len| {
+            let extent = Extent {
+                va: Gva(0x70_0000),
+                gpa: Gpa(gpa),
+                len,
+                page_size: 0x1000,
+                prot: Prot::R,
+            };
+            let mut coverage = Coverage::default();
+            let absent = count(&held, extent, &mut coverage);
+            assert_eq!(coverage.absent, absent);
+            assert_eq!(coverage.read + absent, len, "every byte is counted once");
+            let gaps: Vec<_> = coverage
+                .gaps
+                .iter()
+                .map(|gap| (gap.start.0, gap.len))
+                .collect();
+            (absent, gaps)
+        };
+        assert_eq!(frames(0x1000, 0x2000), (0, vec![]));
+        assert_eq!(frames(0x6000, 0x2000), (0x2000, vec![(0x70_0000, 0x2000)]));
+        assert_eq!(frames(0xa000, 0x1000), (0x1000, vec![(0x70_0000, 0x1000)]));
+        assert_eq!(
+            frames(0, 0xb000),
+            (
+                0x7000,
+                vec![
+                    (0x70_0000, 0x1000),
+                    (0x70_3000, 0x1000),
+                    (0x70_5000, 0x4000),
+                    (0x70_a000, 0x1000),
+                ]
+            )
+        );
+        assert_eq!(frames(0x2000, 0x3000), (0x1000, vec![(0x70_1000, 0x1000)]));
+        assert_eq!(
+            frames(u64::MAX - 0xfff, 0x2000).0,
+            0x2000,
+            "past the end of the space"
+        );
+    }
+}

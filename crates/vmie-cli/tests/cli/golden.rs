@@ -69,20 +69,22 @@ fn run(typed: &str, dir: &Path) -> String {
     text
 }
 
-#[test]
-fn transcripts() {
+/// A directory with the demo's images.
+fn demo_images() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let made = command()
         .args(["demo", "--keep", "."])
         .current_dir(dir.path())
         .output()
         .expect("runs");
-    assert!(
-        made.status.success(),
-        "{}",
-        String::from_utf8_lossy(&made.stderr)
-    );
+    let err = String::from_utf8_lossy(&made.stderr);
+    assert!(made.status.success(), "{err}");
+    dir
+}
 
+#[test]
+fn transcripts() {
+    let dir = demo_images();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut files: Vec<PathBuf> = std::fs::read_dir(golden)
         .expect("the transcripts")
@@ -129,4 +131,22 @@ fn the_demo_prints_commands_that_work() {
         typed += 1;
     }
     assert!(typed >= 10, "{tour}");
+}
+
+/// So do those of the README that are about the demo's images.
+#[test]
+fn the_readme_shows_commands_that_work() {
+    let dir = demo_images();
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
+    let readme = std::fs::read_to_string(readme).expect("the README");
+    let mut typed = 0;
+    for line in readme.lines() {
+        let line = line.strip_prefix("$ ").unwrap_or(line);
+        if line.starts_with("vmie ") && line.contains(" demo.elf") {
+            let output = run(line, dir.path());
+            assert!(!output.contains("? "), "{line}: {output}");
+            typed += 1;
+        }
+    }
+    assert!(typed >= 10, "{typed} command lines");
 }
