@@ -28,6 +28,7 @@
 
 pub mod linux;
 mod names;
+mod resolver;
 mod symbols;
 mod types;
 
@@ -40,6 +41,7 @@ use crate::cpu::CpuState;
 use crate::memory::{Fault, Memory, Prot};
 use crate::paging::AddressSpace;
 
+pub use resolver::{Place, ResolveError, Resolver, Scope, Tier};
 pub use symbols::{Symbol, SymbolTable, SymbolTableBuilder};
 pub use types::{
     Encoding, Field, MAX_CHAIN, MAX_NESTING, Member, Record, Type, TypeError, TypeId, TypeSource,

@@ -1,4 +1,4 @@
-//! Names of addresses: symbol tables, and the one resolver that every verb asks.
+//! Names of addresses: symbol tables.
 //!
 //! A [`SymbolTable`] holds what one image (the kernel, a module, a shared library) says about its
 //! addresses. It is built in one go and never changes: names are one string, addresses one sorted
@@ -6,8 +6,10 @@
 //!
 //! **Nearest name.** An address is named after the last symbol at or below it, and only inside the
 //! table's [`extent`](SymbolTable::extent): addresses behind the last symbol, or in a gap that the
-//! image does not cover, have no name. Of several symbols at one address the first in the image's own
-//! order wins, as in the kernel's own stack traces.
+//! image does not cover, have no name. Where sizes are known, as in ELF files, what lies behind the end
+//! of a symbol is not named after it: a library that lists only what it exports has long stretches of
+//! code without names. Of several symbols at one address the first in the image's own order wins, as in
+//! the kernel's own stack traces.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -38,6 +40,8 @@ pub struct SymbolTable {
     /// Ascending; equal addresses stand in the image's own order. By position.
     addresses: Vec<u64>,
     kinds: Vec<u8>,
+    /// By position; empty when no symbol has a size. 0 is not known, `u32::MAX` stands for more.
+    sizes: Vec<u32>,
     extent: Option<AddrRange<Gva>>,
     by_name: OnceLock<NameIndex>,
 }
@@ -101,9 +105,14 @@ impl SymbolTable {
             .partition_point(|&address| address <= va.raw());
         let address = *self.addresses.get(behind.checked_sub(1)?)?;
         let first = self.addresses.partition_point(|&other| other < address);
+        let offset = va.raw() - address;
+        let covering = (first..behind).find(|&position| match self.sizes.get(position) {
+            None | Some(0 | &u32::MAX) => true,
+            Some(&size) => offset < u64::from(size),
+        })?;
         self.extent?
             .contains(Gva(address))
-            .then(|| (self.at(first), va.raw() - address))
+            .then(|| (self.at(covering), offset))
     }
 
     fn at(&self, position: usize) -> Symbol<'_> {
@@ -128,6 +137,7 @@ pub struct SymbolTableBuilder {
     starts: Vec<u32>,
     addresses: Vec<u64>,
     kinds: Vec<u8>,
+    sizes: Vec<u32>,
 }
 
 impl SymbolTableBuilder {
@@ -138,6 +148,7 @@ impl SymbolTableBuilder {
             starts: Vec::with_capacity(symbols + 1),
             addresses: Vec::with_capacity(symbols),
             kinds: Vec::with_capacity(symbols),
+            sizes: Vec::new(),
         }
     }
 
@@ -145,6 +156,16 @@ impl SymbolTableBuilder {
     /// are added. Names beyond 4 GiB in all are dropped.
     pub fn push(&mut self, name: &[u8], va: Gva, kind: u8) {
         self.push_parts(std::iter::once(name), va, kind);
+    }
+
+    /// Adds a symbol of which it is known how many bytes it takes; 0 for not known.
+    pub fn push_sized(&mut self, name: &[u8], va: Gva, kind: u8, size: u64) {
+        let position = self.addresses.len();
+        self.push(name, va, kind);
+        if size > 0 && position < self.addresses.len() {
+            self.sizes.resize(position, 0);
+            self.sizes.push(u32::try_from(size).unwrap_or(u32::MAX));
+        }
     }
 
     /// Adds a symbol whose name comes in parts.
@@ -175,6 +196,7 @@ impl SymbolTableBuilder {
             self.names.truncate(start as usize);
             self.addresses.pop();
             self.kinds.pop();
+            self.sizes.truncate(self.addresses.len());
         }
         // Names are the guest's bytes. Symbols are ASCII; what is not is replaced byte by byte, so
         // that the positions hold.
@@ -191,6 +213,7 @@ impl SymbolTableBuilder {
             starts: self.starts,
             addresses: self.addresses,
             kinds: self.kinds,
+            sizes: self.sizes,
             extent,
             by_name: OnceLock::new(),
         };
@@ -209,7 +232,12 @@ impl SymbolTable {
         let mut sorted = SymbolTableBuilder::with_capacity(self.len(), self.names.len());
         for &i in &order {
             let symbol = self.at(i as usize);
-            sorted.push(symbol.name.as_bytes(), symbol.va, self.kinds[i as usize]);
+            let size = self
+                .sizes
+                .get(i as usize)
+                .map_or(0, |&size| u64::from(size));
+            let kind = self.kinds[i as usize];
+            sorted.push_sized(symbol.name.as_bytes(), symbol.va, kind, size);
         }
         *self = sorted.build(self.extent);
     }
@@ -246,6 +274,25 @@ mod tests {
         assert_eq!(near(0x20), None, "absolute symbols name nothing");
         let early = table(&[("one", 0x100), ("percpu", 0x10)], (0x80, 0x3ff));
         assert_eq!(early.nearest(Gva(0x90)), None);
+    }
+
+    #[test]
+    fn sizes_end_a_name() {
+        let mut builder = SymbolTableBuilder::default();
+        builder.push_sized(b"late", Gva(0x300), b'T', 0);
+        builder.push_sized(b"short", Gva(0x100), b'T', 4);
+        builder.push_sized(b"long", Gva(0x100), b'T', 0x10);
+        let t = builder.build(AddrRange::inclusive(Gva(0), Gva(0xfff)));
+        let near = |va| t.nearest(Gva(va)).map(|(s, off)| (s.name, off));
+        assert_eq!(near(0x103), Some(("short", 3)));
+        assert_eq!(near(0x104), Some(("long", 4)));
+        assert_eq!(near(0x10f), Some(("long", 0xf)));
+        assert_eq!(near(0x110), None);
+        assert_eq!(
+            near(0x400),
+            Some(("late", 0x100)),
+            "a size that is not known ends nowhere"
+        );
     }
 
     #[test]

@@ -1,0 +1,504 @@
+//! The one place that turns addresses into names and names into addresses.
+//!
+//! A [`Resolver`] knows the images of one address space: the kernel and its modules, and for a process
+//! the program and its libraries. Their symbols are read when an address or a name first needs them.
+//!
+//! **Names of addresses.** `symbol+0x10` in the kernel, `module!symbol+0x10` anywhere else, and
+//! `module+0x1234` where no symbol covers the address. Whatever is printed can be typed back.
+//!
+//! **Addresses of names.** The same forms, the offset optional and in hexadecimal with `0x` or in
+//! decimal. A bare name is looked for in three places, and the first that knows it answers: symbols of
+//! the process's own images, symbols of the kernel, symbols of its modules; names of images, which
+//! stand for their first address, come before the symbols of images other than the kernel. A name that
+//! stands for several addresses there is refused with the list of them rather than guessed.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use super::{Guest, Module, OsError, Process, SymbolTable};
+use crate::addr::{AddrRange, Address, Gva};
+
+/// The name of the kernel's own image.
+const KERNEL: &str = "kernel";
+
+/// How many addresses of an ambiguous name are listed.
+const MAX_LISTED: usize = 8;
+
+type Load<'g> = Box<dyn Fn() -> Result<Arc<SymbolTable>, OsError> + Send + Sync + 'g>;
+
+/// Which images are asked before which.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Tier {
+    /// Those of the process.
+    Process,
+    /// The kernel itself.
+    Kernel,
+    /// The kernel's modules.
+    KernelModule,
+}
+
+/// An image, with symbols that are read on demand.
+pub struct Scope<'g> {
+    name: String,
+    range: AddrRange<Gva>,
+    tier: Tier,
+    load: Load<'g>,
+    loaded: OnceLock<Result<Arc<SymbolTable>, OsError>>,
+}
+
+impl fmt::Debug for Scope<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope")
+            .field("name", &self.name)
+            .field("range", &self.range)
+            .field("tier", &self.tier)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'g> Scope<'g> {
+    /// An image called `name` that takes `range`; `load` reads its symbols, at most once.
+    pub fn new(
+        name: impl Into<String>,
+        range: AddrRange<Gva>,
+        tier: Tier,
+        load: impl Fn() -> Result<Arc<SymbolTable>, OsError> + Send + Sync + 'g,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            range,
+            tier,
+            load: Box::new(load),
+            loaded: OnceLock::new(),
+        }
+    }
+
+    fn symbols(&self) -> Result<&Arc<SymbolTable>, &OsError> {
+        self.loaded.get_or_init(|| (self.load)()).as_ref()
+    }
+}
+
+/// The name of an address. See the module documentation for how it is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place<'r> {
+    /// The image; `None` for the kernel itself.
+    pub module: Option<&'r str>,
+    /// The symbol; `None` where none covers the address.
+    pub symbol: Option<&'r str>,
+    /// Bytes from the symbol, or else from the start of the image.
+    pub offset: u64,
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.module, self.symbol) {
+            (None, None) => f.write_str(KERNEL)?,
+            (None, Some(symbol)) => f.write_str(symbol)?,
+            (Some(module), None) => f.write_str(module)?,
+            (Some(module), Some(symbol)) => write!(f, "{module}!{symbol}")?,
+        }
+        match self.offset {
+            0 => Ok(()),
+            offset => write!(f, "+{offset:#x}"),
+        }
+    }
+}
+
+/// Why a name did not lead to an address.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResolveError {
+    /// Nothing has this name.
+    #[error("there is no symbol or module named {0:?}")]
+    Unknown(String),
+    /// No image has this name.
+    #[error("there is no module named {0:?}")]
+    NoModule(String),
+    /// The image has no such symbol.
+    #[error("{module} has no symbol named {symbol:?}")]
+    NoSymbol {
+        /// The image.
+        module: String,
+        /// The symbol.
+        symbol: String,
+    },
+    /// The image's symbols could not be read.
+    #[error("the symbols of {module} could not be read: {error}")]
+    Unreadable {
+        /// The image.
+        module: String,
+        /// Why not.
+        error: OsError,
+    },
+    /// The name stands for several addresses.
+    #[error("{name:?} stands for {count} addresses, among them {}; use one of these", list(.addresses))]
+    Ambiguous {
+        /// The name.
+        name: String,
+        /// How many addresses it stands for.
+        count: usize,
+        /// The first of them.
+        addresses: Vec<Gva>,
+    },
+    /// The offset leads out of the address space.
+    #[error("{0} lies beyond the end of the address space")]
+    Beyond(String),
+}
+
+fn list(addresses: &[Gva]) -> String {
+    let words: Vec<String> = addresses.iter().map(Gva::to_string).collect();
+    words.join(", ")
+}
+
+/// Names for one address space. See the module documentation.
+#[derive(Debug, Default)]
+pub struct Resolver<'g> {
+    /// By start.
+    scopes: Vec<Scope<'g>>,
+}
+
+impl<'g> Resolver<'g> {
+    /// A resolver for these images.
+    pub fn new(mut scopes: Vec<Scope<'g>>) -> Self {
+        scopes.sort_by_key(|scope| (scope.range, scope.tier));
+        Self { scopes }
+    }
+
+    /// Names of the kernel and its modules. What cannot be listed is left out, and said by the second
+    /// part of the answer.
+    pub fn of_kernel(guest: &'g dyn Guest) -> (Self, Vec<OsError>) {
+        let mut scopes = Vec::new();
+        let mut missing = Vec::new();
+        match guest.symbols() {
+            Ok(symbols) => {
+                if let Some(range) = symbols.extent() {
+                    let load = move || Ok(Arc::clone(&symbols));
+                    scopes.push(Scope::new(KERNEL, range, Tier::Kernel, load));
+                }
+            }
+            Err(error) => missing.push(error),
+        }
+        let modules = guest.modules(None).map(|listing| listing.items);
+        match modules {
+            Ok(modules) => scopes.extend(modules.into_iter().map(|module| {
+                let (name, range) = (module.name.clone(), module.range);
+                let load = move || guest.module_symbols(None, &module);
+                Scope::new(name, range, Tier::KernelModule, load)
+            })),
+            Err(error) => missing.push(error),
+        }
+        (Self::new(scopes), missing)
+    }
+
+    /// Names of a process's program and libraries, and of the kernel.
+    pub fn of_process(guest: &'g dyn Guest, process: &'g Process) -> (Self, Vec<OsError>) {
+        let (kernel, mut missing) = Self::of_kernel(guest);
+        let mut scopes = kernel.scopes;
+        match guest.modules(Some(process)) {
+            Ok(listing) => {
+                let scope = |module: Module| {
+                    let (name, range) = (module.name.clone(), module.range);
+                    let load = move || guest.module_symbols(Some(process), &module);
+                    Scope::new(name, range, Tier::Process, load)
+                };
+                scopes.extend(listing.items.into_iter().map(scope));
+            }
+            Err(error) => missing.push(error),
+        }
+        (Self::new(scopes), missing)
+    }
+
+    /// The name of an address; `None` outside of all images.
+    ///
+    /// Cost: two binary searches, once the image's symbols are read.
+    pub fn name(&self, va: Gva) -> Option<Place<'_>> {
+        // Images may interleave, since each has gaps: the one that starts last is meant, and one that
+        // starts long before is not worth looking for.
+        const REACH: usize = 16;
+        let behind = self.scopes.partition_point(|s| s.range.start() <= va);
+        let candidates = self.scopes[..behind].iter().rev().take(REACH);
+        let mut within = candidates.filter(|scope| scope.range.contains(va));
+        let first = within.next()?;
+        let named = std::iter::once(first).chain(within).find_map(|scope| {
+            let (symbol, offset) = scope.symbols().ok()?.nearest(va)?;
+            Some((scope, symbol.name, offset))
+        });
+        let module = |scope: &'_ Scope<'_>| scope.tier != Tier::Kernel;
+        Some(match named {
+            Some((scope, symbol, offset)) => Place {
+                module: module(scope).then_some(scope.name.as_str()),
+                symbol: Some(symbol),
+                offset,
+            },
+            None => Place {
+                module: module(first).then_some(first.name.as_str()),
+                symbol: None,
+                offset: va.raw() - first.range.start().raw(),
+            },
+        })
+    }
+
+    /// The address that a text stands for. Plain numbers are not looked at: the caller knows them.
+    ///
+    /// # Errors
+    ///
+    /// [`ResolveError`].
+    pub fn address(&self, text: &str) -> Result<Gva, ResolveError> {
+        // Names may contain a plus (`libstdc++.so.6`), so the text is a name as a whole first.
+        let (name, offset) = split_offset(text);
+        let whole = match offset {
+            0 => Err(ResolveError::Unknown(text.to_owned())),
+            _ => self.base(text),
+        };
+        let (base, offset) = match whole {
+            Ok(base) => (base, 0),
+            Err(_) => (self.base(name)?, offset),
+        };
+        base.checked_add(offset)
+            .ok_or_else(|| ResolveError::Beyond(text.to_owned()))
+    }
+
+    fn base(&self, name: &str) -> Result<Gva, ResolveError> {
+        match name.split_once('!') {
+            Some((module, symbol)) => self.in_module(module, symbol),
+            None => self.anywhere(name),
+        }
+    }
+
+    fn in_module(&self, module: &str, symbol: &str) -> Result<Gva, ResolveError> {
+        let mut found = Vec::new();
+        let mut known = false;
+        for scope in self.scopes.iter().filter(|scope| scope.name == module) {
+            known = true;
+            let symbols = scope.symbols().map_err(|error| ResolveError::Unreadable {
+                module: module.to_owned(),
+                error: error.clone(),
+            })?;
+            found.extend(symbols.named(symbol).map(|symbol| symbol.va));
+        }
+        if !known {
+            return Err(ResolveError::NoModule(module.to_owned()));
+        }
+        let none = || ResolveError::NoSymbol {
+            module: module.to_owned(),
+            symbol: symbol.to_owned(),
+        };
+        only(&format!("{module}!{symbol}"), found)?.ok_or_else(none)
+    }
+
+    fn anywhere(&self, name: &str) -> Result<Gva, ResolveError> {
+        let of_tier = |tier| self.scopes.iter().filter(move |scope| scope.tier == tier);
+        let symbols = |tier| {
+            let tables = of_tier(tier).filter_map(|scope| scope.symbols().ok());
+            let all = tables.flat_map(|table| table.named(name).map(|symbol| symbol.va));
+            only(name, all.collect())
+        };
+        let images = |tier| {
+            let named = of_tier(tier).filter(|scope| scope.name == name);
+            only(name, named.map(|scope| scope.range.start()).collect())
+        };
+        for found in [
+            images(Tier::Process),
+            symbols(Tier::Process),
+            symbols(Tier::Kernel),
+            images(Tier::Kernel),
+            images(Tier::KernelModule),
+            symbols(Tier::KernelModule),
+        ] {
+            if let Some(va) = found? {
+                return Ok(va);
+            }
+        }
+        Err(ResolveError::Unknown(name.to_owned()))
+    }
+}
+
+/// The only one of these addresses, `None` when there is none.
+fn only(name: &str, mut found: Vec<Gva>) -> Result<Option<Gva>, ResolveError> {
+    found.sort_unstable();
+    found.dedup();
+    match found[..] {
+        [] => Ok(None),
+        [va] => Ok(Some(va)),
+        _ => {
+            let count = found.len();
+            found.truncate(MAX_LISTED);
+            Err(ResolveError::Ambiguous {
+                name: name.to_owned(),
+                count,
+                addresses: found,
+            })
+        }
+    }
+}
+
+/// Splits a text into what stands before its last plus and the number behind it; the whole text and 0
+/// when there is no such number.
+fn split_offset(text: &str) -> (&str, u64) {
+    let parts = text.rsplit_once('+').and_then(|(name, number)| {
+        let digits = number.strip_prefix("0x").map(|hex| (hex, 16));
+        let (digits, radix) = digits.unwrap_or((number, 10));
+        // `from_str_radix` takes a sign, which has no business here.
+        let plain = digits.starts_with(|c: char| c.is_ascii_hexdigit());
+        let offset = u64::from_str_radix(digits, radix).ok().filter(|_| plain)?;
+        Some((name, offset))
+    });
+    parts.unwrap_or((text, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::SymbolTableBuilder;
+
+    fn table(symbols: &[(&str, u64, u64)], range: AddrRange<Gva>) -> Arc<SymbolTable> {
+        let mut builder = SymbolTableBuilder::default();
+        for &(name, va, size) in symbols {
+            builder.push_sized(name.as_bytes(), Gva(va), b'T', size);
+        }
+        Arc::new(builder.build(Some(range)))
+    }
+
+    fn scope(
+        name: &str,
+        tier: Tier,
+        (start, end): (u64, u64),
+        symbols: &[(&str, u64, u64)],
+    ) -> Scope<'static> {
+        let range = AddrRange::inclusive(Gva(start), Gva(end)).expect("not empty");
+        let table = table(symbols, range);
+        Scope::new(name, range, tier, move || Ok(Arc::clone(&table)))
+    }
+
+    fn resolver() -> Resolver<'static> {
+        let lost = AddrRange::new(Gva(0x7000), 0x1000).expect("not empty");
+        Resolver::new(vec![
+            scope(
+                "kernel",
+                Tier::Kernel,
+                (0xf000, 0xf7ff),
+                &[
+                    ("start", 0xf000, 0),
+                    ("twice", 0xf100, 0),
+                    ("twice", 0xf200, 0),
+                    ("strlen", 0xf300, 0),
+                    ("ext4", 0xf400, 0),
+                ],
+            ),
+            scope(
+                "ext4",
+                Tier::KernelModule,
+                (0xf800, 0xf8ff),
+                &[("mount", 0xf810, 0)],
+            ),
+            scope(
+                "fat",
+                Tier::KernelModule,
+                (0xf900, 0xf9ff),
+                &[("mount", 0xf910, 0)],
+            ),
+            scope(
+                "libc.so.6",
+                Tier::Process,
+                (0x1000, 0x5000),
+                &[("strlen", 0x1100, 0x40), ("malloc", 0x1200, 0x10)],
+            ),
+            scope(
+                "libstdc++.so.6",
+                Tier::Process,
+                (0x2000, 0x3000),
+                &[("_Znwm", 0x2010, 0x10)],
+            ),
+            Scope::new("stripped", lost, Tier::Process, || {
+                Err(OsError::NoSymbol("x"))
+            }),
+        ])
+    }
+
+    #[test]
+    fn addresses_have_names_that_lead_back() {
+        let resolver = resolver();
+        for (va, name) in [
+            (0xf000, "start"),
+            (0xf0ff, "start+0xff"),
+            (0xf210, "twice+0x10"),
+            (0xf300, "strlen"),
+            (0xf812, "ext4!mount+0x2"),
+            (0xf800, "ext4"),
+            (0x1000, "libc.so.6"),
+            (0x1104, "libc.so.6!strlen+0x4"),
+            (0x1140, "libc.so.6+0x140"),
+            (0x2010, "libstdc++.so.6!_Znwm"),
+            (0x2030, "libstdc++.so.6+0x30"),
+            (0x3001, "libc.so.6+0x2001"),
+            (0x7004, "stripped+0x4"),
+        ] {
+            let place = resolver.name(Gva(va)).expect(name);
+            assert_eq!(place.to_string(), name);
+            // Names that mean something else, or several things, elsewhere.
+            if !["twice+0x10", "strlen", "ext4"].contains(&name) {
+                assert_eq!(resolver.address(name), Ok(Gva(va)), "{name}");
+            }
+        }
+        for va in [0, 0xfff, 0x5001, 0xfa00, u64::MAX] {
+            assert_eq!(resolver.name(Gva(va)), None);
+        }
+    }
+
+    #[test]
+    fn names_lead_to_the_nearest_meaning() {
+        let resolver = resolver();
+        for (text, va) in [
+            ("strlen", 0x1100),
+            ("kernel!strlen", 0xf300),
+            ("libc.so.6!strlen+16", 0x1110),
+            ("libc.so.6+0x1234", 0x2234),
+            ("libstdc++.so.6", 0x2000),
+            ("libstdc++.so.6+0x10", 0x2010),
+            ("ext4", 0xf400),
+            ("ext4!mount", 0xf810),
+            ("fat", 0xf900),
+            ("kernel", 0xf000),
+            ("start+0", 0xf000),
+        ] {
+            assert_eq!(resolver.address(text), Ok(Gva(va)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_refused() {
+        let resolver = resolver();
+        let said = |text: &str| resolver.address(text).expect_err(text).to_string();
+        assert_eq!(
+            said("absent"),
+            "there is no symbol or module named \"absent\""
+        );
+        assert_eq!(
+            said("absent+0x10"),
+            "there is no symbol or module named \"absent\""
+        );
+        assert_eq!(said("absent!x"), "there is no module named \"absent\"");
+        assert_eq!(said("libc.so.6!x"), "libc.so.6 has no symbol named \"x\"");
+        assert_eq!(
+            said("strlen+0xffffffffffffffff"),
+            "strlen+0xffffffffffffffff lies beyond the end of the address space"
+        );
+        assert_eq!(
+            said("twice"),
+            "\"twice\" stands for 2 addresses, among them 0xf100, 0xf200; use one of these"
+        );
+        assert!(said("mount").starts_with("\"mount\" stands for 2 addresses"));
+        assert!(said("stripped!x").starts_with("the symbols of stripped could not be read"));
+        for text in [
+            "strlen+",
+            "strlen+-1",
+            "strlen+0x",
+            "strlen++1",
+            "",
+            "!",
+            "+1",
+        ] {
+            assert!(resolver.address(text).is_err(), "{text}");
+        }
+    }
+}
