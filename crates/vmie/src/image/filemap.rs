@@ -2,11 +2,12 @@
 //!
 //! A raw image can be the RAM file of a running guest (QEMU's `memory-backend-file,share=on`). The
 //! guest changes such bytes while we look, and a `&[u8]` over them would be undefined behaviour. So
-//! the mapping is kept as a raw pointer and bytes leave this module in one of two ways only:
+//! the mapping is kept as a raw pointer and bytes leave this module in one of three ways only:
 //!
 //! * [`FileMap::read`] copies them out. Unless the file is frozen, each access is a relaxed atomic
 //!   load, so a concurrent writer makes the copy a mixture of old and new bytes and nothing worse.
 //! * [`FileMap::slice`] lends them, and only when the file is *frozen*.
+//! * [`FileMap::view`] hands out a checked pointer that keeps the same two rules.
 //!
 //! Frozen means: when the file was opened, no process had it open for writing. Linux tells by a
 //! read lease (`fcntl F_SETLEASE`), which it grants only then; the lease is given back at once, since
@@ -200,4 +201,23 @@ fn writers(file: &File) -> Writers {
 #[cfg(not(target_os = "linux"))]
 fn writers(_file: &File) -> Writers {
     Writers::Unknown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_outside_the_bytes_is_reached() {
+        let map = FileMap::from_bytes((0..100u8).collect());
+        assert_eq!(map.slice(98, 2), Some(&[98, 99][..]));
+        assert_eq!(map.array(96), Some([96, 97, 98, 99]));
+        assert!(map.view(Gpa(0), 98, 2).is_some());
+        for (offset, len) in [(0, 101), (99, 2), (100, 1), (101, 0), (u64::MAX, 2)] {
+            assert_eq!(map.slice(offset, len), None);
+            assert!(map.view(Gpa(0), offset, len as u64).is_none());
+            assert!(!map.read(offset, &mut vec![0; len]));
+        }
+        assert_eq!(map.slice(100, 0), Some(&[][..]));
+    }
 }

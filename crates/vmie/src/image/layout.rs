@@ -28,8 +28,9 @@ pub struct LayoutPart {
 /// `0+3GiB@0,0x100000000+1GiB@3GiB`. Numbers are decimal or `0x` hex and may end in `KiB`, `MiB`,
 /// `GiB` or `TiB`.
 ///
-/// The machine rules are QEMU's as of 3.0 to 10.0 (`hw/i386/pc_piix.c`, `pc_q35.c`, `microvm.c`),
-/// with the RAM size taken to be the file's size and machine option `max-ram-below-4g` not given:
+/// The machine rules are those of QEMU 6.2 (`hw/i386/pc_piix.c`, `pc_q35.c`, `microvm.c`), compared
+/// with what `info mtree` says in 7.2, with the RAM size taken to be the file's size and machine
+/// option `max-ram-below-4g` not given:
 ///
 /// | layout | all RAM from 0 when it is | otherwise below 4 GiB |
 /// |---|---|---|
@@ -37,16 +38,17 @@ pub struct LayoutPart {
 /// | `q35` | less than 2.75 GiB | 2 GiB |
 /// | `microvm` | at most 3 GiB | 3 GiB |
 ///
-/// and the rest from 4 GiB on. Machine types up to `pc-i440fx-1.7` and `pc-q35-1.7` split at 3.5 and
-/// 2.75 GiB, and AMD guests of about 1 TiB and more may have their upper part moved to 1 TiB: use an
-/// explicit list for those.
+/// and the rest from 4 GiB on. Use an explicit list for the exceptions: machine types up to
+/// `pc-i440fx-1.7` and `pc-q35-1.7` split at 3.5 and 2.75 GiB, `microvm` before QEMU 5.1 splits as `q35`
+/// does, and guests of about 1 TiB and more with AMD processors may have their upper part moved to
+/// 1 TiB.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Layout {
     /// QEMU's `pc` machine (i440FX).
     Pc,
     /// QEMU's `q35` machine.
     Q35,
-    /// QEMU's `microvm` machine, version 5.0 or later.
+    /// QEMU's `microvm` machine, since QEMU 5.1.
     Microvm,
     /// Exactly these pieces, and nothing else of the file.
     Explicit(Vec<LayoutPart>),
