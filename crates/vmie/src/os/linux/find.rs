@@ -78,6 +78,7 @@ pub(super) fn find(phys: &Phys, cpus: &[CpuState]) -> Result<Linux, Vec<Step>> {
             steps: log.0,
             types: OnceLock::new(),
             tables: OnceLock::new(),
+            vma_plan: OnceLock::new(),
         }),
         None => Err(log.0),
     }

@@ -1,4 +1,4 @@
-//! The memory of a process, as its `mm_struct` says: root of its page tables, and arguments.
+//! The memory of a process, as its `mm_struct` says: its page tables, and where its parts are.
 
 use crate::addr::{Address, Gpa, Gva};
 use crate::memory::Memory;
@@ -18,6 +18,16 @@ pub(super) struct MmPlan {
     arg_end: Slot,
     env_start: Slot,
     env_end: Slot,
+    start_brk: Slot,
+    brk: Slot,
+    start_stack: Slot,
+    map_count: Slot,
+    /// `mm_mt.ma_root`: the mappings as a tree.
+    tree: Option<Slot>,
+    /// `mmap`: the mappings as a list.
+    list: Option<Slot>,
+    /// `context.flags`.
+    context_flags: Option<Slot>,
 }
 
 /// The memory of a process. Numbers are as the guest has them.
@@ -36,6 +46,13 @@ impl MmPlan {
             arg_end: mm.need("arg_end")?,
             env_start: mm.need("env_start")?,
             env_end: mm.need("env_end")?,
+            start_brk: mm.need("start_brk")?,
+            brk: mm.need("brk")?,
+            start_stack: mm.need("start_stack")?,
+            map_count: mm.need("map_count")?,
+            tree: mm.want(&["mm_mt.ma_root"]),
+            list: mm.want(&["mmap"]),
+            context_flags: mm.want(&["context.flags"]),
             plan: mm.plan(),
         })
     }
@@ -71,6 +88,46 @@ impl Mm {
             full,
             user: user_root(kernel, full),
         })
+    }
+
+    /// Where it is.
+    pub(super) fn at(&self) -> Gva {
+        self.object.at
+    }
+
+    /// Where the pointer to the tree of mappings is, and what it says; in kernels that have one.
+    pub(super) fn tree(&self) -> Option<(Gva, u64)> {
+        let slot = self.plan.tree?;
+        let at = Gva(self.object.at.raw().wrapping_add(slot.offset));
+        Some((at, self.object.number(slot)))
+    }
+
+    /// Where the pointer to the list of mappings is, and what it says; in kernels that have one.
+    pub(super) fn list(&self) -> Option<(Gva, u64)> {
+        let slot = self.plan.list?;
+        let at = Gva(self.object.at.raw().wrapping_add(slot.offset));
+        Some((at, self.object.number(slot)))
+    }
+
+    /// How many mappings it says that it has.
+    pub(super) fn map_count(&self) -> u64 {
+        self.object.number(self.plan.map_count)
+    }
+
+    /// Start and end of the heap.
+    pub(super) fn heap(&self) -> (u64, u64) {
+        let number = |slot| self.object.number(slot);
+        (number(self.plan.start_brk), number(self.plan.brk))
+    }
+
+    /// Where the stack of the first thread started.
+    pub(super) fn stack(&self) -> u64 {
+        self.object.number(self.plan.start_stack)
+    }
+
+    /// Flags that the processor's part of the kernel keeps.
+    pub(super) fn context_flags(&self) -> Option<u64> {
+        self.plan.context_flags.map(|slot| self.object.number(slot))
     }
 
     /// Where the arguments are, and the environment behind them.

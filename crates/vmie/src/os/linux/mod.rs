@@ -7,10 +7,12 @@
 mod anchor;
 mod banner;
 mod btf;
+mod files;
 mod find;
 mod hints;
 mod kallsyms;
 mod kthreads;
+mod maple;
 mod mm;
 mod object;
 mod pids;
@@ -20,6 +22,7 @@ mod scan;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod vma;
 mod vmcoreinfo;
 
 use std::sync::{Arc, OnceLock};
@@ -42,6 +45,7 @@ pub struct Linux {
     steps: Vec<Step>,
     types: OnceLock<Result<Arc<Types>, OsError>>,
     tables: OnceLock<Result<processes::Tables, OsError>>,
+    vma_plan: OnceLock<Result<vma::VmaPlan, OsError>>,
 }
 
 impl Linux {
@@ -67,6 +71,12 @@ impl Linux {
     fn tables(&self) -> Result<processes::Tables, OsError> {
         let look_up = || processes::Tables::new(&*self.types()?, &self.symbols);
         self.tables.get_or_init(look_up).clone()
+    }
+
+    /// The same for what processes have mapped.
+    fn vma_plan(&self) -> Result<vma::VmaPlan, OsError> {
+        let look_up = || Ok(vma::VmaPlan::new(&*self.types()?)?);
+        self.vma_plan.get_or_init(look_up).clone()
     }
 
     fn read_types(&self) -> Result<Arc<Types>, OsError> {
@@ -135,8 +145,8 @@ impl Guest for Linux {
         self.user_space(process)
     }
 
-    fn vmas(&self, _process: &Process) -> Result<Listing<Vma>, OsError> {
-        unavailable("mappings of processes")
+    fn vmas(&self, process: &Process) -> Result<Listing<Vma>, OsError> {
+        self.list_vmas(process)
     }
 
     fn modules(&self, _of: Option<&Process>) -> Result<Listing<Module>, OsError> {

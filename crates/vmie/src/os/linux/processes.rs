@@ -127,13 +127,8 @@ impl Linux {
     }
 
     /// The memory of a process, read anew.
-    fn mm_of(&self, process: &Process) -> Result<Mm, OsError> {
+    pub(super) fn mm_of(&self, process: &Process) -> Result<Mm, OsError> {
         let tables = self.tables()?;
-        let damaged = |why: String| OsError::Damaged {
-            what: format!("process {} ({})", process.pid, process.name),
-            at: process.object,
-            why,
-        };
         let mm = match process.mm {
             Some(mm) if process.root.is_some() => mm,
             _ => return Err(no_memory(process)),
@@ -141,7 +136,7 @@ impl Linux {
         tables
             .mm
             .read(&self.space, mm.raw())
-            .map_err(|bad| damaged(format!("the pointer to its memory {bad}")))
+            .map_err(|bad| Self::damaged(process, "the pointer to its memory", bad))
     }
 
     /// The arguments of a process, as `/proc/PID/cmdline` has them.

@@ -1,0 +1,5 @@
+//! Processes, mappings, modules and symbols of Linux guests compared with the guests' own `/proc`.
+
+mod mappings;
+mod processes;
+mod support;
