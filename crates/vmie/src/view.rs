@@ -8,9 +8,9 @@
 //! five times as fast.
 //!
 //! The bytes may be *live*, changed by a guest while we look. A view therefore never lends a `&[u8]`
-//! over them: words are loaded by relaxed atomic loads, which on the machines we run on are plain
-//! moves, so live memory costs a walk nothing. Only a view of *frozen* bytes (nobody can change them)
-//! lends slices.
+//! over them: words are loaded one by one, by volatile or relaxed atomic loads, which are plain moves,
+//! so live memory costs a walk nothing. Only a view of *frozen* bytes (nobody can change them) lends
+//! slices.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
@@ -92,11 +92,10 @@ impl<'a, A: Address> View<'a, A> {
         // SAFETY: `offset + 8` is at most `self.len`, and the bytes are one allocation.
         let at = unsafe { self.base.add(offset as usize) }.cast::<u64>();
         if at.is_aligned() {
-            // SAFETY: in bounds as above, and aligned; this process does not write the bytes, and a
-            // load of this size does not need write access (see "Atomic accesses to read-only
-            // memory" in `std::sync::atomic`).
-            let cell = unsafe { AtomicU64::from_ptr(at.cast_mut()) };
-            return Some(u64::from_le(cell.load(Ordering::Relaxed)));
+            // SAFETY: in bounds as above, and aligned. The load is volatile and not atomic because
+            // the bytes may come from a shared slice, which an atomic must not refer to; for live
+            // bytes it is the same single move, never torn and never repeated.
+            return Some(u64::from_le(unsafe { at.read_volatile() }));
         }
         Some(self.read_unaligned_u64(addr))
     }
