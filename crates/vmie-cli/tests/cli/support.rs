@@ -27,7 +27,7 @@ pub(crate) const SIG_AT: u64 = CODE + 0xffc;
 
 /// Where the images of the guest are.
 pub(crate) struct Guest {
-    dir: tempfile::TempDir,
+    dir: PathBuf,
     pub(crate) cr3: u64,
     /// The frame of the second data page, which no image holds.
     pub(crate) absent_gpa: u64,
@@ -36,7 +36,7 @@ pub(crate) struct Guest {
 
 impl Guest {
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        self.dir.join(name)
     }
 
     /// The ELF core.
@@ -76,7 +76,9 @@ fn make() -> Guest {
     space.lose_table(&mut machine, 1, LOST);
     machine.phys.make_absent(data[1]..data[1] + 0x1000);
 
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    // Made once and never dropped, so in the build's own directory rather than in /tmp.
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("vmie-cli-guest");
+    std::fs::create_dir_all(&dir).expect("a directory");
     let regs = space.cpu();
     let cpus = [0x1000, space.root()].map(|cr3| Cpu {
         cr0: regs.cr0,
@@ -92,7 +94,7 @@ fn make() -> Guest {
     let mut source =
         |gpa: u64, buf: &mut [u8]| machine.phys.read(gpa, buf).map_err(std::io::Error::other);
     let create = |name: &str| {
-        BufWriter::new(File::create(dir.path().join(name)).expect("a file in a new directory"))
+        BufWriter::new(File::create(dir.join(name)).expect("a file in a new directory"))
     };
     let core = Elf {
         cpus: cpus.to_vec(),
@@ -100,7 +102,7 @@ fn make() -> Guest {
     };
     write::elf(&mut create("guest.elf"), &ranges, &mut source, &core).expect("writes");
     write::lime(&mut create("guest.lime"), &ranges, &mut source).expect("writes");
-    std::fs::write(dir.path().join("zeros.raw"), vec![0; 1 << 20]).expect("writes");
+    std::fs::write(dir.join("zeros.raw"), vec![0; 1 << 20]).expect("writes");
     Guest {
         dir,
         cr3: space.root(),
