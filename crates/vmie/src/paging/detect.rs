@@ -181,7 +181,7 @@ fn examine(
         for &table in tables.iter().step_by(step) {
             let mut entries = [0; Spec::MAX_ENTRIES];
             let entries = &mut entries[..level.entries()];
-            let good = read_entries(phys, spec, 0, table, 0, entries);
+            let good = read_entries(phys, spec, !0, table, 0, entries);
             for &entry in entries[..good]
                 .iter()
                 .filter(|&&entry| spec.present.holds(entry))

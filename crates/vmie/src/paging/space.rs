@@ -72,7 +72,8 @@ pub struct AddressSpace {
     phys: Viewed<Gpa>,
     root: Gpa,
     mode: Mode,
-    ignore: u64,
+    /// Bits of an entry that count.
+    keep: u64,
     table_limit: OnceLock<u64>,
 }
 
@@ -107,7 +108,7 @@ impl AddressSpace {
             phys: Viewed::new(phys, root),
             root,
             mode,
-            ignore: 0,
+            keep: !0,
             table_limit: OnceLock::new(),
         }
     }
@@ -116,7 +117,7 @@ impl AddressSpace {
     /// and SEV, for one.
     #[must_use]
     pub fn ignoring(mut self, bits: u64) -> Self {
-        self.ignore = bits;
+        self.keep = !bits;
         self
     }
 
@@ -172,12 +173,12 @@ impl AddressSpace {
                 .fold(0, |sum, r| r.len.saturating_add(sum));
             (bytes / 4096).saturating_mul(8).max(1 << 20)
         });
-        let (root, mode, ignore) = (self.root, self.mode, self.ignore);
+        let (root, mode, keep) = (self.root, self.mode, self.keep);
         Walker::new(
             &**self.phys.memory(),
             root,
             mode,
-            ignore,
+            keep,
             range,
             follow_frames,
             limit,
@@ -247,7 +248,7 @@ impl AddressSpace {
         let mut table = self.root;
         for level in spec.levels {
             let at = entry_address(spec, level, table, va);
-            let entry = view.read_u64(at)? & !self.ignore;
+            let entry = view.read_u64(at)? & self.keep;
             if !spec.present.holds(entry) {
                 return None;
             }
@@ -349,7 +350,7 @@ impl AddressSpace {
             gpa,
             entry,
         });
-        Ok(entry & !self.ignore)
+        Ok(entry & self.keep)
     }
 
     #[allow(clippy::inline_always)] // as above
@@ -416,7 +417,7 @@ impl AddressSpace {
         let good = read_entries(
             &**self.phys.memory(),
             spec,
-            self.ignore,
+            self.keep,
             lowest.table,
             index,
             entries,

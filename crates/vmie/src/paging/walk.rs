@@ -128,7 +128,7 @@ struct Frame {
 pub(super) struct Walker<'a> {
     phys: &'a dyn Memory<Addr = Gpa>,
     spec: &'static Spec,
-    ignore: u64,
+    keep: u64,
     root: Gpa,
     follow_frames: bool,
     /// The request, cut into canonical pieces; the front one is being walked.
@@ -146,7 +146,7 @@ impl<'a> Walker<'a> {
         phys: &'a dyn Memory<Addr = Gpa>,
         root: Gpa,
         mode: Mode,
-        ignore: u64,
+        keep: u64,
         range: AddrRange<Gva>,
         follow_frames: bool,
         budget: u64,
@@ -155,7 +155,7 @@ impl<'a> Walker<'a> {
         Self {
             phys,
             spec,
-            ignore,
+            keep,
             root,
             follow_frames,
             pieces: canonical_pieces(spec, range),
@@ -312,7 +312,7 @@ impl<'a> Walker<'a> {
         let good = read_entries(
             self.phys,
             self.spec,
-            self.ignore,
+            self.keep,
             table,
             first,
             &mut entries[first..end],
@@ -416,12 +416,12 @@ fn canonical_pieces(spec: &Spec, range: AddrRange<Gva>) -> VecDeque<(u64, u64)> 
         .collect()
 }
 
-/// Reads `out.len()` entries of `table` from entry `first` on, with the ignored bits cleared.
+/// Reads `out.len()` entries of `table` from entry `first` on, with only the bits in `keep`.
 /// Answers how many could be read.
 pub(super) fn read_entries(
     phys: &dyn Memory<Addr = Gpa>,
     spec: &Spec,
-    ignore: u64,
+    keep: u64,
     table: Gpa,
     first: usize,
     out: &mut [u64],
@@ -438,9 +438,9 @@ pub(super) fn read_entries(
             Ok(()) => out.len(),
             Err(fault) => good(fault.addr).min(out.len()),
         };
-        if ignore != 0 || cfg!(target_endian = "big") {
+        if keep != !0 || cfg!(target_endian = "big") {
             for entry in &mut out[..read] {
-                *entry = u64::from_le(*entry) & !ignore;
+                *entry = u64::from_le(*entry) & keep;
             }
         }
         return read;
@@ -452,7 +452,7 @@ pub(super) fn read_entries(
         Err(fault) => good(fault.addr).min(out.len()),
     };
     for (entry, raw) in out.iter_mut().zip(bytes.as_chunks::<4>().0).take(read) {
-        *entry = u64::from(u32::from_le_bytes(*raw)) & !ignore;
+        *entry = u64::from(u32::from_le_bytes(*raw)) & keep;
     }
     read
 }
