@@ -26,9 +26,12 @@
 //! 5. Tests against a synthetic guest for every way in which it can be damaged, and a lab guest for the
 //!    truth.
 
+mod declare;
+mod layout;
 pub mod linux;
 mod names;
 mod resolver;
+mod show;
 mod symbols;
 mod types;
 
@@ -41,7 +44,9 @@ use crate::cpu::CpuState;
 use crate::memory::{Fault, Memory, Prot};
 use crate::paging::AddressSpace;
 
+pub use layout::{Layout, LayoutKind, LayoutRow};
 pub use resolver::{Place, ResolveError, Resolver, Scope, Tier};
+pub use show::{ShowOptions, ShowRow, Value, show_text};
 pub use symbols::{Symbol, SymbolTable, SymbolTableBuilder};
 pub use types::{
     Encoding, Field, MAX_CHAIN, MAX_NESTING, Member, Record, Type, TypeError, TypeId, TypeSource,
