@@ -14,7 +14,7 @@
 //!
 //! Anchors are chosen for typical memory, and a guest need not be typical: pages full of one anchor
 //! would have every position tested. Tests are therefore charged to the anchor, and beyond a budget
-//! proportional to the bytes the [dense](super::dense) way takes over for this window, which bounds the
+//! proportional to the bytes the [`dense`] way takes over for this window, which bounds the
 //! cost of anything a guest or a signature can come up with.
 //!
 //! This is the portable engine. It uses no vector code of its own.

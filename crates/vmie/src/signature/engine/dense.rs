@@ -73,11 +73,9 @@ impl<'b> View<'b> {
         owned: usize,
         hits: &mut Found<Hit>,
     ) {
-        let (min_len, max_len) = (signature.min_len(), signature.max_len());
-        if self.bytes.len() < min_len {
+        if self.bytes.len() < signature.min_len() {
             return;
         }
-        debug_assert!(max_len > 0);
         let found = self.step(signature.nodes(), Bits::ones(self.bytes.len() + 1));
         for offset in found.iter().take_while(|&offset| offset < owned) {
             hits.push(Hit { offset, sig });
