@@ -114,7 +114,8 @@ impl List<'_, Gpa> {
 
 impl List<'_, Gva> {
     fn regions(mut self, space: &AddressSpace, source: &Source) -> Result<Done> {
-        let mut residency = Residency::new(space, self.range);
+        let bounded = space.clone().with_table_limit(residency_limit(space));
+        let mut residency = Residency::new(&bounded, self.range);
         let mut walk = space.region_walk(self.range);
         let mut complete = true;
         for span in &mut walk {
@@ -239,6 +240,19 @@ fn count(held: &[AddrRange<Gpa>], extent: Extent, coverage: &mut Coverage<Gva>) 
     }
     missing(at, extent.len, coverage);
     absent
+}
+
+/// How many tables are followed down to frames.
+///
+/// The walk over regions sums shared tables up, a walk over frames cannot: tables that describe the
+/// same page over and over would keep it busy for minutes. Mapping all of RAM eight times over takes
+/// no more than this.
+fn residency_limit(space: &AddressSpace) -> u64 {
+    const PAGES_OF_A_TABLE: u64 = 2 << 20;
+    let ram: u64 = held(space)
+        .iter()
+        .fold(0, |sum, range| range.len().saturating_add(sum));
+    (ram / PAGES_OF_A_TABLE).saturating_mul(8).max(16 << 10)
 }
 
 /// Tells, for regions in ascending order, how much of each the image holds.

@@ -3,4 +3,5 @@
 mod contract;
 mod exits;
 mod golden;
+mod hostile;
 mod support;
