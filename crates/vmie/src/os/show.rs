@@ -189,6 +189,9 @@ impl Viewer<'_> {
                 self.push(depth, name, va, text, Value::Begin);
                 let size = self.types.size_of(element)?;
                 for i in 0..count.min(self.options.elements) {
+                    if self.rows.len() >= self.options.rows {
+                        break;
+                    }
                     let at = Gva(va.raw().wrapping_add(size.wrapping_mul(i)));
                     self.show(&format!("[{i}]"), element, at, None, depth + 1, pointers)?;
                 }
@@ -319,6 +322,7 @@ impl Viewer<'_> {
         }
         let size = self.types.size_of(element)?;
         let shown = count.min(self.options.elements);
+        let shown = shown.min(self.options.rows as u64);
         let mut values = Vec::new();
         for i in 0..shown {
             let at = Gva(va.raw().wrapping_add(size.wrapping_mul(i)));

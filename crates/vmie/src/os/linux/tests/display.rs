@@ -474,9 +474,19 @@ fn the_number_of_rows_is_bounded() {
             .show(&memory(), TypeId(itself), Gva(DEVICE), &options)
             .is_err()
     );
-    assert!(
-        types
-            .layout(TypeId(itself), 100)
-            .is_ok_and(|layout| layout.rows.len() < 1000)
-    );
+    let layout = types.layout(TypeId(itself), 100).expect("bounded");
+    assert!(layout.cut && layout.rows.len() < 110_000);
+
+    let mut w = Writer::default();
+    let int = w.int("int", 4, 1);
+    let one = w.structure("one", 0, &[("x", int, 0)]);
+    let many = w.array(one, int, u32::MAX);
+    let numbers = w.array(int, int, u32::MAX);
+    let types = open(&w);
+    for ty in [many, numbers] {
+        let rows = types
+            .show(&memory(), TypeId(ty), Gva(DEVICE), &options)
+            .expect("shown");
+        assert!(rows.len() < 600, "{}", rows.len());
+    }
 }
