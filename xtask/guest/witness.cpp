@@ -162,8 +162,9 @@ void digest_status(Digest& digest, const char* text) {
 // Present and swapped pages as runs of consecutive frames, one a line:
 //   VA PAGES P FRAME [f]      present; f: file page or shared memory
 //   VA PAGES S TYPE OFFSET    in swap
-// VA, PAGES, FRAME and OFFSET are hexadecimal. Areas without anything resident are skipped by what
-// smaps says: reading the pagemap of an untouched 64 GiB area would take longer than the boot.
+// VA, PAGES, FRAME and OFFSET are hexadecimal. Large areas without anything resident are skipped by
+// what smaps says: reading the pagemap of an untouched 64 GiB area would take longer than the boot.
+// Small ones are always read, because smaps does not count the kernel's own pages in [vvar].
 size_t list_pages(int pid) {
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/smaps", pid);
@@ -223,7 +224,7 @@ size_t list_pages(int pid) {
             area_done();
             start = from;
             end = to;
-            resident = false;
+            resident = to - from <= uint64_t{64} << 20;
         } else if (sscanf(line, "Rss: %ld kB", &kib) == 1 || sscanf(line, "Swap: %ld kB", &kib) == 1) {
             resident |= kib != 0;
         }

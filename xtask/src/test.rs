@@ -2,9 +2,9 @@
 
 use std::process::ExitStatus;
 
-use crate::{Fallible, cargo, lab};
+use crate::{Fallible, cargo, lab, run};
 
-pub(crate) fn run(args: &[&str]) -> Fallible<()> {
+pub(crate) fn run_all(args: &[&str]) -> Fallible<()> {
     let with_lab = match args {
         [] => true,
         ["--no-lab"] => false,
@@ -35,11 +35,19 @@ pub(crate) fn run(args: &[&str]) -> Fallible<()> {
 }
 
 /// Builds the lab and compares vmie's answers with the truth. A guest that does not start is a
-/// failure, and so is a test target that is not built: nothing here can be skipped by accident.
+/// failure; so is a missing snapshot, and `--test` fails when no target is built.
 fn lab_tests() -> Fallible<ExitStatus> {
-    lab::build_standard()?;
+    let snapshots = lab::build_standard()?;
+    let variants: Vec<&str> = snapshots
+        .iter()
+        .map(|snapshot| snapshot.variant.as_str())
+        .collect();
+    run(cargo().args(["build", "--package", "vmie-cli"]))?;
     Ok(cargo()
-        .args(["test", "--package", "vmie-lab", "--features", "guests"])
+        .args(["test", "--package", "vmie-lab", "--test", "*"])
+        .args(["--features", "guests"])
         .env("VMIE_LAB", lab::dir())
+        .env("VMIE_LAB_VARIANTS", variants.join(","))
+        .env("VMIE_BIN", crate::target_dir().join("debug/vmie"))
         .status()?)
 }

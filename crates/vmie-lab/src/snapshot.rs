@@ -151,16 +151,29 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// All snapshots of the lab, by name.
+    /// The snapshots that tests shall use: the variants that `$VMIE_LAB_VARIANTS` lists, separated by
+    /// commas, as `cargo xtask` sets it; else all there are.
     ///
     /// # Errors
     ///
-    /// When there is none at all: a test must not pass because there was nothing to look at.
+    /// When one of them is missing, or there is none at all: a test must not pass because there was
+    /// nothing to look at.
     pub fn all() -> Result<Vec<Self>, Error> {
         let base = lab_dir().join("snapshots");
+        if let Ok(variants) = std::env::var("VMIE_LAB_VARIANTS") {
+            return variants
+                .split(',')
+                .map(|variant| Self::load(&base.join(variant)))
+                .collect();
+        }
         let mut dirs: Vec<PathBuf> = fs::read_dir(&base)
             .map_err(|error| Error::new(&base, format!("{error}; run `cargo xtask lab`")))?
             .filter_map(|entry| Some(entry.ok()?.path()))
+            // What is being made has a name that begins with a dot.
+            .filter(|dir| {
+                dir.file_name()
+                    .is_none_or(|name| name.as_encoded_bytes()[0] != b'.')
+            })
             .filter(|dir| dir.join("truth.json").is_file())
             .collect();
         dirs.sort();

@@ -202,9 +202,11 @@ fn qemu_truth(
         match answer.trim() {
             "Unmapped" => writeln!(translations, "{va:x} -")?,
             gpa => {
+                // C's "%#x" writes 0 without 0x.
                 let gpa = gpa
-                    .strip_prefix("gpa: 0x")
-                    .ok_or_else(|| format!("gva2gpa {va:#x}: {gpa}"))?;
+                    .strip_prefix("gpa: ")
+                    .ok_or_else(|| format!("gva2gpa {va:#x}: {gpa}"))?
+                    .trim_start_matches("0x");
                 writeln!(translations, "{va:x} {gpa}")?;
             }
         }
