@@ -222,6 +222,29 @@ fn the_mode_of_a_busy_guest_is_told_and_confirmed() {
     }
 }
 
+/// Pages of real programs are mostly zeros with a number here and there. Read with a level too many,
+/// the true lowest tables look like perfect tables, and there are far more of their entries than of
+/// anything that speaks against it.
+#[test]
+fn many_good_tables_do_not_make_up_for_bad_pages() {
+    for paging in Paging::ALL {
+        let mut machine = Machine::scattered(0..0x100_0000, 11);
+        let space = Space::new(&mut machine, paging);
+        let base = 0x40_0000;
+        space.map_new(&mut machine, base, 600, guest::Flags::DATA);
+        for page in 0..600 {
+            let at = base + page * 4096;
+            // A small odd number leads to frame 0 and passes for a page; a large one leads nowhere.
+            space.write(&mut machine, at + 0x40, &1_u64.to_le_bytes());
+            space.write(&mut machine, at + 0x80, b"ABCDEFGI");
+        }
+        let phys = Synthetic(machine.phys.clone());
+        let found = paging::detect(&phys, Gpa(space.root()), &[]).expect("there are tables");
+        assert_eq!(found.mode, mode(paging), "{}", found.why);
+        assert!(found.confirmed, "{}", found.why);
+    }
+}
+
 #[test]
 fn cpu_state_decides_where_there_is_one() {
     let demo = guest::demo();

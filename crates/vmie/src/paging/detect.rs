@@ -60,13 +60,16 @@ impl Evidence {
         self.reserved + self.tables_outside + self.pages_outside
     }
 
-    /// Some pages, and at most a fifth of the entries do not fit (device memory is mapped, too).
+    /// Some pages, and at most a quarter as many entries that do not fit (device memory is mapped,
+    /// too). Entries that lead to tables do not count in favour: with one level too many, the true
+    /// lowest tables pass for tables of tables, thousands of perfect entries, and would outvote what
+    /// is found where they lead.
     fn fits(self) -> bool {
-        self.pages > 0 && self.bad() * 4 <= self.good()
+        self.pages > 0 && self.bad() * 4 <= self.pages
     }
 
     fn is_strong(self) -> bool {
-        self.pages >= 16 && self.bad() * 20 <= self.good()
+        self.pages >= 16 && self.bad() * 20 <= self.pages
     }
 
     fn describe(self, mode: Mode) -> String {
