@@ -3,13 +3,13 @@
 //! ```text
 //! NUMBER  0x1f_ff00, 8192                          hexadecimal needs its 0x; `_` may separate digits
 //! LEN     NUMBER, or a number of KiB, MiB, GiB, TiB
-//! ADDR    NUMBER | NAME | NAME+LEN                 NAME: a module or a symbol of the space
+//! ADDR    NUMBER | NAME | NAME+LEN                 NAME: a symbol, a module or module!symbol
 //! RANGE   ADDR..ADDR (the end is excluded) | ADDR+LEN | ADDR.. | ..ADDR
 //! ```
 //!
 //! Typed text becomes an expression first and an address later, because names mean something only
-//! in a space, which is chosen after the arguments are parsed. A name never starts with a digit, so a
-//! mistyped number is reported as one.
+//! in a space, which is chosen after the arguments are parsed. A name without `!` never starts with a
+//! digit, so a mistyped number is reported as one.
 //!
 //! `X+Y` alone is an address in the place of an ADDR and a range in the place of a RANGE; there the
 //! *last* `+` starts the length, so that `libc.so.6+0x1000+64` is 64 bytes at an offset.
@@ -160,15 +160,21 @@ impl FromStr for RangeExpr {
 
 /// An address or the end of a range.
 fn parse_bound(text: &str) -> Result<AddrExpr, String> {
-    if text.starts_with(|c: char| c.is_ascii_digit()) {
+    // Modules may be called `8021q`; a number has no exclamation mark.
+    if text.starts_with(|c: char| c.is_ascii_digit()) && !text.contains('!') {
         return Ok(AddrExpr {
             name: None,
             offset: parse_number(text)?,
         });
     }
     let (name, offset) = match text.rsplit_once('+') {
-        Some((name, offset)) => (name, u128::from(parse_len(offset)?)),
-        None => (text, 0),
+        // The plus of `libstdc++.so.6` starts no offset.
+        Some((name, offset))
+            if offset.is_empty() || offset.starts_with(|c: char| c.is_ascii_digit()) =>
+        {
+            (name, u128::from(parse_len(offset)?))
+        }
+        _ => (text, 0),
     };
     if name.is_empty() || name.starts_with(['+', '-']) {
         return Err(format!(
@@ -241,6 +247,8 @@ mod tests {
     fn lookup(name: &str) -> Result<u64, Failure> {
         match name {
             "libc.so.6" => Ok(0x7f00_0000_0000),
+            "libstdc++.so.6" => Ok(0x7e00_0000_0000),
+            "8021q!vlan_init" => Ok(0xffff_0000),
             _ => Err(Failure::new("unknown")),
         }
     }
@@ -272,6 +280,9 @@ mod tests {
             ("libc.so.6", 0x7f00_0000_0000),
             ("libc.so.6+0x10", 0x7f00_0000_0010),
             ("libc.so.6+4KiB", 0x7f00_0000_1000),
+            ("libstdc++.so.6", 0x7e00_0000_0000),
+            ("libstdc++.so.6+0x10", 0x7e00_0000_0010),
+            ("8021q!vlan_init+8", 0xffff_0008),
         ] {
             assert_eq!(addr(text), Ok(value), "{text}");
         }
@@ -320,6 +331,7 @@ mod tests {
                 0x7f00_0000_001f,
             ),
             ("libc.so.6+0x10", 0x7f00_0000_0000, 0x7f00_0000_000f),
+            ("libstdc++.so.6+64", 0x7e00_0000_0000, 0x7e00_0000_003f),
             ("libc.so.6+0x1000+64", 0x7f00_0000_1000, 0x7f00_0000_103f),
         ] {
             assert_eq!(range(text), Ok((first, last)), "{text}");

@@ -18,7 +18,9 @@ const GLOBAL: &str = "Global options";
 const SPACE: &str = "Space";
 
 const AFTER_HELP: &str = "\
-Addresses: 0x and hexadecimal digits, or decimal. Ranges: A..B (B excluded) or A+LEN; LEN takes KiB, MiB, GiB.
+Addresses: 0x and hexadecimal digits, or decimal; where the operating system is known, also a
+symbol, a module or module!symbol, each with or without +0x10. Ranges: A..B (B excluded) or A+LEN;
+LEN takes KiB, MiB, GiB.
 
 Exit status: 0 found or done, 1 nothing found, 2 error (also when nothing could be looked at),
 3 incomplete under --strict. A closed pipe is success.
@@ -91,6 +93,8 @@ pub(crate) enum Verb {
     Read(ReadArgs),
     /// Find byte signatures
     Scan(ScanArgs),
+    /// List the processes of the guest
+    Ps(PsArgs),
     /// Take a guided tour on a built-in synthetic guest
     Demo(DemoArgs),
     /// Print a completion script for a shell
@@ -115,6 +119,18 @@ pub(crate) struct SourceArgs {
 /// Which memory of the guest is meant.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SpaceArgs {
+    /// The memory of this process; `vmie ps` lists them
+    #[arg(long, help_heading = SPACE, value_name = "N", group = "space")]
+    pub(crate) pid: Option<u32>,
+
+    /// The memory of the only process of this name
+    #[arg(long, help_heading = SPACE, value_name = "NAME", group = "space")]
+    pub(crate) process: Option<String>,
+
+    /// The memory of the kernel
+    #[arg(long, help_heading = SPACE, group = "space")]
+    pub(crate) kernel: bool,
+
     /// The address space whose top page table is at this physical address (flag bits are ignored)
     #[arg(long, help_heading = SPACE, value_name = "GPA", group = "space", value_parser = parse_u64)]
     pub(crate) cr3: Option<u64>,
@@ -128,7 +144,7 @@ pub(crate) struct SpaceArgs {
         long,
         value_name = "MODE",
         default_value = "auto",
-        conflicts_with = "phys"
+        conflicts_with_all = ["phys", "pid", "process", "kernel"]
     )]
     pub(crate) paging: Paging,
 }
@@ -180,6 +196,11 @@ pub(crate) struct MapsArgs {
     /// A row per physically contiguous extent, with its frame and page size
     #[arg(long)]
     pub(crate) extents: bool,
+
+    /// A row for each mapping that the process has arranged, with or without pages, as in
+    /// /proc/PID/maps
+    #[arg(long, conflicts_with_all = ["extents", "phys", "cr3", "kernel"])]
+    pub(crate) vmas: bool,
 }
 
 #[derive(Args, Debug)]
@@ -253,6 +274,16 @@ pub(crate) struct ScanArgs {
     /// A file of signatures, one `name = "signature"` a line (TOML)
     #[arg(short = 'f', long = "file", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) files: Vec<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PsArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+
+    /// Each process below its parent
+    #[arg(long)]
+    pub(crate) tree: bool,
 }
 
 #[derive(Args, Debug)]

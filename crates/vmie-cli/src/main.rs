@@ -6,7 +6,9 @@
 //! args      what was typed                              (clap, no I/O)
 //! options   what to do: format, colour, threads         (terminals, environment)
 //! source    the guest's physical memory                 (opens the image)
+//! guest     its operating system                        (found when a verb first needs it)
 //! space     the memory that is meant                    (an address space, or physical memory)
+//! names     what its addresses are called              (the engine's resolver, made when needed)
 //! verb/*    one file per verb: asks the engine, pushes rows
 //! output    rows to standard output: table, jsonl, json, csv
 //! report    everything else to standard error
@@ -21,6 +23,8 @@ mod args;
 mod asm;
 mod escape;
 mod exit;
+mod guest;
+mod names;
 mod options;
 mod output;
 mod report;

@@ -1,12 +1,14 @@
 //! Opens the source of a verb and tells the user what is odd about it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use vmie::os::FindError;
 use vmie::{Image, ImageInfo, OpenErrorKind, OpenOptions};
 
 use crate::args::SourceArgs;
 use crate::exit::Failure;
+use crate::guest::{self, Os};
 use crate::report::Reporter;
 
 /// An open image.
@@ -15,6 +17,7 @@ pub(crate) struct Source {
     pub(crate) path: PathBuf,
     /// The guest's physical memory.
     pub(crate) image: Arc<Image>,
+    os: OnceLock<Result<Os, FindError>>,
 }
 
 impl Source {
@@ -41,12 +44,23 @@ impl Source {
         Ok(Self {
             path: args.source.clone(),
             image: Arc::new(image),
+            os: OnceLock::new(),
         })
     }
 
     /// What is known about the image.
     pub(crate) fn info(&self) -> &ImageInfo {
         self.image.info()
+    }
+
+    /// The guest's operating system, looked for when first asked for.
+    pub(crate) fn try_os(&self) -> Result<&Os, &FindError> {
+        self.os.get_or_init(|| Os::find(self)).as_ref()
+    }
+
+    /// The guest's operating system, for what cannot do without.
+    pub(crate) fn os(&self) -> Result<&Os, Failure> {
+        self.try_os().map_err(|error| guest::not_found(error, self))
     }
 
     /// Bytes of physical memory that the image declares.

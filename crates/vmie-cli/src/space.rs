@@ -1,37 +1,66 @@
 //! Chooses the memory that a verb is about: physical memory, or one address space.
 //!
-//! This is the one place that turns the space options (`--cr3`, `--phys`) into a [`Space`], and names
-//! into addresses. A layer that knows the guest's operating system adds its own options here
-//! (processes, the kernel) and answers [`Space::lookup`]; the verbs see only what comes out.
+//! This is the one place that turns the space options (`--pid`, `--process`, `--kernel`, `--cr3`,
+//! `--phys`) into a [`Space`]: the memory itself, and the [`Names`] of its addresses. The verbs see only
+//! what comes out.
 
 use std::sync::Arc;
 
+use vmie::os::Process;
 use vmie::paging::{Mode, detect};
-use vmie::{AddressSpace, CpuState, Gpa, Image, Memory};
+use vmie::{AddrRange, Address, AddressSpace, CpuState, Gpa, Image, Memory};
 
+use crate::addr::RangeExpr;
 use crate::args::{Paging, SpaceArgs};
 use crate::exit::Failure;
+use crate::guest::{self, Os, tell_findings};
+use crate::names::Names;
 use crate::output::SpaceKind;
 use crate::report::Reporter;
 use crate::source::Source;
 
+/// The memory that is meant, and what its addresses are called.
+pub(crate) struct Space<'s> {
+    /// The memory.
+    pub(crate) target: Target,
+    /// The names.
+    pub(crate) names: Names<'s>,
+}
+
 /// The memory that is meant.
-pub(crate) enum Space {
+pub(crate) enum Target {
     /// Guest physical memory.
     Physical(Arc<Image>),
     /// One address space.
     Virtual(AddressSpace),
 }
 
-impl Space {
+impl<'s> Space<'s> {
     /// Chooses by what was typed.
     pub(crate) fn select(
-        source: &Source,
+        source: &'s Source,
         args: &SpaceArgs,
         reporter: &Reporter,
     ) -> Result<Self, Failure> {
         if args.phys {
-            return Ok(Self::Physical(Arc::clone(&source.image)));
+            return Ok(Self {
+                target: Target::Physical(Arc::clone(&source.image)),
+                names: Names::of_physical(),
+            });
+        }
+        if args.kernel {
+            let os = source.os()?;
+            return Ok(Self {
+                target: Target::Virtual(os.guest().kernel_space().clone()),
+                names: Names::of_kernel(os),
+            });
+        }
+        if let Some((os, process)) = select_process(source, args, reporter)? {
+            let space = os.guest().space_of(process);
+            return Ok(Self {
+                target: Target::Virtual(space.map_err(|error| guest::failed(&error))?),
+                names: Names::of_process(os, process),
+            });
         }
         let Some(root) = args.cr3 else {
             return Err(no_space(source));
@@ -45,27 +74,70 @@ impl Space {
             Some(mode) => mode,
             None => detect_mode(source, root, reporter)?,
         };
-        Ok(Self::Virtual(AddressSpace::new(phys, root, mode)))
+        let space = AddressSpace::new(phys, root, mode);
+        let root = space.root();
+        Ok(Self {
+            target: Target::Virtual(space),
+            names: Names::of_root(source, root),
+        })
     }
 
     /// Whether rows are about physical memory.
     pub(crate) fn kind(&self) -> SpaceKind {
-        match self {
-            Self::Physical(_) => SpaceKind::Physical,
-            Self::Virtual(_) => SpaceKind::Virtual,
+        match self.target {
+            Target::Physical(_) => SpaceKind::Physical,
+            Target::Virtual(_) => SpaceKind::Virtual,
         }
     }
 
-    /// The address of a module or a symbol.
+    /// The address of a module or symbol name.
     pub(crate) fn lookup(&self, name: &str) -> Result<u64, Failure> {
-        let failure = Failure::new(format!("`{name}` is not an address"))
-            .found("a name, but no names are known here: neither modules nor symbols");
-        Err(if name.chars().all(|c| c.is_ascii_hexdigit() || c == '_') {
-            failure.hint(format!("0x{name}, if it is a hexadecimal number"))
-        } else {
-            failure.hint("a number: 0x and hexadecimal digits, or decimal")
-        })
+        self.names.lookup(name)
     }
+
+    /// The part that is meant: what was typed, else of a process its own half, else (`None`) all.
+    ///
+    /// The other half of a process's space is the kernel's, the same in every process, and maps all of
+    /// physical memory: whoever asks for a process does not ask for that.
+    pub(crate) fn range<A: Address>(
+        &self,
+        typed: Option<&RangeExpr>,
+    ) -> Result<Option<AddrRange<A>>, Failure> {
+        if let Some(range) = typed {
+            return range.resolve(&|name| self.lookup(name)).map(Some);
+        }
+        let own_bits = match (&self.target, self.names.process()) {
+            (Target::Virtual(space), Some(_)) => match space.mode() {
+                Mode::FourLevel => 47,
+                Mode::FiveLevel => 56,
+                Mode::X86 | Mode::Pae => return Ok(None),
+            },
+            _ => return Ok(None),
+        };
+        Ok(AddrRange::new(A::new(0), 1 << own_bits))
+    }
+}
+
+/// The process that was typed, if one was.
+pub(crate) fn select_process<'s>(
+    source: &'s Source,
+    args: &SpaceArgs,
+    reporter: &Reporter,
+) -> Result<Option<(&'s Os, &'s Process)>, Failure> {
+    if args.pid.is_none() && args.process.is_none() {
+        return Ok(None);
+    }
+    let os = source.os()?;
+    let found = match (args.pid, &args.process) {
+        (Some(pid), _) => os.by_pid(pid),
+        (None, Some(name)) => os.by_name(name),
+        (None, None) => return Ok(None),
+    };
+    if let (Err(_), Ok(listing)) = (&found, os.processes()) {
+        // What does not add up in the list may be why it is not there.
+        tell_findings(&listing.findings, reporter);
+    }
+    Ok(Some((os, found?)))
 }
 
 impl Paging {
@@ -130,7 +202,7 @@ pub(crate) fn other_roots(failure: Failure, source: &Source) -> Failure {
 /// What to say when a verb needs a space and none was typed.
 fn no_space(source: &Source) -> Failure {
     let failure = Failure::new(format!(
-        "which memory of {}? Neither an address space nor --phys was given",
+        "which memory of {}? Neither a process, an address space nor --phys was given",
         source.name()
     ));
     let cpus = &source.info().cpus;
@@ -138,9 +210,16 @@ fn no_space(source: &Source) -> Failure {
         failure
             .found("the image does not record the CPUs, so no page-table root is known")
             .hint("--cr3 GPA, the physical address of the top page table (CR3)")
+            .hint(
+                "--pid N, --process NAME or --kernel, for a guest whose operating system is known",
+            )
             .hint("--phys, for physical memory itself")
     } else {
-        suggest_cpus(failure, cpus).hint("--phys, for physical memory itself")
+        suggest_cpus(failure, cpus)
+            .hint(
+                "--pid N, --process NAME or --kernel, for a guest whose operating system is known",
+            )
+            .hint("--phys, for physical memory itself")
     }
 }
 

@@ -6,20 +6,20 @@ use crate::args;
 use crate::exit::Failure;
 use crate::size;
 use crate::source::Source;
-use crate::space::{Space, other_roots};
+use crate::space::{Space, Target, other_roots};
 
 /// Not one byte of what was asked for could be read. `range` is what was asked for, as typed.
 pub(crate) fn nothing_read<A: Address>(
     coverage: &Coverage<A>,
-    space: &Space,
+    space: &Space<'_>,
     source: &Source,
     range: Option<String>,
     perm: Option<Prot>,
 ) -> Failure {
     let whole = range.is_none() && perm.is_none();
-    match (space, coverage.gaps.first()) {
-        (Space::Virtual(memory), None) if whole => return nothing_mapped(memory, source),
-        (Space::Virtual(memory), Some(_)) if whole && coverage.absent == 0 => {
+    match (&space.target, coverage.gaps.first()) {
+        (Target::Virtual(memory), None) if whole => return nothing_mapped(memory, source),
+        (Target::Virtual(memory), Some(_)) if whole && coverage.absent == 0 => {
             return no_table(coverage, memory, source);
         }
         _ => {}

@@ -22,12 +22,18 @@ fn keys(columns: &[Column], space: SpaceKind) -> impl Iterator<Item = &'static s
         .chain((space == SpaceKind::Physical).then_some("space"))
 }
 
-pub(super) fn write_row<R: Row>(out: &mut Vec<u8>, row: &R, space: SpaceKind, terminal: bool) {
+pub(super) fn write_row<R: Row>(
+    out: &mut Vec<u8>,
+    row: &R,
+    columns: &[Column],
+    space: SpaceKind,
+    terminal: bool,
+) {
     let value = serde_json::to_value(Marked::new(row, space))
         .expect("rows have string keys and finite numbers");
     write_record(
         out,
-        keys(R::COLUMNS, space).map(|key| cell(&value[key], terminal)),
+        keys(columns, space).map(|key| cell(&value[key], terminal)),
     );
 }
 

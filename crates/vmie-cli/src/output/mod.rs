@@ -78,6 +78,8 @@ pub(crate) struct Column {
     pub(crate) head: &'static str,
     /// Whether tables align it to the right.
     pub(crate) right: bool,
+    /// Whether it is there only for spaces whose operating system is known.
+    pub(crate) os: bool,
 }
 
 impl Column {
@@ -87,6 +89,7 @@ impl Column {
             key,
             head: key,
             right: false,
+            os: false,
         }
     }
 
@@ -96,6 +99,7 @@ impl Column {
             key,
             head: key,
             right: true,
+            os: false,
         }
     }
 
@@ -104,12 +108,18 @@ impl Column {
         Self { head, ..self }
     }
 
+    /// The column where the operating system of the space is known, and none elsewhere.
+    pub(crate) const fn with_os(self) -> Self {
+        Self { os: true, ..self }
+    }
+
     /// A column that only tables show.
     pub(crate) const fn table_only(head: &'static str) -> Self {
         Self {
             key: "",
             head,
             right: false,
+            os: false,
         }
     }
 
@@ -119,6 +129,7 @@ impl Column {
             key,
             head: "",
             right: false,
+            os: false,
         }
     }
 }
@@ -152,6 +163,7 @@ pub(crate) struct Sink<'a> {
     output: Output,
     verb: &'static str,
     space: SpaceKind,
+    named: bool,
     reporter: &'a Reporter,
     out: Box<dyn Write + 'a>,
     buffer: Vec<u8>,
@@ -184,6 +196,7 @@ impl<'a> Sink<'a> {
             output,
             verb,
             space,
+            named: false,
             reporter,
             out,
             buffer: Vec::new(),
@@ -192,6 +205,17 @@ impl<'a> Sink<'a> {
             rows: 0,
             flushed: Instant::now(),
         }
+    }
+
+    /// The sink with the columns for spaces whose operating system is known, or without.
+    pub(crate) fn named(self, named: bool) -> Self {
+        Self { named, ..self }
+    }
+
+    /// The columns of this run.
+    fn columns<R: Row>(&self) -> Vec<Column> {
+        let columns = R::COLUMNS.iter().copied();
+        columns.filter(|column| self.named || !column.os).collect()
     }
 
     /// How many rows there were.
@@ -207,7 +231,13 @@ impl<'a> Sink<'a> {
         match self.output.format {
             Format::Table => {
                 match row.view() {
-                    View::Cells(cells) => self.table.push(cells),
+                    View::Cells(cells) => {
+                        let shown = R::COLUMNS.iter().filter(|column| !column.head.is_empty());
+                        let kept = shown.map(|column| self.named || !column.os);
+                        let cells = cells.into_iter().zip(kept.chain(std::iter::repeat(true)));
+                        let cells = cells.filter_map(|(cell, kept)| kept.then_some(cell));
+                        self.table.push(cells.collect());
+                    }
                     View::Text(text) => {
                         self.write_table::<R>();
                         if !first {
@@ -230,7 +260,16 @@ impl<'a> Sink<'a> {
                     .extend_from_slice(if first { b"\n  " } else { b",\n  " });
                 json::write_row(&mut self.buffer, row, self.space);
             }
-            Format::Csv => csv::write_row(&mut self.buffer, row, self.space, self.output.terminal),
+            Format::Csv => {
+                let columns = self.columns::<R>();
+                csv::write_row(
+                    &mut self.buffer,
+                    row,
+                    &columns,
+                    self.space,
+                    self.output.terminal,
+                );
+            }
         }
         if self.buffer.len() >= CHUNK_BYTES || self.is_late() {
             self.write_table::<R>();
@@ -276,13 +315,18 @@ impl<'a> Sink<'a> {
         }
         match self.output.format {
             Format::Json => json::write_start(&mut self.buffer, self.verb),
-            Format::Csv => csv::write_header(&mut self.buffer, R::COLUMNS, self.space),
+            Format::Csv => {
+                let columns = self.columns::<R>();
+                csv::write_header(&mut self.buffer, &columns, self.space);
+            }
             Format::Table | Format::Jsonl => {}
         }
     }
 
     fn write_table<R: Row>(&mut self) {
-        let text = self.table.render(R::COLUMNS, self.space, self.output.color);
+        let text = self
+            .table
+            .render(&self.columns::<R>(), self.space, self.output.color);
         self.buffer.extend_from_slice(text.as_bytes());
     }
 

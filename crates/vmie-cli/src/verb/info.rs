@@ -31,7 +31,19 @@ pub(super) fn run(args: &InfoArgs, options: &Options) -> Result<Done> {
         .into());
     }
     let mut sink = options.sink("info", SpaceKind::Virtual);
-    let row = InfoRow::new(source.info());
+    let mut row = InfoRow::new(source.info());
+    match source.try_os() {
+        Ok(os) => {
+            row.os = Some(OsRow {
+                kind: os.guest().kind().to_string(),
+                version: os.guest().version().to_owned(),
+            });
+            for step in os.guest().steps() {
+                options.reporter.detail(&step.to_string());
+            }
+        }
+        Err(error) => options.reporter.detail(&error.to_string()),
+    }
     let _ = sink.row(&row)?;
     sink.finish::<InfoRow>(Some(&Totals::from(&coverage)))?;
     if coverage.absent > 0 {

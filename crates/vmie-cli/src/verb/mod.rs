@@ -5,6 +5,7 @@ mod demo;
 mod info;
 mod man;
 mod maps;
+mod ps;
 mod read;
 mod scan;
 mod vtop;
@@ -21,6 +22,7 @@ pub(crate) fn run(verb: &Verb, options: &Options) -> Result<Done> {
         Verb::Vtop(args) => vtop::run(args, options),
         Verb::Read(args) => read::run(args, options),
         Verb::Scan(args) => scan::run(args, options),
+        Verb::Ps(args) => ps::run(args, options),
         Verb::Demo(args) => demo::run(args, options),
         Verb::Completions(args) => completions::run(args),
         Verb::Man(args) => man::run(args),

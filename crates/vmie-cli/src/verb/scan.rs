@@ -13,7 +13,7 @@ use crate::output::{Cell, Column, Hex, Row, Totals, View};
 use crate::report::Words;
 use crate::sigfile;
 use crate::source::Source;
-use crate::space::Space;
+use crate::space::{Space, Target};
 use crate::unread::nothing_read;
 
 pub(super) fn run(args: &ScanArgs, options: &Options) -> Result<Done> {
@@ -29,9 +29,9 @@ pub(super) fn run(args: &ScanArgs, options: &Options) -> Result<Done> {
         source: &source,
         space: &space,
     };
-    match &space {
-        Space::Physical(image) => scan.run(&**image),
-        Space::Virtual(memory) => scan.run(memory),
+    match &space.target {
+        Target::Physical(image) => scan.run(&**image),
+        Target::Virtual(memory) => scan.run(memory),
     }
 }
 
@@ -63,24 +63,20 @@ fn signatures(args: &ScanArgs) -> Result<(Set, Vec<SigName>)> {
     Ok((set, names))
 }
 
-struct Scan<'a> {
+struct Scan<'a, 's> {
     args: &'a ScanArgs,
     options: &'a Options,
     set: Set,
     names: Vec<SigName>,
     source: &'a Source,
-    space: &'a Space,
+    space: &'a Space<'s>,
 }
 
-impl Scan<'_> {
+impl Scan<'_, '_> {
     fn run<A: Address>(&self, memory: &dyn Memory<Addr = A>) -> Result<Done> {
         let reporter = &self.options.reporter;
         let filter = &self.args.filter;
-        let range = filter
-            .range
-            .as_ref()
-            .map(|range| range.resolve(&|name| self.space.lookup(name)))
-            .transpose()?;
+        let range = self.space.range(filter.range.as_ref())?;
         let sweep = SweepOptions {
             range,
             perm: filter.perm.unwrap_or(Prot::NONE),
@@ -88,7 +84,8 @@ impl Scan<'_> {
             max_bytes: self.source.sweep_bound(),
             ..SweepOptions::default()
         };
-        let mut sink = self.options.sink("scan", self.space.kind());
+        let sink = self.options.sink("scan", self.space.kind());
+        let mut sink = sink.named(self.space.names.shown());
         let mut failed = None;
         let bar = reporter.progress_begin("scan", self.source.physical_size());
         let outcome = scan(
@@ -105,6 +102,7 @@ impl Scan<'_> {
                 let row = MatchRow {
                     va: Hex(found.addr.raw()),
                     sig: &self.names[found.sig],
+                    name: self.space.names.name(found.addr.raw()),
                 };
                 sink.row(&row).unwrap_or_else(|stop| {
                     failed = Some(stop);
@@ -144,10 +142,17 @@ enum SigName {
 struct MatchRow<'a> {
     va: Hex,
     sig: &'a SigName,
+    /// The name of the address, with a known operating system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
 }
 
 impl Row for MatchRow<'_> {
-    const COLUMNS: &'static [Column] = &[Column::right("va"), Column::left("sig")];
+    const COLUMNS: &'static [Column] = &[
+        Column::right("va"),
+        Column::left("sig"),
+        Column::left("name").with_os(),
+    ];
 
     fn view(&self) -> View {
         View::Cells(vec![
@@ -156,6 +161,7 @@ impl Row for MatchRow<'_> {
                 SigName::Number(number) => number.to_string(),
                 SigName::Name(name) => name.clone(),
             }),
+            Cell::new(self.name.as_deref().unwrap_or_default()),
         ])
     }
 }

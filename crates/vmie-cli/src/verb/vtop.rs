@@ -8,21 +8,22 @@ use vmie::paging::{EntryKind, Mode, Spec};
 use vmie::{AddressSpace, Cause, Coverage, Fault, Gpa, Gva};
 
 use crate::args::VtopArgs;
+use crate::escape;
 use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
 use crate::output::{Column, Hex, ProtText, Row, SpaceKind, Totals, View};
 use crate::size;
 use crate::source::Source;
-use crate::space::Space;
+use crate::space::{Space, Target};
 
 const STRONG: Style = AnsiColor::Cyan.on_default();
 
 pub(super) fn run(args: &VtopArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;
     let space = Space::select(&source, &args.space, &options.reporter)?;
-    let Space::Virtual(memory) = &space else {
+    let Target::Virtual(memory) = &space.target else {
         return Err(Failure::new("physical addresses need no translation")
-            .hint("--cr3 GPA instead of --phys, to translate through an address space")
+            .hint("--cr3 GPA, --pid N or --kernel instead of --phys, to translate through an address space")
             .into());
     };
     let addrs = args
@@ -31,12 +32,14 @@ pub(super) fn run(args: &VtopArgs, options: &Options) -> Result<Done> {
         .map(|addr| addr.resolve(&|name| space.lookup(name)).map(Gva))
         .collect::<std::result::Result<Vec<_>, _>>()?;
 
-    let mut sink = options.sink("vtop", SpaceKind::Virtual);
+    let mut sink = options
+        .sink("vtop", SpaceKind::Virtual)
+        .named(space.names.shown());
     // One byte for each address. The rows say it all, so there is no coverage line.
     let mut coverage = Coverage::default();
     let mut last_unknown = None;
     for va in addrs {
-        let row = WalkRow::new(memory, va);
+        let row = WalkRow::new(memory, va, space.names.name(va.0));
         match (row.fault, row.gpa, row.in_image) {
             (Some(fault), ..) => {
                 coverage.add_gap(va, 1, fault.cause);
@@ -81,6 +84,9 @@ struct StepRow {
 #[derive(Serialize)]
 struct WalkRow {
     va: Hex,
+    /// The name of the address, with a known operating system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
     gpa: Option<Hex>,
     page_size: Option<u64>,
     prot: Option<ProtText>,
@@ -97,12 +103,13 @@ struct WalkRow {
 }
 
 impl WalkRow {
-    fn new(space: &AddressSpace, va: Gva) -> Self {
+    fn new(space: &AddressSpace, va: Gva, name: Option<String>) -> Self {
         let walk = space.walk(va);
         let mapping = walk.result.ok();
         let fault = walk.result.err();
         Self {
             va: Hex(va.0),
+            name,
             gpa: mapping.map(|mapping| Hex(mapping.gpa.0)),
             page_size: mapping.map(|mapping| mapping.page_size),
             prot: mapping.map(|mapping| ProtText(mapping.prot)),
@@ -127,6 +134,7 @@ impl WalkRow {
 impl Row for WalkRow {
     const COLUMNS: &'static [Column] = &[
         Column::left("va"),
+        Column::left("name").with_os(),
         Column::left("gpa"),
         Column::left("page_size"),
         Column::left("prot"),
@@ -138,6 +146,9 @@ impl Row for WalkRow {
 
     fn view(&self) -> View {
         let mut text = format!("{STRONG}{:#x}{STRONG:#}", self.va.0);
+        if let Some(name) = &self.name {
+            let _ = write!(text, " <{}>", escape::plain(name));
+        }
         let _ = match (&self.gpa, &self.page_size, &self.prot, &self.fault) {
             (Some(gpa), Some(page_size), Some(prot), _) => writeln!(
                 text,

@@ -19,7 +19,7 @@ use crate::options::Options;
 use crate::output::Totals;
 use crate::report::Words;
 use crate::source::Source;
-use crate::space::Space;
+use crate::space::{Space, Target};
 use crate::unread::nothing_read;
 use views::{Asm, Hex16, Rows, View, Words64};
 
@@ -33,9 +33,9 @@ pub(super) fn run(args: &ReadArgs, options: &Options) -> Result<Done> {
         source: &source,
         space: &space,
     };
-    match &space {
-        Space::Physical(image) => reading.run(&**image),
-        Space::Virtual(memory) => reading.run(memory),
+    match &space.target {
+        Target::Physical(image) => reading.run(&**image),
+        Target::Virtual(memory) => reading.run(memory),
     }
 }
 
@@ -61,14 +61,14 @@ fn check(args: &ReadArgs, options: &Options) -> Result<()> {
     Err(failure.into())
 }
 
-struct Reading<'a> {
+struct Reading<'a, 's> {
     args: &'a ReadArgs,
     options: &'a Options,
     source: &'a Source,
-    space: &'a Space,
+    space: &'a Space<'s>,
 }
 
-impl Reading<'_> {
+impl Reading<'_, '_> {
     fn run<A: Address>(&self, memory: &dyn Memory<Addr = A>) -> Result<Done> {
         let range = self.args.range.resolve(&|name| self.space.lookup(name))?;
         let coverage = match self.args.view {
@@ -118,9 +118,9 @@ impl Reading<'_> {
             Some(_) => return Bits::B64,
             None => {}
         }
-        let mode = match self.space {
-            Space::Virtual(memory) => Some(memory.mode()),
-            Space::Physical(_) => self.source.info().cpus.iter().find_map(Mode::from_cpu),
+        let mode = match &self.space.target {
+            Target::Virtual(memory) => Some(memory.mode()),
+            Target::Physical(_) => self.source.info().cpus.iter().find_map(Mode::from_cpu),
         };
         match mode {
             Some(Mode::X86 | Mode::Pae) => Bits::B32,

@@ -3,46 +3,57 @@
 //! No page is read. "Absent" here means that the frame of a mapped page is not in the image, which
 //! the image's own ranges tell; an answer is incomplete only when page tables could not be followed.
 //!
-//! Regions and their frames come from two walks side by side, never from one walk per region: the
-//! work of a walk is bounded, that of a walk for each of a hostile guest's regions would not be.
+//! Of a process, regions are cut at the borders of what it has arranged to be mapped, and bear the
+//! names of that; [`vmas`] lists those arrangements themselves. Of the kernel, regions bear the name of
+//! the image that they start in.
 
-use std::iter::Peekable;
+mod residency;
+mod vmas;
 
 use serde::Serialize;
-use vmie::paging::{Extent, ExtentItem, ExtentWalk, WalkStats};
+use vmie::os::{Place, Vma};
+use vmie::paging::{Extent, ExtentItem, WalkStats};
 use vmie::{
-    AddrRange, Address, AddressSpace, Cause, Coverage, Gpa, Gva, Image, Memory, Prot, Region,
+    AddrRange, Address, AddressSpace, Coverage, Gpa, Gva, Image, Memory as _, Prot, Region,
     SpanKind,
 };
 
 use crate::args::MapsArgs;
 use crate::exit::{Done, Failure, Result};
+use crate::guest::{self, tell_findings};
+use crate::names::Names;
 use crate::options::Options;
 use crate::output::{Cell, Column, Hex, ProtText, Row, Sink, Totals, View};
 use crate::report::{Reporter, Words};
 use crate::size;
 use crate::source::Source;
-use crate::space::Space;
+use crate::space::{Space, Target};
 use crate::unread::{no_table, nothing_mapped};
+use residency::{Residency, bounded, count, held};
 
 pub(super) fn run(args: &MapsArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;
     let space = Space::select(&source, &args.space, &options.reporter)?;
-    let sink = options.sink("maps", space.kind());
-    match &space {
-        Space::Physical(_) if args.extents => Err(Failure::new("physical memory has no extents")
+    if args.vmas {
+        return vmas::run(args, options, &space);
+    }
+    let sink = options
+        .sink("maps", space.kind())
+        .named(space.names.shown());
+    match &space.target {
+        Target::Physical(_) if args.extents => Err(Failure::new("physical memory has no extents")
             .hint("leave out --extents")
             .into()),
-        Space::Physical(image) => {
+        Target::Physical(image) => {
             let list = List::new(args, &space, options, sink)?;
             list.physical(image)
         }
-        Space::Virtual(memory) => {
+        Target::Virtual(memory) => {
             let list = List::new(args, &space, options, sink)?;
             if args.extents {
                 list.extents(memory, &source)
             } else {
-                list.regions(memory, &source)
+                list.regions(memory, &source, &RegionNames::new(&space.names, options)?)
             }
         }
     }
@@ -62,12 +73,15 @@ struct List<'a, A> {
 }
 
 impl<'a, A: Address> List<'a, A> {
-    fn new(args: &MapsArgs, space: &Space, options: &'a Options, sink: Sink<'a>) -> Result<Self> {
+    fn new(
+        args: &MapsArgs,
+        space: &Space<'_>,
+        options: &'a Options,
+        sink: Sink<'a>,
+    ) -> Result<Self> {
         let range = args.filter.range.as_ref();
         Ok(Self {
-            range: range.map_or(Ok(AddrRange::all()), |range| {
-                range.resolve(&|name| space.lookup(name))
-            })?,
+            range: space.range(range)?.unwrap_or_else(AddrRange::all),
             filtered: range.is_some() || args.filter.perm.is_some(),
             perm: args.filter.perm.unwrap_or(Prot::NONE),
             options,
@@ -97,7 +111,11 @@ impl List<'_, Gpa> {
                         len: span.len,
                         prot,
                     };
-                    if self.sink.row(&RegionRow::new(region, Some(0)))?.is_break() {
+                    if self
+                        .sink
+                        .row(&RegionRow::new(region, Some(0), None))?
+                        .is_break()
+                    {
                         break;
                     }
                 }
@@ -113,12 +131,17 @@ impl List<'_, Gpa> {
 }
 
 impl List<'_, Gva> {
-    fn regions(mut self, space: &AddressSpace, source: &Source) -> Result<Done> {
-        let bounded = space.clone().with_table_limit(residency_limit(space));
+    fn regions(
+        mut self,
+        space: &AddressSpace,
+        source: &Source,
+        names: &RegionNames<'_, '_>,
+    ) -> Result<Done> {
+        let bounded = bounded(space);
         let mut residency = Residency::new(&bounded, self.range);
         let mut walk = space.region_walk(self.range);
         let mut complete = true;
-        for span in &mut walk {
+        'walk: for span in &mut walk {
             match span.kind {
                 SpanKind::Lost(cause) => {
                     complete = false;
@@ -130,9 +153,17 @@ impl List<'_, Gva> {
                         len: span.len,
                         prot,
                     };
-                    let absent = residency.of(region.range(), &mut self.coverage);
-                    if self.sink.row(&RegionRow::new(region, absent))?.is_break() {
-                        break;
+                    for (part, name) in names.cut(region.range()) {
+                        let absent = residency.of(part, &mut self.coverage);
+                        let region = Region {
+                            start: part.start(),
+                            len: part.len(),
+                            prot,
+                        };
+                        let row = RegionRow::new(region, absent, name);
+                        if self.sink.row(&row)?.is_break() {
+                            break 'walk;
+                        }
                     }
                 }
                 SpanKind::Mapped(_) => self.any_mapped = true,
@@ -203,98 +234,59 @@ fn tell_oddities(stats: &WalkStats, reporter: &Reporter) {
     ));
 }
 
-/// What the image really holds, ascending.
-fn held(space: &AddressSpace) -> Vec<AddrRange<Gpa>> {
-    space
-        .phys()
-        .regions(AddrRange::all())
-        .map(Region::range)
-        .collect()
+/// What regions are called.
+struct RegionNames<'a, 's> {
+    names: &'a Names<'s>,
+    /// What the process has arranged, ascending and without overlap; empty for other spaces.
+    vmas: Vec<Vma>,
 }
 
-/// Counts the bytes of an extent as in the image or absent; answers how many are absent.
-fn count(held: &[AddrRange<Gpa>], extent: Extent, coverage: &mut Coverage<Gva>) -> u64 {
-    let Some(frames) = AddrRange::new(extent.gpa, extent.len) else {
-        // Frames past the end of physical memory: no image holds them.
-        coverage.add_gap(extent.va, extent.len, Cause::Absent { gpa: extent.gpa });
-        return extent.len;
-    };
-    let first = held.partition_point(|range| range.last() < frames.start());
-    let mut absent = 0;
-    let mut at = 0;
-    let mut missing = |from: u64, to: u64, coverage: &mut Coverage<Gva>| {
-        if from < to {
-            absent += to - from;
-            let gpa = Gpa(frames.start().0 + from);
-            coverage.add_gap(Gva(extent.va.0 + from), to - from, Cause::Absent { gpa });
-        }
-    };
-    for part in held[first..]
-        .iter()
-        .map_while(|range| range.intersect(frames))
-    {
-        let from = part.start().0 - frames.start().0;
-        missing(at, from, coverage);
-        coverage.add_read(part.len());
-        at = from + part.len();
-    }
-    missing(at, extent.len, coverage);
-    absent
-}
-
-/// How many tables are followed down to frames.
-///
-/// The walk over regions sums shared tables up, a walk over frames cannot: tables that describe the
-/// same page over and over would keep it busy for minutes. Mapping all of RAM eight times over takes
-/// no more than this.
-fn residency_limit(space: &AddressSpace) -> u64 {
-    const PAGES_OF_A_TABLE: u64 = 2 << 20;
-    let ram: u64 = held(space)
-        .iter()
-        .fold(0, |sum, range| range.len().saturating_add(sum));
-    (ram / PAGES_OF_A_TABLE).saturating_mul(8).max(16 << 10)
-}
-
-/// Tells, for regions in ascending order, how much of each the image holds.
-struct Residency<'a> {
-    walk: Peekable<ExtentWalk<'a>>,
-    held: Vec<AddrRange<Gpa>>,
-}
-
-impl<'a> Residency<'a> {
-    fn new(space: &'a AddressSpace, range: AddrRange<Gva>) -> Self {
-        Self {
-            walk: space.extents(range).peekable(),
-            held: held(space),
-        }
+impl<'a, 's> RegionNames<'a, 's> {
+    fn new(names: &'a Names<'s>, options: &Options) -> Result<Self> {
+        let vmas = match names.process() {
+            Some((os, process)) => {
+                let listing = os.guest().vmas(process);
+                let listing = listing.map_err(|error| guest::failed(&error))?;
+                tell_findings(&listing.findings, &options.reporter);
+                listing.items
+            }
+            None => Vec::new(),
+        };
+        Ok(Self { names, vmas })
     }
 
-    /// Counts the region's bytes; answers how many are absent, `None` when that is not known.
-    fn of(&mut self, region: AddrRange<Gva>, coverage: &mut Coverage<Gva>) -> Option<u64> {
-        let mut absent = 0;
-        let mut counted = 0;
-        while let Some(item) = self.walk.next_if(|item| start(item) <= region.last()) {
-            if let ExtentItem::Extent(extent) = item
-                && extent.va >= region.start()
-            {
-                absent += count(&self.held, extent, coverage);
-                counted += extent.len;
+    /// The parts of a region, each with its name.
+    fn cut(&self, region: AddrRange<Gva>) -> Vec<(AddrRange<Gva>, Option<String>)> {
+        let mut parts = Vec::new();
+        let mut at = region.start();
+        let first = self.vmas.partition_point(|vma| vma.range.last() < at);
+        let inside = self.vmas[first..].iter();
+        for vma in inside.take_while(|vma| vma.range.start() <= region.last()) {
+            let Some(part) =
+                AddrRange::inclusive(at, region.last()).and_then(|rest| vma.range.intersect(rest))
+            else {
+                // A damaged list may overlap itself.
+                continue;
+            };
+            if let Some(before) = part.start().checked_sub(1).filter(|&last| last >= at) {
+                parts.extend(AddrRange::inclusive(at, before).map(|gap| (gap, None)));
+            }
+            parts.push((part, vma.name.clone()));
+            match part.last().checked_add(1) {
+                Some(next) => at = next,
+                None => return parts,
             }
         }
-        if counted == region.len() {
-            return Some(absent);
+        if let Some(rest) = AddrRange::inclusive(at, region.last()) {
+            parts.push((rest, self.image(at)));
         }
-        // The walk over frames reached its bound before the walk over regions did.
-        let rest = region.len().saturating_sub(counted);
-        coverage.add_gap(region.start(), rest, Cause::Limit);
-        None
+        parts
     }
-}
 
-fn start(item: &ExtentItem) -> Gva {
-    match *item {
-        ExtentItem::Extent(extent) => extent.va,
-        ExtentItem::Lost { va, .. } => va,
+    /// The image that an address lies in.
+    fn image(&self, va: Gva) -> Option<String> {
+        let Place { module, .. } = self.names.resolver()?.name(va)?;
+        Some(module.unwrap_or("kernel").to_owned())
     }
 }
 
@@ -306,16 +298,20 @@ struct RegionRow {
     user: bool,
     /// Bytes that the image does not hold; null when not known.
     absent: Option<u64>,
+    /// What it is, with a known operating system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
 }
 
 impl RegionRow {
-    fn new<A: Address>(region: Region<A>, absent: Option<u64>) -> Self {
+    fn new<A: Address>(region: Region<A>, absent: Option<u64>, name: Option<String>) -> Self {
         Self {
             va: Hex(region.start.raw()),
             len: region.len,
             prot: ProtText(region.prot),
             user: region.prot.user(),
             absent,
+            name,
         }
     }
 }
@@ -327,6 +323,7 @@ impl Row for RegionRow {
         Column::left("prot"),
         Column::left("user"),
         Column::right("absent"),
+        Column::left("name").with_os(),
     ];
 
     fn view(&self) -> View {
@@ -336,6 +333,7 @@ impl Row for RegionRow {
             Cell::new(self.prot.0.to_string()),
             Cell::new(user_word(self.user)),
             absent_cell(self.absent),
+            Cell::new(self.name.as_deref().unwrap_or_default()),
         ])
     }
 }
@@ -399,60 +397,5 @@ fn absent_cell(absent: Option<u64>) -> Cell {
         Some(0) => Cell::new(""),
         Some(bytes) => Cell::new(size::exact(bytes)).gap(),
         None => Cell::new("unknown").gap(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn frames_are_counted_against_what_the_image_holds() {
-        let range = |start, len| AddrRange::new(Gpa(start), len).expect("not empty");
-        let held = [
-            range(0x1000, 0x2000),
-            range(0x4000, 0x1000),
-            range(0x9000, 0x1000),
-        ];
-        let frames = |gpa, len| {
-            let extent = Extent {
-                va: Gva(0x70_0000),
-                gpa: Gpa(gpa),
-                len,
-                page_size: 0x1000,
-                prot: Prot::R,
-            };
-            let mut coverage = Coverage::default();
-            let absent = count(&held, extent, &mut coverage);
-            assert_eq!(coverage.absent, absent);
-            assert_eq!(coverage.read + absent, len, "every byte is counted once");
-            let gaps: Vec<_> = coverage
-                .gaps
-                .iter()
-                .map(|gap| (gap.start.0, gap.len))
-                .collect();
-            (absent, gaps)
-        };
-        assert_eq!(frames(0x1000, 0x2000), (0, vec![]));
-        assert_eq!(frames(0x6000, 0x2000), (0x2000, vec![(0x70_0000, 0x2000)]));
-        assert_eq!(frames(0xa000, 0x1000), (0x1000, vec![(0x70_0000, 0x1000)]));
-        assert_eq!(
-            frames(0, 0xb000),
-            (
-                0x7000,
-                vec![
-                    (0x70_0000, 0x1000),
-                    (0x70_3000, 0x1000),
-                    (0x70_5000, 0x4000),
-                    (0x70_a000, 0x1000),
-                ]
-            )
-        );
-        assert_eq!(frames(0x2000, 0x3000), (0x1000, vec![(0x70_1000, 0x1000)]));
-        assert_eq!(
-            frames(u64::MAX - 0xfff, 0x2000).0,
-            0x2000,
-            "past the end of the space"
-        );
     }
 }

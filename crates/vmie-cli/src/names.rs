@@ -1,0 +1,145 @@
+//! Names of a space: what addresses are called, and which address a typed name means.
+//!
+//! The engine's one resolver does the work; here it is made when a name is first needed, since a list
+//! of modules and a symbol table cost more than most verbs do.
+//!
+//! A space that was given as a plain root (`--cr3`) has names too when they are typed: then the guest's
+//! operating system is looked for. Its rows bear none, so that a verb on a bare root never waits for
+//! that search.
+
+use std::sync::OnceLock;
+
+use vmie::os::{OsError, Process, Resolver};
+use vmie::{Gpa, Gva};
+
+use crate::exit::Failure;
+use crate::guest::Os;
+use crate::source::Source;
+
+/// Whose names they are.
+#[derive(Clone, Copy)]
+enum Owner<'s> {
+    /// Physical memory has none.
+    Physical,
+    /// An address space of which only the root is known.
+    Root(&'s Source, Gpa),
+    /// The kernel and its modules.
+    Kernel(&'s Os),
+    /// A process's program and libraries, and the kernel.
+    Process(&'s Os, &'s Process),
+}
+
+/// The names of a space.
+pub(crate) struct Names<'s> {
+    owner: Owner<'s>,
+    resolver: OnceLock<Result<Resolved<'s>, Failure>>,
+}
+
+/// A resolver, and what could not be listed for it.
+type Resolved<'s> = (Resolver<'s>, Vec<OsError>);
+
+impl<'s> Names<'s> {
+    fn new(owner: Owner<'s>) -> Self {
+        Self {
+            owner,
+            resolver: OnceLock::new(),
+        }
+    }
+
+    /// Of physical memory: none.
+    pub(crate) fn of_physical() -> Self {
+        Self::new(Owner::Physical)
+    }
+
+    /// Of whatever has this root.
+    pub(crate) fn of_root(source: &'s Source, root: Gpa) -> Self {
+        Self::new(Owner::Root(source, root))
+    }
+
+    /// Of the kernel.
+    pub(crate) fn of_kernel(os: &'s Os) -> Self {
+        Self::new(Owner::Kernel(os))
+    }
+
+    /// Of a process.
+    pub(crate) fn of_process(os: &'s Os, process: &'s Process) -> Self {
+        Self::new(Owner::Process(os, process))
+    }
+
+    /// The process, where the names are those of one.
+    pub(crate) fn process(&self) -> Option<(&'s Os, &'s Process)> {
+        match self.owner {
+            Owner::Process(os, process) => Some((os, process)),
+            _ => None,
+        }
+    }
+
+    /// Whether rows bear names.
+    pub(crate) fn shown(&self) -> bool {
+        matches!(self.owner, Owner::Kernel(_) | Owner::Process(..))
+    }
+
+    /// The resolver for names in rows.
+    pub(crate) fn resolver(&self) -> Option<&Resolver<'s>> {
+        match self.resolved() {
+            Ok((resolver, _)) if self.shown() => Some(resolver),
+            _ => None,
+        }
+    }
+
+    /// The name of an address, for rows.
+    pub(crate) fn name(&self, va: u64) -> Option<String> {
+        Some(self.resolver()?.name(Gva(va))?.to_string())
+    }
+
+    /// The address that a typed name means.
+    pub(crate) fn lookup(&self, name: &str) -> Result<u64, Failure> {
+        let (resolver, missing) = match self.resolved() {
+            Ok(resolved) => resolved,
+            Err(failure) => return Err(unknown(name, failure.clone())),
+        };
+        resolver.address(name).map(|va| va.0).map_err(|error| {
+            let failure = unknown(name, Failure::new("").found(error.to_string()));
+            missing
+                .iter()
+                .fold(failure, |failure, one| failure.found(one.to_string()))
+        })
+    }
+
+    fn resolved(&self) -> &Result<Resolved<'s>, Failure> {
+        self.resolver.get_or_init(|| match self.owner {
+            Owner::Physical => Err(Failure::new("")
+                .found("a name, but physical addresses have none")
+                .hint("--kernel, --pid N or --process NAME instead of --phys")),
+            Owner::Root(source, root) => {
+                let os = source.try_os().map_err(|_| {
+                    Failure::new("")
+                        .found("a name, but no names are known here: no operating system was found")
+                })?;
+                let processes = os.processes().map_or(&[][..], |listing| &listing.items);
+                let owner = processes
+                    .iter()
+                    .find(|process| process.root == Some(root) || process.user_root == Some(root));
+                Ok(match owner {
+                    Some(process) => Resolver::of_process(os.guest(), process),
+                    None => Resolver::of_kernel(os.guest()),
+                })
+            }
+            Owner::Kernel(os) => Ok(Resolver::of_kernel(os.guest())),
+            Owner::Process(os, process) => Ok(Resolver::of_process(os.guest(), process)),
+        })
+    }
+}
+
+/// A name that leads nowhere, for the reasons in `why`.
+fn unknown(name: &str, why: Failure) -> Failure {
+    let failure = Failure {
+        what: format!("`{name}` is not an address"),
+        ..why
+    };
+    if name.chars().all(|c| c.is_ascii_hexdigit() || c == '_') {
+        failure.hint(format!("0x{name}, if it is a hexadecimal number"))
+    } else {
+        failure.hint("a number: 0x and hexadecimal digits, or decimal")
+    }
+}
