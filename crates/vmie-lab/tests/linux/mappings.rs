@@ -1,8 +1,12 @@
 //! Mappings: line by line against `/proc/PID/maps`.
 
-use vmie::os::{Process, Vma};
+use vmie::Gva;
+use vmie::os::{PageState, Process, Residency, Vma};
+use vmie_lab::Page;
 
 use crate::support::{Case, each};
+
+const PAGE: u64 = 4096;
 
 /// The line of `/proc/PID/maps`, without the padding before the name.
 fn line(vma: &Vma) -> String {
@@ -57,5 +61,63 @@ fn mappings_equal_the_guests_own_line_by_line() {
             lines += ours.len();
         }
         assert!(lines > 200, "{lines}");
+    });
+}
+
+#[test]
+fn pages_are_where_the_guest_says() {
+    each(|case| {
+        let listing = case.guest.processes().expect("lists processes");
+        let (mut present, mut swapped) = (0, 0);
+        for truth in case.truth.processes().expect("the guest's processes") {
+            let process = listing.items.iter().find(|p| p.pid == truth.pid);
+            let process = process.expect("is listed");
+            if truth.pages.is_empty() {
+                continue;
+            }
+            let what = format!("{}: {process:?}", case.name());
+            let state = |va| case.guest.page_state(process, Gva(va)).expect("has pages");
+            let mut expected = Residency::default();
+            for run in &truth.pages {
+                for page in 0..run.count {
+                    let va = run.va + page * PAGE;
+                    match (run.page, state(va)) {
+                        (Page::Present { gpa, .. }, PageState::Present { gpa: ours }) => {
+                            assert_eq!(ours.0, gpa + page * PAGE, "{va:#x} of {what}");
+                            expected.present += PAGE;
+                        }
+                        (Page::Present { gpa, .. }, PageState::Forbidden { gpa: ours }) => {
+                            assert_eq!(ours.0, gpa + page * PAGE, "{va:#x} of {what}");
+                            expected.forbidden += PAGE;
+                        }
+                        (
+                            Page::Swapped { area, offset },
+                            PageState::Swapped {
+                                area: our_area,
+                                offset: our_offset,
+                            },
+                        ) => {
+                            assert_eq!((our_area, our_offset), (area, offset + page));
+                            expected.swapped += PAGE;
+                        }
+                        (theirs, ours) => panic!("{va:#x} of {what}: {theirs:?} and {ours:?}"),
+                    }
+                }
+            }
+            let mut sum = Residency::default();
+            for vma in case.guest.vmas(process).expect("lists mappings").items {
+                let part = case.guest.residency(process, vma.range).expect("counts");
+                let all = part.present + part.forbidden + part.swapped + part.empty;
+                assert_eq!(all, vma.range.len(), "{vma:?} of {what}: {part:?}");
+                sum.present += part.present;
+                sum.forbidden += part.forbidden;
+                sum.swapped += part.swapped;
+            }
+            assert_eq!(sum, expected, "{what}");
+            present += sum.present;
+            swapped += sum.swapped;
+        }
+        assert!(present > 8 << 20, "{present}");
+        assert!(swapped > 0);
     });
 }

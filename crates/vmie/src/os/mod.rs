@@ -41,7 +41,7 @@ use std::time::Duration;
 
 use crate::addr::{AddrRange, Gpa, Gva};
 use crate::cpu::CpuState;
-use crate::memory::{Fault, Memory, Prot};
+use crate::memory::{Cause, Fault, Memory, Prot};
 use crate::paging::AddressSpace;
 
 pub use layout::{Layout, LayoutKind, LayoutRow};
@@ -124,6 +124,22 @@ pub trait Guest: Send + Sync {
     ///
     /// As [`Guest::space_of`], and when the list could not be looked at.
     fn vmas(&self, process: &Process) -> Result<Listing<Vma>, OsError>;
+
+    /// Where a page of a process is: in memory, or why not.
+    ///
+    /// # Errors
+    ///
+    /// As [`Guest::space_of`].
+    fn page_state(&self, process: &Process, va: Gva) -> Result<PageState, OsError>;
+
+    /// How much of a range of a process is in memory, and where the rest is.
+    ///
+    /// Cost: one walk over the page tables of the range, whatever their size.
+    ///
+    /// # Errors
+    ///
+    /// As [`Guest::space_of`].
+    fn residency(&self, process: &Process, range: AddrRange<Gva>) -> Result<Residency, OsError>;
 
     /// The kernel's modules, or the program and libraries of a process, by ascending address.
     ///
@@ -333,6 +349,52 @@ pub struct MappedFile {
     pub inode: u64,
     /// Whether it has been deleted.
     pub deleted: bool,
+}
+
+/// Where a page of a process is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum PageState {
+    /// In memory, in this frame.
+    Present {
+        /// Its frame.
+        gpa: Gpa,
+    },
+    /// In memory, but the process may not touch it in any way.
+    Forbidden {
+        /// Its frame.
+        gpa: Gpa,
+    },
+    /// In swap.
+    Swapped {
+        /// Number of the swap area.
+        area: u32,
+        /// Number of the page in it.
+        offset: u64,
+    },
+    /// Being moved, broken, or marked by the system.
+    Special,
+    /// Nowhere: never touched, or a page of a file that would be read when it is.
+    Empty,
+    /// It could not be found out.
+    Unknown(Cause),
+}
+
+/// How much of a range is where, in bytes. See [`PageState`].
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Residency {
+    /// In memory.
+    pub present: u64,
+    /// In memory, but forbidden to the process.
+    pub forbidden: u64,
+    /// In swap.
+    pub swapped: u64,
+    /// Being moved, broken, or marked by the system.
+    pub special: u64,
+    /// Nowhere: never touched, or to be read from a file.
+    pub empty: u64,
+    /// Not found out.
+    pub unknown: u64,
 }
 
 /// A kernel module, or a program or library of a process.

@@ -17,6 +17,7 @@ mod mm;
 mod object;
 mod pids;
 mod processes;
+mod residency;
 mod ring;
 mod scan;
 mod tasks;
@@ -27,8 +28,11 @@ mod vmcoreinfo;
 
 use std::sync::{Arc, OnceLock};
 
-use super::{Guest, Kind, Listing, Module, OsError, Phys, Process, Step, SymbolTable, Types, Vma};
-use crate::addr::{Address, Gva};
+use super::{
+    Guest, Kind, Listing, Module, OsError, PageState, Phys, Process, Residency, Step, SymbolTable,
+    Types, Vma,
+};
+use crate::addr::{AddrRange, Address, Gva};
 use crate::cpu::CpuState;
 use crate::memory::Memory;
 use crate::paging::AddressSpace;
@@ -147,6 +151,14 @@ impl Guest for Linux {
 
     fn vmas(&self, process: &Process) -> Result<Listing<Vma>, OsError> {
         self.list_vmas(process)
+    }
+
+    fn page_state(&self, process: &Process, va: Gva) -> Result<PageState, OsError> {
+        self.state_of_page(process, va)
+    }
+
+    fn residency(&self, process: &Process, range: AddrRange<Gva>) -> Result<Residency, OsError> {
+        self.count_pages(process, range)
     }
 
     fn modules(&self, _of: Option<&Process>) -> Result<Listing<Module>, OsError> {
