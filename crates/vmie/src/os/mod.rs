@@ -27,6 +27,7 @@
 //!    truth.
 
 mod declare;
+pub mod elf;
 mod layout;
 pub mod linux;
 mod names;
@@ -404,8 +405,12 @@ pub struct Module {
     pub name: String,
     /// Its file, where that is known.
     pub path: Option<String>,
-    /// From its lowest to its highest address. There may be gaps.
+    /// The address that the system gives for it: where its code starts, or its header.
+    pub base: Gva,
+    /// From its lowest to its highest address. There may be gaps, and others within them.
     pub range: AddrRange<Gva>,
+    /// Bytes that it takes of this range.
+    pub size: u64,
     /// The kernel's record of it, where there is one.
     pub object: Option<Gva>,
 }

@@ -43,6 +43,7 @@ pub struct SymbolTable {
     /// By position; empty when no symbol has a size. 0 is not known, `u32::MAX` stands for more.
     sizes: Vec<u32>,
     extent: Option<AddrRange<Gva>>,
+    missing: usize,
     by_name: OnceLock<NameIndex>,
 }
 
@@ -55,6 +56,11 @@ impl SymbolTable {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.addresses.is_empty()
+    }
+
+    /// How many symbols the image has that could not be read.
+    pub fn missing(&self) -> usize {
+        self.missing
     }
 
     /// The addresses that may be named after a symbol of this table.
@@ -138,6 +144,7 @@ pub struct SymbolTableBuilder {
     addresses: Vec<u64>,
     kinds: Vec<u8>,
     sizes: Vec<u32>,
+    missing: usize,
 }
 
 impl SymbolTableBuilder {
@@ -149,7 +156,13 @@ impl SymbolTableBuilder {
             addresses: Vec::with_capacity(symbols),
             kinds: Vec::with_capacity(symbols),
             sizes: Vec::new(),
+            missing: 0,
         }
+    }
+
+    /// Says how many symbols could not be read.
+    pub fn note_missing(&mut self, count: usize) {
+        self.missing = count;
     }
 
     /// Adds a symbol. `kind` is an `nm` letter. Symbols at one address keep the order in which they
@@ -215,6 +228,7 @@ impl SymbolTableBuilder {
             kinds: self.kinds,
             sizes: self.sizes,
             extent,
+            missing: self.missing,
             by_name: OnceLock::new(),
         };
         table.starts.push(table.names.len() as u32);
@@ -230,6 +244,7 @@ impl SymbolTable {
         let mut order: Vec<u32> = (0..self.len() as u32).collect();
         order.sort_by_key(|&i| self.addresses[i as usize]);
         let mut sorted = SymbolTableBuilder::with_capacity(self.len(), self.names.len());
+        sorted.note_missing(self.missing);
         for &i in &order {
             let symbol = self.at(i as usize);
             let size = self

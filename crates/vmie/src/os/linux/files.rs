@@ -9,6 +9,7 @@
 //! The way up is bounded in steps and in length, since it is the guest's.
 
 use super::object::{BadLink, Findings, Object, Plan, Planner, Slot, link, until_nul};
+use super::ring::Budget;
 use crate::addr::{Address, Gva};
 use crate::memory::Memory;
 use crate::os::types::{TypeError, Types};
@@ -16,6 +17,10 @@ use crate::os::{FindingKind, SymbolTable};
 
 /// How many dentries and mounts are gone through for one path.
 const MAX_STEPS: usize = 4096;
+
+/// How many are gone through for all files of a listing: a guest may have a million files that are all
+/// as deep as can be.
+pub(super) const MAX_STEPS_IN_ALL: usize = 4 << 20;
 
 /// How long one name may be (`NAME_MAX`, and what pseudo file systems make of it).
 const MAX_NAME: usize = 4096;
@@ -130,11 +135,13 @@ pub(super) struct Files<'f> {
     pub(super) plan: &'f FilePlan,
     pub(super) memory: &'f dyn Memory<Addr = Gva>,
     pub(super) symbols: &'f SymbolTable,
+    /// Steps that are left for all files.
+    pub(super) steps: &'f mut Budget,
 }
 
 impl Files<'_> {
     /// Describes the `struct file` at `pointer`.
-    pub(super) fn file(&self, pointer: u64, findings: &mut Findings) -> Result<File, BadLink> {
+    pub(super) fn file(&mut self, pointer: u64, findings: &mut Findings) -> Result<File, BadLink> {
         let plan = self.plan;
         let file = plan.file.follow(self.memory, pointer)?;
         let mut place = self.place(&file, plan.path);
@@ -184,7 +191,7 @@ impl Files<'_> {
     /// The path of a place, and whether nothing leads there any more. Broken off, it starts with `...`,
     /// and a finding says why.
     fn path(
-        &self,
+        &mut self,
         place: Place,
         of: Gva,
         findings: &mut Findings,
@@ -205,7 +212,7 @@ impl Files<'_> {
         let mut len = 0;
         let mut broken = None;
         for step in 0.. {
-            if step == MAX_STEPS || len > MAX_PATH {
+            if step == MAX_STEPS || len > MAX_PATH || !self.steps.take() {
                 broken = Some("does not end".to_owned());
                 break;
             }

@@ -79,6 +79,7 @@ pub(super) fn find(phys: &Phys, cpus: &[CpuState]) -> Result<Linux, Vec<Step>> {
             types: OnceLock::new(),
             tables: OnceLock::new(),
             vma_plan: OnceLock::new(),
+            module_plan: OnceLock::new(),
         }),
         None => Err(log.0),
     }

@@ -10,10 +10,12 @@ mod btf;
 mod files;
 mod find;
 mod hints;
+mod images;
 mod kallsyms;
 mod kthreads;
 mod maple;
 mod mm;
+mod modules;
 mod object;
 mod pids;
 mod processes;
@@ -50,6 +52,7 @@ pub struct Linux {
     types: OnceLock<Result<Arc<Types>, OsError>>,
     tables: OnceLock<Result<processes::Tables, OsError>>,
     vma_plan: OnceLock<Result<vma::VmaPlan, OsError>>,
+    module_plan: OnceLock<Result<Arc<modules::ModulePlan>, OsError>>,
 }
 
 impl Linux {
@@ -83,6 +86,12 @@ impl Linux {
         self.vma_plan.get_or_init(look_up).clone()
     }
 
+    /// The same for modules of the kernel.
+    fn module_plan(&self) -> Result<Arc<modules::ModulePlan>, OsError> {
+        let look_up = || Ok(Arc::new(modules::ModulePlan::new(&*self.types()?)?));
+        self.module_plan.get_or_init(look_up).clone()
+    }
+
     fn read_types(&self) -> Result<Arc<Types>, OsError> {
         let start = self.symbol("__start_BTF")?;
         let stop = self.symbol("__stop_BTF")?;
@@ -102,14 +111,6 @@ impl Linux {
             .map_err(|why| unavailable(format!("BTF at {start} is damaged: {why}")))?;
         Ok(Arc::new(Types::new(Box::new(btf))))
     }
-}
-
-/// The answer for views that are not read from Linux guests.
-fn unavailable<T>(view: &'static str) -> Result<T, OsError> {
-    Err(OsError::Unavailable {
-        view,
-        why: "they are not read from Linux guests".into(),
-    })
 }
 
 impl Guest for Linux {
@@ -161,15 +162,21 @@ impl Guest for Linux {
         self.count_pages(process, range)
     }
 
-    fn modules(&self, _of: Option<&Process>) -> Result<Listing<Module>, OsError> {
-        unavailable("modules")
+    fn modules(&self, of: Option<&Process>) -> Result<Listing<Module>, OsError> {
+        match of {
+            None => self.kernel_modules(),
+            Some(process) => self.images(process),
+        }
     }
 
     fn module_symbols(
         &self,
-        _of: Option<&Process>,
-        _module: &Module,
+        of: Option<&Process>,
+        module: &Module,
     ) -> Result<Arc<SymbolTable>, OsError> {
-        unavailable("symbols of modules")
+        match of {
+            None => self.kernel_module_symbols(module),
+            Some(process) => self.image_symbols(process, module),
+        }
     }
 }

@@ -17,7 +17,7 @@ use super::Linux;
 use crate::addr::{AddrRange, Address, Gpa, Gva};
 use crate::memory::{Cause, Memory, SpanKind};
 use crate::os::{OsError, PageState, Process, Residency};
-use crate::paging::AddressSpace;
+use crate::paging::{AddressSpace, Level};
 
 const PAGE: u64 = 4096;
 const PRESENT: u64 = 1;
@@ -123,7 +123,7 @@ impl Linux {
 fn span_of(space: &AddressSpace, level: u8) -> u64 {
     let levels = space.mode().spec().levels;
     let level = levels.iter().find(|known| known.number == level);
-    level.map_or(PAGE, |level| level.span())
+    level.map_or(PAGE, Level::span)
 }
 
 struct Count<'c> {

@@ -10,7 +10,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Linux;
-use super::files::{File, FilePlan, Files, as_in_proc};
+use super::files::{File, FilePlan, Files, MAX_STEPS_IN_ALL, as_in_proc};
 use super::maple::{Entry, MaplePlan};
 use super::mm::Mm;
 use super::object::{BadLink, Findings, Object, Plan, Planner, Slot, link, read_text};
@@ -22,6 +22,9 @@ use crate::os::{FindingKind, Listing, MappedFile, OsError, Process, SymbolTable,
 
 /// No process has more areas than this: sixteen times the usual limit (`vm.max_map_count`).
 const MAX_AREAS: usize = 1 << 20;
+
+/// How many bytes of paths and names a listing holds.
+const MAX_TEXT: usize = 64 << 20;
 
 /// The longest name of an area without a file (`ANON_VMA_NAME_MAX_LEN` is 80).
 const MAX_NAME: usize = 256;
@@ -150,6 +153,9 @@ struct Reader<'r> {
     /// Files by their `struct file`: a library is mapped in several areas. `None` for those that could
     /// not be read.
     files: HashMap<u64, Option<File>>,
+    steps: Budget,
+    /// Bytes of paths and names so far.
+    text: usize,
 }
 
 impl<'r> Reader<'r> {
@@ -167,6 +173,8 @@ impl<'r> Reader<'r> {
             mm,
             findings,
             files: HashMap::new(),
+            steps: Budget(MAX_STEPS_IN_ALL),
+            text: 0,
         }
     }
 
@@ -322,6 +330,16 @@ impl<'r> Reader<'r> {
                 None => file.as_ref().map(as_in_proc),
             },
         };
+        self.text += file.as_ref().map_or(0, |file| file.path.len());
+        self.text += name.as_ref().map_or(0, String::len);
+        let (file, name) = match self.text <= MAX_TEXT {
+            true => (file, name),
+            false => {
+                let text = "the names of further areas are left out: they are too long in all";
+                self.findings.add(FindingKind::Limit, Some(area.at), text);
+                (None, None)
+            }
+        };
         Vma {
             range: area.range,
             prot: flag(VM_READ, Prot::R)
@@ -347,10 +365,11 @@ impl<'r> Reader<'r> {
         if let Some(known) = self.files.get(&area.file) {
             return known.clone();
         }
-        let files = Files {
+        let mut files = Files {
             plan: &self.plan.files,
             memory: self.memory,
             symbols: self.symbols,
+            steps: &mut self.steps,
         };
         let file = files.file(area.file, self.findings).map_err(|bad| {
             let what = format!("the file of the area {}", area.range);
