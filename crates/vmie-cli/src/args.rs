@@ -10,6 +10,7 @@ use clap_complete::Shell;
 use vmie::{Layout, Prot};
 
 use crate::addr::{AddrExpr, RangeExpr, parse_u64};
+use crate::glob::Glob;
 use crate::output::Format;
 
 /// Headings in the help. Set on each argument: a heading of a flattened group would spread to the
@@ -95,6 +96,14 @@ pub(crate) enum Verb {
     Scan(ScanArgs),
     /// List the processes of the guest
     Ps(PsArgs),
+    /// List kernel modules, or the program and libraries of a process
+    Modules(ModulesArgs),
+    /// List the symbols of the kernel and its modules, or of a process
+    Symbols(SymbolsArgs),
+    /// Print a type of the kernel with offsets and sizes
+    Type(TypeArgs),
+    /// Print an instance of a kernel type with its values
+    Show(ShowArgs),
     /// Take a guided tour on a built-in synthetic guest
     Demo(DemoArgs),
     /// Print a completion script for a shell
@@ -116,20 +125,27 @@ pub(crate) struct SourceArgs {
     pub(crate) layout: Option<Layout>,
 }
 
-/// Which memory of the guest is meant.
+/// Whose memory, names or modules are meant.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct SpaceArgs {
-    /// The memory of this process; `vmie ps` lists them
+pub(crate) struct OwnerArgs {
+    /// This process; `vmie ps` lists them
     #[arg(long, help_heading = SPACE, value_name = "N", group = "space")]
     pub(crate) pid: Option<u32>,
 
-    /// The memory of the only process of this name
+    /// The only process of this name
     #[arg(long, help_heading = SPACE, value_name = "NAME", group = "space")]
     pub(crate) process: Option<String>,
 
-    /// The memory of the kernel
+    /// The kernel
     #[arg(long, help_heading = SPACE, group = "space")]
     pub(crate) kernel: bool,
+}
+
+/// Which memory of the guest is meant.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SpaceArgs {
+    #[command(flatten)]
+    pub(crate) owner: OwnerArgs,
 
     /// The address space whose top page table is at this physical address (flag bits are ignored)
     #[arg(long, help_heading = SPACE, value_name = "GPA", group = "space", value_parser = parse_u64)]
@@ -147,6 +163,17 @@ pub(crate) struct SpaceArgs {
         conflicts_with_all = ["phys", "pid", "process", "kernel"]
     )]
     pub(crate) paging: Paging,
+}
+
+impl SpaceArgs {
+    /// The same, with the kernel where nothing was typed.
+    pub(crate) fn or_kernel(&self) -> Self {
+        let mut args = self.clone();
+        let owner = &mut args.owner;
+        let typed = args.phys || args.cr3.is_some() || owner.pid.is_some();
+        owner.kernel |= !typed && owner.process.is_none();
+        args
+    }
 }
 
 /// How page tables are laid out, as typed.
@@ -284,6 +311,68 @@ pub(crate) struct PsArgs {
     /// Each process below its parent
     #[arg(long)]
     pub(crate) tree: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ModulesArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) owner: OwnerArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SymbolsArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) owner: OwnerArgs,
+
+    /// Only those of this module; `kernel` is the kernel itself
+    #[arg(long, value_name = "NAME")]
+    pub(crate) module: Option<String>,
+
+    /// Only these names: `*` stands for any characters, `?` for one
+    #[arg(value_name = "PATTERN")]
+    pub(crate) pattern: Option<Glob>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TypeArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+
+    /// A type, such as task_struct, or the type of a member, such as task_struct.se
+    #[arg(value_name = "TYPE")]
+    pub(crate) name: String,
+
+    /// Open up the types of members so many levels down
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) deep: usize,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ShowArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) space: SpaceArgs,
+
+    /// A type, such as task_struct
+    #[arg(value_name = "TYPE")]
+    pub(crate) name: String,
+
+    /// Where the instance is
+    #[arg(value_name = "ADDR")]
+    pub(crate) addr: AddrExpr,
+
+    /// Follow pointers so many levels
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=16))]
+    pub(crate) follow: u32,
+
+    /// Show so many elements of each array
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub(crate) elements: u64,
 }
 
 #[derive(Args, Debug)]

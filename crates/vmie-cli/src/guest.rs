@@ -122,7 +122,7 @@ pub(crate) fn not_found(error: &FindError, source: &Source) -> Failure {
     if source.info().cpus.is_empty() {
         failure = failure.hint("check the --layout, for a raw image");
     }
-    failure.hint("--cr3 GPA or --phys, which need no operating system")
+    failure.hint("maps, vtop, read and scan need none with --cr3 GPA or --phys")
 }
 
 /// An error of the operating-system layer for the user.

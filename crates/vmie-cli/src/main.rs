@@ -23,6 +23,7 @@ mod args;
 mod asm;
 mod escape;
 mod exit;
+mod glob;
 mod guest;
 mod names;
 mod options;

@@ -11,7 +11,7 @@ use vmie::paging::{Mode, detect};
 use vmie::{AddrRange, Address, AddressSpace, CpuState, Gpa, Image, Memory};
 
 use crate::addr::RangeExpr;
-use crate::args::{Paging, SpaceArgs};
+use crate::args::{OwnerArgs, Paging, SpaceArgs};
 use crate::exit::Failure;
 use crate::guest::{self, Os, tell_findings};
 use crate::names::Names;
@@ -48,14 +48,14 @@ impl<'s> Space<'s> {
                 names: Names::of_physical(),
             });
         }
-        if args.kernel {
+        if args.owner.kernel {
             let os = source.os()?;
             return Ok(Self {
                 target: Target::Virtual(os.guest().kernel_space().clone()),
                 names: Names::of_kernel(os),
             });
         }
-        if let Some((os, process)) = select_process(source, args, reporter)? {
+        if let Some((os, process)) = select_process(source, &args.owner, reporter)? {
             let space = os.guest().space_of(process);
             return Ok(Self {
                 target: Target::Virtual(space.map_err(|error| guest::failed(&error))?),
@@ -121,7 +121,7 @@ impl<'s> Space<'s> {
 /// The process that was typed, if one was.
 pub(crate) fn select_process<'s>(
     source: &'s Source,
-    args: &SpaceArgs,
+    args: &OwnerArgs,
     reporter: &Reporter,
 ) -> Result<Option<(&'s Os, &'s Process)>, Failure> {
     if args.pid.is_none() && args.process.is_none() {

@@ -5,9 +5,13 @@ mod demo;
 mod info;
 mod man;
 mod maps;
+mod modules;
 mod ps;
 mod read;
 mod scan;
+mod show;
+mod symbols;
+mod types;
 mod vtop;
 
 use crate::args::Verb;
@@ -23,6 +27,10 @@ pub(crate) fn run(verb: &Verb, options: &Options) -> Result<Done> {
         Verb::Read(args) => read::run(args, options),
         Verb::Scan(args) => scan::run(args, options),
         Verb::Ps(args) => ps::run(args, options),
+        Verb::Modules(args) => modules::run(args, options),
+        Verb::Symbols(args) => symbols::run(args, options),
+        Verb::Type(args) => types::run(args, options),
+        Verb::Show(args) => show::run(args, options),
         Verb::Demo(args) => demo::run(args, options),
         Verb::Completions(args) => completions::run(args),
         Verb::Man(args) => man::run(args),

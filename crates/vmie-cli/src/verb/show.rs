@@ -1,0 +1,196 @@
+//! `vmie show`: an instance of a type of the guest's kernel, with its values.
+//!
+//! Tables print it as C; the other formats have a row for each value, with the path of members that
+//! leads to it.
+
+use serde::Serialize;
+use serde_json::Value as Json;
+use vmie::Gva;
+use vmie::os::{ShowOptions, ShowRow, Value, show_text};
+
+use super::types::{Text, unknown};
+use crate::args::ShowArgs;
+use crate::exit::{Done, Failure, Result};
+use crate::guest::failed;
+use crate::options::Options;
+use crate::output::{Column, Format, Hex, Row, SpaceKind, View};
+use crate::source::Source;
+use crate::space::{Space, Target};
+
+pub(super) fn run(args: &ShowArgs, options: &Options) -> Result<Done> {
+    let source = Source::open(&args.source, &options.reporter)?;
+    let types = source.os()?.guest().types();
+    let types = types.map_err(|error| failed(&error))?;
+    let field = types
+        .expression(&args.name)
+        .map_err(|error| unknown(&error))?;
+    let space = Space::select(&source, &args.space.or_kernel(), &options.reporter)?;
+    let Target::Virtual(memory) = &space.target else {
+        return Err(Failure::new("types hold virtual addresses")
+            .hint("leave out --phys")
+            .into());
+    };
+    let va = Gva(args.addr.resolve(&|name| space.lookup(name))?);
+    let how = ShowOptions {
+        elements: args.elements,
+        pointers: args.follow,
+        names: space.names.resolver(),
+        ..ShowOptions::default()
+    };
+    let rows = types.show(memory, field.ty, va, &how);
+    let rows = rows.map_err(|error| unknown(&error))?;
+
+    let missing = rows.iter().any(|row| is_missing(&row.value));
+    if missing && !rows.iter().any(|row| is_there(&row.value)) {
+        let faults = rows.iter().filter_map(|row| match &row.value {
+            Value::Unreadable(fault) => Some(fault.cause.to_string()),
+            _ => None,
+        });
+        let failure = Failure::new(format!("nothing of {} at {va} can be read", args.name))
+            .hint("another address, or the space that it is from: --pid N, --process NAME");
+        return Err(faults.take(1).fold(failure, Failure::found).into());
+    }
+    let mut sink = options.sink("show", SpaceKind::Virtual);
+    if options.output.format == Format::Table {
+        let _ = sink.row(&Text(show_text(&rows)))?;
+        sink.finish::<Text>(None)?;
+    } else {
+        let mut path = Vec::new();
+        for row in &rows {
+            path.truncate(row.depth);
+            path.push(row.name.as_str());
+            if let Some(row) = ValueRow::new(row, &path)
+                && sink.row(&row)?.is_break()
+            {
+                break;
+            }
+        }
+        sink.finish::<ValueRow>(None)?;
+    }
+    Ok(Done {
+        found: true,
+        complete: !missing,
+    })
+}
+
+/// Whether some of a value cannot be read.
+fn is_missing(value: &Value) -> bool {
+    match value {
+        Value::Unreadable(_) => true,
+        Value::List(values, _) => values.iter().any(is_missing),
+        Value::Pointer(.., Some(target)) => is_missing(target),
+        _ => false,
+    }
+}
+
+/// Whether some of a value was read.
+fn is_there(value: &Value) -> bool {
+    match value {
+        Value::Begin | Value::End | Value::More(_) | Value::None | Value::Unreadable(_) => false,
+        Value::List(values, _) => values.iter().any(is_there),
+        _ => true,
+    }
+}
+
+#[derive(Serialize)]
+struct ValueRow {
+    va: Hex,
+    /// The members that lead there from the type: `tasks.next`, `comm`, `list[2].prev`.
+    path: String,
+    r#type: String,
+    /// A number, true or false, text, the name of an enum's value, a pointer as `"0x..."`, or a list.
+    value: Json,
+    /// What the target of a pointer is called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// Why it cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gap: Option<&'static str>,
+}
+
+impl ValueRow {
+    fn new(row: &ShowRow, path: &[&str]) -> Option<Self> {
+        let (name, gap) = match &row.value {
+            Value::Begin | Value::End | Value::More(_) => return None,
+            Value::Pointer(_, name, _) => (name.clone(), None),
+            Value::Unreadable(fault) => (None, Some(fault.cause.label())),
+            _ => (None, None),
+        };
+        Some(Self {
+            va: Hex(row.va.0),
+            path: joined(path),
+            r#type: row.ty.clone(),
+            value: json(&row.value),
+            name,
+            gap,
+        })
+    }
+}
+
+/// Member names as C joins them.
+fn joined(path: &[&str]) -> String {
+    let mut text = String::new();
+    for name in path.iter().filter(|name| !name.is_empty()) {
+        if !text.is_empty() && !name.starts_with('[') {
+            text.push('.');
+        }
+        text.push_str(name);
+    }
+    text
+}
+
+fn json(value: &Value) -> Json {
+    /// Beyond this, numbers of JavaScript lose digits.
+    const EXACT: i128 = 1 << 53;
+    match value {
+        &Value::Integer(number) if (-EXACT..=EXACT).contains(&number) => {
+            i64::try_from(number).map_or(Json::Null, Json::from)
+        }
+        Value::Integer(number) => number.to_string().into(),
+        &Value::Bool(value) => value.into(),
+        &Value::Float(number) => number.into(),
+        Value::Enum(_, Some(name)) => name.as_str().into(),
+        &Value::Enum(number, None) => json(&Value::Integer(number)),
+        Value::Text(bytes, _) => String::from_utf8_lossy(bytes).into(),
+        Value::List(values, _) => values.iter().map(json).collect(),
+        Value::Pointer(va, ..) => format!("{:#x}", va.0).into(),
+        _ => Json::Null,
+    }
+}
+
+impl Row for ValueRow {
+    const COLUMNS: &'static [Column] = &[
+        Column::right("va"),
+        Column::left("path"),
+        Column::left("type"),
+        Column::left("value"),
+        Column::left("name"),
+        Column::left("gap"),
+    ];
+
+    /// Tables print the instance as C instead.
+    fn view(&self) -> View {
+        View::Text(String::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_joined_as_in_c() {
+        assert_eq!(joined(&["", "tasks", "next"]), "tasks.next");
+        assert_eq!(joined(&["", "list", "[2]", "prev"]), "list[2].prev");
+        assert_eq!(joined(&[""]), "");
+    }
+
+    #[test]
+    fn large_numbers_keep_their_digits() {
+        assert_eq!(json(&Value::Integer(-5)), Json::from(-5));
+        assert_eq!(
+            json(&Value::Integer(i128::from(u64::MAX))),
+            Json::from("18446744073709551615")
+        );
+    }
+}

@@ -1,0 +1,177 @@
+//! `vmie symbols`: what the images of a space say about their addresses.
+//!
+//! Of the kernel: its own symbols and those of its modules, as `/proc/kallsyms` lists them. Of a
+//! process: those of its program and libraries.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use vmie::os::{Guest, OsError, Process, Symbol, SymbolTable};
+
+use crate::args::SymbolsArgs;
+use crate::escape;
+use crate::exit::{Done, Failure, Result};
+use crate::guest::{failed, tell_findings};
+use crate::options::Options;
+use crate::output::{Cell, Column, Hex, Row, SpaceKind, View};
+use crate::source::Source;
+use crate::space::select_process;
+
+/// The name that stands for the kernel's own image.
+const KERNEL: &str = "kernel";
+
+pub(super) fn run(args: &SymbolsArgs, options: &Options) -> Result<Done> {
+    let source = Source::open(&args.source, &options.reporter)?;
+    let os = source.os()?;
+    let process = select_process(&source, &args.owner, &options.reporter)?;
+    let images = Images {
+        guest: os.guest(),
+        process: process.map(|(_, process)| process),
+        only: args.module.as_deref(),
+        options,
+    };
+    let mut sink = options.sink("symbols", SpaceKind::Virtual);
+    let mut listed = Listed::default();
+    images.each(&mut listed, |image, table| {
+        for symbol in table.iter() {
+            let wanted = args.pattern.as_ref();
+            if wanted.is_none_or(|pattern| pattern.matches(symbol.name))
+                && sink.row(&SymbolRow::new(symbol, image))?.is_break()
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    })?;
+    if listed.images == 0 {
+        let failure = match (listed.error, &args.module) {
+            (Some(error), _) => failed(&error),
+            (None, Some(name)) => Failure::new(format!(
+                "there is no module named `{}`",
+                escape::plain(name)
+            ))
+            .hint("`vmie modules`, to list them; the kernel itself is called `kernel`"),
+            (None, None) => Failure::new("there is no image with symbols"),
+        };
+        return Err(failure.into());
+    }
+    let found = sink.rows() > 0;
+    sink.finish::<SymbolRow<'_>>(None)?;
+    Ok(Done {
+        found,
+        complete: listed.complete(),
+    })
+}
+
+/// The images that are meant.
+struct Images<'a> {
+    guest: &'a dyn Guest,
+    process: Option<&'a Process>,
+    only: Option<&'a str>,
+    options: &'a Options,
+}
+
+/// How the listing went.
+#[derive(Default)]
+struct Listed {
+    images: usize,
+    damaged: bool,
+    error: Option<OsError>,
+}
+
+impl Listed {
+    fn complete(&self) -> bool {
+        !self.damaged && self.error.is_none()
+    }
+}
+
+impl Images<'_> {
+    /// Calls `with` for each image, `None` being the kernel's own, until it answers `false`.
+    fn each(
+        &self,
+        listed: &mut Listed,
+        mut with: impl FnMut(Option<&str>, &SymbolTable) -> Result<bool>,
+    ) -> Result<()> {
+        let reporter = &self.options.reporter;
+        let mut one = |name: Option<&str>,
+                       table: std::result::Result<Arc<SymbolTable>, OsError>,
+                       listed: &mut Listed| {
+            match table {
+                Ok(table) => {
+                    listed.images += 1;
+                    with(name, &table)
+                }
+                Err(error) => {
+                    reporter.warn(&match name {
+                        Some(name) => format!("{}: {error}", escape::plain(name)),
+                        None => error.to_string(),
+                    });
+                    listed.error = Some(error);
+                    Ok(true)
+                }
+            }
+        };
+        let wanted = |name: &str| self.only.is_none_or(|only| only == name);
+        if self.process.is_none() && wanted(KERNEL) && !one(None, self.guest.symbols(), listed)? {
+            return Ok(());
+        }
+        if self.process.is_none() && self.only == Some(KERNEL) {
+            return Ok(());
+        }
+        let listing = match self.guest.modules(self.process) {
+            Ok(listing) => listing,
+            Err(error) => {
+                reporter.warn(&error.to_string());
+                listed.error = Some(error);
+                return Ok(());
+            }
+        };
+        listed.damaged |= tell_findings(&listing.findings, reporter);
+        for module in listing.items.iter().filter(|module| wanted(&module.name)) {
+            let table = self.guest.module_symbols(self.process, module);
+            if !one(Some(&module.name), table, listed)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Serialize)]
+struct SymbolRow<'a> {
+    va: Hex,
+    name: &'a str,
+    /// The letter of `nm`.
+    r#type: char,
+    /// The image; null for the kernel itself.
+    module: Option<&'a str>,
+}
+
+impl<'a> SymbolRow<'a> {
+    fn new(symbol: Symbol<'a>, module: Option<&'a str>) -> Self {
+        Self {
+            va: Hex(symbol.va.0),
+            name: symbol.name,
+            r#type: symbol.kind,
+            module,
+        }
+    }
+}
+
+impl Row for SymbolRow<'_> {
+    const COLUMNS: &'static [Column] = &[
+        Column::right("va"),
+        Column::left("type"),
+        Column::left("name"),
+        Column::left("module"),
+    ];
+
+    fn view(&self) -> View {
+        View::Cells(vec![
+            Cell::new(format!("{:#x}", self.va.0)).strong(),
+            Cell::new(self.r#type.to_string()),
+            Cell::new(self.name),
+            Cell::new(self.module.unwrap_or_default()),
+        ])
+    }
+}

@@ -1,0 +1,142 @@
+//! `vmie type`: how a type of the guest's kernel lies in memory.
+//!
+//! Tables print it as C with offsets and sizes; the other formats have a row for each member, hole and
+//! named value.
+
+use serde::Serialize;
+use vmie::os::{LayoutKind, LayoutRow, TypeError};
+
+use crate::args::TypeArgs;
+use crate::escape;
+use crate::exit::{Done, Failure, Result};
+use crate::guest::failed;
+use crate::options::Options;
+use crate::output::{Column, Format, Row, SpaceKind, View};
+use crate::source::Source;
+
+pub(super) fn run(args: &TypeArgs, options: &Options) -> Result<Done> {
+    let source = Source::open(&args.source, &options.reporter)?;
+    let types = source.os()?.guest().types();
+    let types = types.map_err(|error| failed(&error))?;
+    let field = types
+        .expression(&args.name)
+        .map_err(|error| unknown(&error))?;
+    let layout = types.layout(field.ty, args.deep);
+    let layout = layout.map_err(|error| unknown(&error))?;
+    if layout.cut {
+        options
+            .reporter
+            .warn("the type has more members than are shown");
+    }
+    let done = Done {
+        found: true,
+        complete: !layout.cut,
+    };
+    let mut sink = options.sink("type", SpaceKind::Virtual);
+    if options.output.format == Format::Table {
+        let _ = sink.row(&Text(layout.to_string()))?;
+        sink.finish::<Text>(None)?;
+        return Ok(done);
+    }
+    for row in layout.rows.iter().filter_map(MemberRow::new) {
+        if sink.row(&row)?.is_break() {
+            break;
+        }
+    }
+    sink.finish::<MemberRow<'_>>(None)?;
+    Ok(done)
+}
+
+/// No such type, or no such member.
+pub(super) fn unknown(error: &TypeError) -> Failure {
+    let failure = Failure::new(error.to_string());
+    match error {
+        TypeError::NoType(_) => failure
+            .hint("the name as in C, with or without struct, union or enum, such as task_struct"),
+        TypeError::NoMember { record, .. } => {
+            failure.hint(format!("`vmie type ... '{record}'`, to see its members"))
+        }
+        _ => failure,
+    }
+}
+
+/// Lines for people; line breaks stay.
+#[derive(Serialize)]
+pub(super) struct Text(pub(super) String);
+
+impl Row for Text {
+    const COLUMNS: &'static [Column] = &[Column::left("text")];
+
+    fn view(&self) -> View {
+        View::Text(escape::message(&self.0).into_owned())
+    }
+}
+
+#[derive(Serialize)]
+struct MemberRow<'a> {
+    /// Bytes from the start of the type.
+    offset: u64,
+    /// Bits from there, for bit-fields.
+    bit: Option<u64>,
+    /// Bytes; null for bit-fields.
+    len: Option<u64>,
+    /// Bits of a bit-field.
+    bits: Option<u64>,
+    /// `member`, `hole`, `value` (of an enum), `open` and `close` (of a record), or `plain`.
+    kind: &'static str,
+    /// How many records it is in.
+    depth: usize,
+    name: Option<&'a str>,
+    r#type: Option<&'a str>,
+    /// Of an enum.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<i128>,
+}
+
+impl<'a> MemberRow<'a> {
+    fn new(row: &'a LayoutRow) -> Option<Self> {
+        let (kind, name, ty, value) = match &row.kind {
+            LayoutKind::Member { name, ty, .. } => ("member", Some(name), Some(ty), None),
+            LayoutKind::Open { title } => ("open", None, Some(title), None),
+            LayoutKind::Close { name } => ("close", Some(name), None, None),
+            LayoutKind::Hole => ("hole", None, None, None),
+            LayoutKind::Value { name, value } => ("value", Some(name), None, Some(*value)),
+            LayoutKind::Plain { declaration } => ("plain", None, Some(declaration), None),
+            _ => return None,
+        };
+        let bit_field = match &row.kind {
+            LayoutKind::Member { bit_field, .. } => *bit_field,
+            _ => row.bits % 8 != 0,
+        };
+        Some(Self {
+            offset: row.bit_offset / 8,
+            bit: bit_field.then_some(row.bit_offset % 8),
+            len: (!bit_field).then_some(row.bits / 8),
+            bits: bit_field.then_some(row.bits),
+            kind,
+            depth: row.depth,
+            name: name.map(String::as_str).filter(|name| !name.is_empty()),
+            r#type: ty.map(String::as_str),
+            value,
+        })
+    }
+}
+
+impl Row for MemberRow<'_> {
+    const COLUMNS: &'static [Column] = &[
+        Column::right("offset"),
+        Column::right("bit"),
+        Column::right("len"),
+        Column::right("bits"),
+        Column::left("kind"),
+        Column::right("depth"),
+        Column::left("name"),
+        Column::left("type"),
+        Column::right("value"),
+    ];
+
+    /// Tables print the type as C instead.
+    fn view(&self) -> View {
+        View::Text(String::new())
+    }
+}
