@@ -2,6 +2,8 @@
 
 use std::process::ExitStatus;
 
+use vmie_lab::Snapshot;
+
 use crate::{Fallible, cargo, lab, run};
 
 pub(crate) fn run_all(args: &[&str]) -> Fallible<()> {
@@ -15,10 +17,17 @@ pub(crate) fn run_all(args: &[&str]) -> Fallible<()> {
         // Before anything else: what cannot be installed should be known at once.
         crate::tools::ensure()?;
     }
-    let workspace = cargo().args(["test", "--workspace"]).status()?;
+    let workspace = cargo()
+        .args(["test", "--workspace", "--no-fail-fast"])
+        .status()?;
     results.push(("workspace tests", workspace.success()));
     if with_lab {
-        results.push(("tests on lab guests", lab_tests()?.success()));
+        let lab = lab_tests();
+        if let Err(error) = &lab {
+            eprintln!("{error}");
+        }
+        let ok = lab.is_ok_and(|status| status.success());
+        results.push(("tests on lab guests", ok));
     }
     println!();
     for (what, ok) in &results {
@@ -35,17 +44,22 @@ pub(crate) fn run_all(args: &[&str]) -> Fallible<()> {
 }
 
 /// Builds the lab and compares vmie's answers with the truth. A guest that does not start is a
-/// failure; so is a missing snapshot, and `--test` fails when no target is built.
+/// failure.
 fn lab_tests() -> Fallible<ExitStatus> {
-    let snapshots = lab::build_standard()?;
+    on_guests(&lab::build_standard()?)
+}
+
+/// Runs the lab tests on these guests. Nothing can be skipped unseen: a missing snapshot fails the
+/// tests, and `--test` fails when no target is built.
+pub(crate) fn on_guests(snapshots: &[Snapshot]) -> Fallible<ExitStatus> {
     let variants: Vec<&str> = snapshots
         .iter()
         .map(|snapshot| snapshot.variant.as_str())
         .collect();
     run(cargo().args(["build", "--package", "vmie-cli"]))?;
     Ok(cargo()
-        .args(["test", "--package", "vmie-lab", "--test", "*"])
-        .args(["--features", "guests"])
+        .args(["test", "--no-fail-fast", "--package", "vmie-lab"])
+        .args(["--test", "*", "--features", "guests"])
         .env("VMIE_LAB", lab::dir())
         .env("VMIE_LAB_VARIANTS", variants.join(","))
         .env("VMIE_BIN", crate::target_dir().join("debug/vmie"))

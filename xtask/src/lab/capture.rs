@@ -147,7 +147,11 @@ fn moment(
     for _ in 0..ATTEMPTS {
         // Two rounds: the first may have begun before we looked.
         let before = guest.rounds(2)?;
-        let (cpu, cpus) = catch::stop_in(guest, pid)?;
+        let (cpu, mut cpus) = catch::stop_in(guest, pid)?;
+        if guest.variant.panics {
+            guest.panic()?;
+            cpus = guest.registers()?;
+        }
         let ram = qemu_truth(guest, cpu, has_five_levels(&cpus), dir)?;
         guest.qmp.execute_within(
             "dump-guest-memory",
@@ -155,6 +159,10 @@ fn moment(
             DUMP_PATIENCE,
         )?;
         sparse::copy(&guest.ram(), &dir.join("ram.raw"))?;
+        if guest.variant.panics {
+            // Nobody is left to ask, and nothing left that could change.
+            return Ok((cpu, cpus, ram));
+        }
         guest.resume()?;
         let after = guest.rounds(2)?;
         if after.digest == before.digest {

@@ -46,7 +46,13 @@ impl Guest {
         fs::write(dir.join("initramfs"), tree.archive())?;
 
         let ram = variant.ram_mib;
-        let append = format!("console=ttyS0 quiet panic=-1 {}", variant.append);
+        // A guest that panics by accident ends QEMU at once; one that shall panic stays as it is.
+        let panic = if variant.panics {
+            "panic=0 unknown_nmi_panic=1"
+        } else {
+            "panic=-1"
+        };
+        let append = format!("console=ttyS0 quiet {panic} {}", variant.append);
         let mut args: Vec<String> = [
             // A KVM device may exist and not work; emulation always does.
             "-accel",
@@ -204,6 +210,21 @@ impl Guest {
     /// Lets all CPUs run.
     pub(crate) fn resume(&mut self) -> Fallible<()> {
         self.qmp.execute("cont", json!({})).map(drop)
+    }
+
+    /// Makes a stopped guest's kernel panic, in whatever it is doing, and stops it again.
+    pub(crate) fn panic(&mut self) -> Fallible<()> {
+        self.qmp.execute("inject-nmi", json!({}))?;
+        self.resume()?;
+        let deadline = Instant::now() + BOOT_PATIENCE;
+        // The last line of a panic.
+        while !self.console().contains("---[ end Kernel panic") {
+            if Instant::now() > deadline {
+                return Err(self.failure("does not panic when told to"));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.stop()
     }
 
     /// Registers of all CPUs.

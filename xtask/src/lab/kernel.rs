@@ -120,6 +120,32 @@ pub(crate) fn fetch(wanted: &Wanted, lab: &Path) -> Fallible<Kernel> {
     .into())
 }
 
+/// The releases that apt knows, newest first.
+pub(crate) fn releases(wanted: &Wanted, lab: &Path) -> Fallible<Vec<String>> {
+    let mut failures = Vec::new();
+    for archive in archives(lab) {
+        match archive.packages(wanted) {
+            Ok(packages) => {
+                let mut releases: Vec<String> = candidates(wanted, packages)
+                    .iter()
+                    .filter_map(|package| wanted.release_of(package).map(str::to_owned))
+                    .collect();
+                releases.dedup();
+                if !releases.is_empty() {
+                    return Ok(releases);
+                }
+            }
+            Err(error) => failures.push(error.to_string()),
+        }
+    }
+    Err(format!(
+        "apt knows no {}\n{}",
+        wanted.describe(),
+        failures.join("\n")
+    )
+    .into())
+}
+
 fn unpacked(wanted: &Wanted, package: &str, kernels: &Path) -> Kernel {
     Kernel {
         package: package.to_owned(),

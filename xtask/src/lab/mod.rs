@@ -41,6 +41,7 @@ pub(crate) fn run(args: &[&str]) -> Fallible<()> {
         ["up", ..] => Err("usage: cargo xtask lab up [VARIANT]".into()),
         ["clean"] => clean(),
         ["list"] => list(),
+        ["matrix"] => matrix(),
         names => {
             let variants = if names.is_empty() {
                 variant::standard()
@@ -199,6 +200,34 @@ fn up(variant: &Variant) -> Fallible<()> {
     Ok(())
 }
 
+/// Builds every variant there is and runs the lab tests on them all.
+fn matrix() -> Fallible<()> {
+    tools::ensure()?;
+    let mut failures = Vec::new();
+    let mut built = Vec::new();
+    for variant in variant::matrix(&dir())? {
+        match build(std::slice::from_ref(&variant)) {
+            Ok(mut snapshots) => built.append(&mut snapshots),
+            Err(error) => failures.push(error.to_string()),
+        }
+    }
+    let tested = crate::test::on_guests(&built)?;
+    for failure in &failures {
+        eprintln!("{failure}");
+    }
+    println!(
+        "lab matrix: {} guests built, {} failed; tests {}",
+        built.len(),
+        failures.len(),
+        if tested.success() { "ok" } else { "FAILED" }
+    );
+    if failures.is_empty() && tested.success() {
+        Ok(())
+    } else {
+        Err("the matrix failed".into())
+    }
+}
+
 fn clean() -> Fallible<()> {
     let lab = dir();
     if lab.exists() {
@@ -220,15 +249,20 @@ fn list() -> Fallible<()> {
     Ok(())
 }
 
+/// A variant by its name; the matrix has to ask apt, so it comes second.
 fn by_name(name: &str) -> Fallible<Variant> {
-    let variants = variant::standard();
+    let is_it = |variant: &Variant| variant.name == name;
+    if let Some(variant) = variant::standard().into_iter().find(is_it) {
+        return Ok(variant);
+    }
+    let variants = variant::matrix(&dir())?;
     let names: Vec<String> = variants
         .iter()
         .map(|variant| variant.name.clone())
         .collect();
     variants
         .into_iter()
-        .find(|variant| variant.name == name)
+        .find(is_it)
         .ok_or_else(|| format!("no variant {name}; there are {}", names.join(", ")).into())
 }
 
