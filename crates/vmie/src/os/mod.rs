@@ -15,8 +15,8 @@
 //!
 //! # How to add an operating system
 //!
-//! 1. A module beside [`linux`] with a search `fn(&Arc<dyn Memory>, &[CpuState]) -> Result<Box<dyn
-//!    Guest>, Vec<Step>>`: it verifies each step, and when it fails it tells what each step saw. It is
+//! 1. A module beside [`linux`] with a search `fn(&Arc<dyn Memory>, &[CpuState], &FindOptions) ->
+//!    Result<Box<dyn Guest>, Vec<Step>>`: it verifies each step, and when it fails it tells what each step saw. It is
 //!    quick to say no, since it runs for guests of other systems too.
 //! 2. An implementation of [`Guest`]. Views that it does not have yet answer
 //!    [`OsError::Unavailable`].
@@ -28,12 +28,16 @@
 
 mod declare;
 pub mod elf;
+#[cfg(feature = "isf")]
+pub mod isf;
 mod layout;
 pub mod linux;
 mod names;
 mod resolver;
 mod show;
 mod symbols;
+#[cfg(feature = "isf")]
+mod table;
 mod types;
 
 use std::fmt;
@@ -487,12 +491,31 @@ impl fmt::Display for FindError {
 type Phys = Arc<dyn Memory<Addr = Gpa>>;
 
 /// A search for one operating system: the guest, or what each step saw.
-type Search = fn(&Phys, &[CpuState]) -> Result<Box<dyn Guest>, Vec<Step>>;
+type Search = fn(&Phys, &[CpuState], &FindOptions) -> Result<Box<dyn Guest>, Vec<Step>>;
 
 /// All searches, in the order in which they are tried.
-const SEARCHES: &[(Kind, Search)] = &[(Kind::Linux, |phys, cpus| {
-    linux::Linux::find(phys, cpus).map(|guest| Box::new(guest) as Box<dyn Guest>)
+const SEARCHES: &[(Kind, Search)] = &[(Kind::Linux, |phys, cpus, options| {
+    linux::Linux::find_with(phys, cpus, options).map(|guest| Box::new(guest) as Box<dyn Guest>)
 })];
+
+/// What is known beforehand about a guest's operating system.
+#[derive(Clone, Debug, Default)]
+pub struct FindOptions {
+    /// Types to use when the guest has none of its own.
+    pub types: Option<SuppliedTypes>,
+}
+
+/// Types that come from outside of the guest. They are used only when the guest says that they are its
+/// own.
+#[derive(Clone, Debug)]
+pub struct SuppliedTypes {
+    /// The types.
+    pub types: Arc<Types>,
+    /// The version of the system that they belong to, as it puts it itself ([`Guest::version`]).
+    pub banner: Option<String>,
+    /// Where they come from, for messages.
+    pub origin: String,
+}
 
 /// Finds out which operating system a guest runs.
 ///
@@ -504,9 +527,22 @@ const SEARCHES: &[(Kind, Search)] = &[(Kind::Linux, |phys, cpus| {
 ///
 /// What each search saw, when none succeeded.
 pub fn find(phys: &Phys, cpus: &[CpuState]) -> Result<Box<dyn Guest>, FindError> {
+    find_with(phys, cpus, &FindOptions::default())
+}
+
+/// As [`find`], with what is known beforehand.
+///
+/// # Errors
+///
+/// What each search saw, when none succeeded.
+pub fn find_with(
+    phys: &Phys,
+    cpus: &[CpuState],
+    options: &FindOptions,
+) -> Result<Box<dyn Guest>, FindError> {
     let mut searches = Vec::new();
     for (kind, search) in SEARCHES {
-        match search(phys, cpus) {
+        match search(phys, cpus, options) {
             Ok(guest) => return Ok(guest),
             Err(steps) => searches.push((*kind, steps)),
         }

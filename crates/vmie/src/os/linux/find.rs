@@ -35,7 +35,7 @@ use super::vmcoreinfo::VmCoreInfo;
 use crate::addr::{AddrRange, Address, Gpa, Gva};
 use crate::cpu::CpuState;
 use crate::memory::Prot;
-use crate::os::{Phys, Step, SymbolTable};
+use crate::os::{FindOptions, Phys, Step, SymbolTable};
 use crate::paging::{AddressSpace, Mode};
 
 /// How many notes, and how many token tables, are looked into before giving up.
@@ -63,7 +63,11 @@ impl Log {
 }
 
 /// Looks for a Linux kernel.
-pub(super) fn find(phys: &Phys, cpus: &[CpuState]) -> Result<Linux, Vec<Step>> {
+pub(super) fn find(
+    phys: &Phys,
+    cpus: &[CpuState],
+    options: &FindOptions,
+) -> Result<Linux, Vec<Step>> {
     let mut log = Log::default();
     let search = Search { phys, cpus };
     match search
@@ -77,6 +81,7 @@ pub(super) fn find(phys: &Phys, cpus: &[CpuState]) -> Result<Linux, Vec<Step>> {
             version,
             steps: log.0,
             types: OnceLock::new(),
+            supplied: options.types.clone(),
             tables: OnceLock::new(),
             vma_plan: OnceLock::new(),
             module_plan: OnceLock::new(),

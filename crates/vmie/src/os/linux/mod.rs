@@ -25,22 +25,19 @@ mod scan;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod typeinfo;
 mod vma;
 mod vmcoreinfo;
 
 use std::sync::{Arc, OnceLock};
 
 use super::{
-    Guest, Kind, Listing, Module, OsError, PageState, Phys, Process, Residency, Step, SymbolTable,
-    Types, Vma,
+    FindOptions, Guest, Kind, Listing, Module, OsError, PageState, Phys, Process, Residency, Step,
+    SuppliedTypes, SymbolTable, Types, Vma,
 };
-use crate::addr::{AddrRange, Address, Gva};
+use crate::addr::{AddrRange, Gva};
 use crate::cpu::CpuState;
-use crate::memory::Memory;
 use crate::paging::AddressSpace;
-
-/// The largest BTF blob that is read. Distribution kernels have about 6 MiB.
-const MAX_BTF: u64 = 128 << 20;
 
 /// A Linux kernel that was found and verified.
 #[derive(Debug)]
@@ -50,6 +47,8 @@ pub struct Linux {
     version: String,
     steps: Vec<Step>,
     types: OnceLock<Result<Arc<Types>, OsError>>,
+    /// Types to use when the kernel has none.
+    supplied: Option<SuppliedTypes>,
     tables: OnceLock<Result<processes::Tables, OsError>>,
     vma_plan: OnceLock<Result<vma::VmaPlan, OsError>>,
     module_plan: OnceLock<Result<Arc<modules::ModulePlan>, OsError>>,
@@ -62,7 +61,20 @@ impl Linux {
     ///
     /// What each step of the search saw.
     pub fn find(phys: &Phys, cpus: &[CpuState]) -> Result<Self, Vec<Step>> {
-        find::find(phys, cpus)
+        Self::find_with(phys, cpus, &FindOptions::default())
+    }
+
+    /// Looks for a Linux kernel, with what is known beforehand.
+    ///
+    /// # Errors
+    ///
+    /// What each step of the search saw.
+    pub fn find_with(
+        phys: &Phys,
+        cpus: &[CpuState],
+        options: &FindOptions,
+    ) -> Result<Self, Vec<Step>> {
+        find::find(phys, cpus, options)
     }
 
     /// The address of a kernel symbol that is there once.
@@ -91,26 +103,12 @@ impl Linux {
         let look_up = || Ok(Arc::new(modules::ModulePlan::new(&*self.types()?)?));
         self.module_plan.get_or_init(look_up).clone()
     }
+}
 
-    fn read_types(&self) -> Result<Arc<Types>, OsError> {
-        let start = self.symbol("__start_BTF")?;
-        let stop = self.symbol("__stop_BTF")?;
-        let unavailable = |why: String| OsError::Unavailable { view: "types", why };
-        let len = stop
-            .offset_from(start)
-            .filter(|&len| len <= MAX_BTF)
-            .ok_or_else(|| unavailable(format!("BTF from {start} to {stop} is absurd")))?;
-        let mut bytes = vec![0; len as usize];
-        self.space
-            .read(start, &mut bytes)
-            .map_err(|fault| OsError::Unreadable {
-                what: format!("BTF at {start}"),
-                fault,
-            })?;
-        let btf = btf::Btf::parse(bytes)
-            .map_err(|why| unavailable(format!("BTF at {start} is damaged: {why}")))?;
-        Ok(Arc::new(Types::new(Box::new(btf))))
-    }
+/// Types out of BTF of any origin.
+#[cfg(all(test, feature = "isf"))]
+pub(super) fn btf_types(bytes: Vec<u8>) -> Result<Types, String> {
+    Ok(Types::new(Box::new(btf::Btf::parse(bytes)?)))
 }
 
 impl Guest for Linux {

@@ -3,6 +3,7 @@
 mod display;
 mod find;
 mod hostile;
+mod typeinfo;
 mod types;
 
 use std::sync::Arc;

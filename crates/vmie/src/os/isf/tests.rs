@@ -1,0 +1,280 @@
+//! Round trips, and files that make no sense.
+
+use std::io::Write;
+
+use lzma_rust2::{XzOptions, XzWriter};
+use vmie_synth::guest::Rng;
+use vmie_synth::linux::Btf as Writer;
+
+use super::{Export, Isf, IsfError, export};
+use crate::addr::{AddrRange, Gva};
+use crate::os::linux::btf_types;
+use crate::os::{SymbolTable, SymbolTableBuilder, Type, Types};
+
+const BANNER: &str = "Linux version 6.1.0-synthetic (builder@synthetic)";
+const SLIDE: u64 = 0x1400_0000;
+
+fn types() -> Types {
+    let mut w = Writer::default();
+    let int = w.int("int", 4, 1);
+    let long = w.int("long unsigned int", 8, 0);
+    let char = w.int("char", 1, 1);
+    let byte = w.int("unsigned char", 1, 0);
+    let boolean = w.int("_Bool", 1, 4);
+    let double = w.float("double", 8);
+    let mode = w.enumeration("mode", true, &[("BACK", -1), ("ON", 1)]);
+    let wide = w.enumeration64("wide", false, &[("TOP", u64::MAX)]);
+    let nameless = w.enumeration("", false, &[("A", 0), ("B", 7)]);
+    let pid_t = w.typedef("pid_t", int);
+    let constant = w.qualifier(10, pid_t);
+    let name = w.array(char, long, 16);
+    let raw = w.array(byte, long, 3);
+    let table = w.array(raw, long, 5);
+    let declared = w.forward("file", false);
+    let file = w.pointer(declared);
+    let handler = w.prototype(int, &[("file", file)]);
+    let open = w.pointer(handler);
+    let halves = w.union("", 8, &[("whole", long), ("low", int)]);
+    let flags = w.bit_fields(
+        "",
+        8,
+        &[("a", int, 0, 3), ("b", long, 35, 20), ("", int, 60, 2)],
+    );
+    let head_pointer = w.pointer(22);
+    let head = w.structure(
+        "list_head",
+        16,
+        &[("next", head_pointer, 0), ("prev", head_pointer, 64)],
+    );
+    assert_eq!(head, 22);
+    w.structure(
+        "task_struct",
+        160,
+        &[
+            ("pid", constant, 0),
+            ("on", boolean, 32),
+            ("comm", name, 64),
+            ("tasks", head, 192),
+            ("", halves, 320),
+            ("flags", flags, 384),
+            ("mode", mode, 448),
+            ("kind", nameless, 480),
+            ("wide", wide, 512),
+            ("ratio", double, 576),
+            ("open", open, 640),
+            ("table", table, 704),
+            ("file", file, 832),
+        ],
+    );
+    btf_types(w.bytes()).expect("well-formed")
+}
+
+fn symbols() -> SymbolTable {
+    let mut builder = SymbolTableBuilder::default();
+    let text = 0xffff_ffff_8100_0000 + SLIDE;
+    for (name, va, kind) in [
+        ("fixed_percpu_data", 0, b'A'),
+        ("_text", text, b'T'),
+        ("linux_banner", text + 0x100_0000, b'D'),
+        ("init_task", text + 0x200_0000, b'D'),
+    ] {
+        builder.push(name.as_bytes(), Gva(va), kind);
+    }
+    builder.build(AddrRange::new(Gva(text), 0x300_0000))
+}
+
+fn written() -> Vec<u8> {
+    let (types, symbols) = (types(), symbols());
+    let what = Export {
+        types: &types,
+        symbols: &symbols,
+        banner: BANNER,
+        slide: SLIDE,
+    };
+    let mut json = Vec::new();
+    export(&what, &mut json).expect("memory takes everything");
+    json
+}
+
+/// Every path through the records, with place and size of what it leads to.
+fn places(types: &Types, path: &[&str]) -> Vec<(String, u64, Option<u32>, u64)> {
+    path.iter()
+        .map(|path| {
+            let field = types.expression(path).expect(path);
+            let size = types.size_of(field.ty).expect(path);
+            ((*path).to_owned(), field.bit_offset, field.bit_size, size)
+        })
+        .collect()
+}
+
+const PATHS: [&str; 22] = [
+    "task_struct",
+    "task_struct.pid",
+    "task_struct.on",
+    "task_struct.comm",
+    "task_struct.comm[3]",
+    "task_struct.tasks",
+    "task_struct.tasks.prev",
+    "task_struct.whole",
+    "task_struct.low",
+    "task_struct.flags",
+    "task_struct.flags.a",
+    "task_struct.flags.b",
+    "task_struct.mode",
+    "task_struct.kind",
+    "task_struct.wide",
+    "task_struct.ratio",
+    "task_struct.open",
+    "task_struct.table",
+    "task_struct.table[4][2]",
+    "task_struct.file",
+    "list_head",
+    "mode",
+];
+
+#[test]
+fn what_is_written_reads_the_same() {
+    let isf = Isf::parse(&written()).expect("well-formed");
+    assert_eq!(places(&isf.types, &PATHS), places(&types(), &PATHS));
+    let values = |types: &Types, name: &str| match types.get(types.find(name).expect(name)) {
+        Ok(Type::Enum { values, signed, .. }) => (
+            values
+                .iter()
+                .map(|&(name, v)| (name.to_owned(), v))
+                .collect::<Vec<_>>(),
+            signed,
+        ),
+        other => panic!("{other:?}"),
+    };
+    for name in ["mode", "wide"] {
+        assert_eq!(values(&isf.types, name), values(&types(), name));
+    }
+    let declared = |path: &str| {
+        let field = isf.types.expression(path).expect(path);
+        isf.types.declare(field.ty, "x")
+    };
+    assert_eq!(declared("task_struct.file"), "struct file *x");
+    assert_eq!(declared("task_struct.comm"), "char x[16]");
+    assert_eq!(declared("task_struct.table"), "unsigned char x[5][3]");
+    assert_eq!(declared("task_struct.tasks.next"), "struct list_head *x");
+
+    assert_eq!(isf.banner.as_deref(), Some(BANNER));
+    assert_eq!(isf.fits(BANNER), Some(true));
+    assert_eq!(isf.fits("Linux version 6.1.0-other"), Some(false));
+    // Addresses are those of an unmoved kernel; per-CPU ones do not move.
+    let address = |name: &str| isf.symbols.address_of(name).map(|va| va.0);
+    assert_eq!(address("_text"), Some(0xffff_ffff_8100_0000));
+    assert_eq!(address("fixed_percpu_data"), Some(0));
+}
+
+#[test]
+fn the_json_is_what_others_expect() {
+    let json: serde_json::Value = serde_json::from_slice(&written()).expect("JSON");
+    assert_eq!(json["metadata"]["format"], "6.2.0");
+    let task = &json["user_types"]["task_struct"];
+    assert_eq!(
+        (&task["kind"], &task["size"]),
+        (&"struct".into(), &160.into())
+    );
+    let pid = serde_json::json!({"type": {"kind": "base", "name": "int"}, "offset": 0});
+    assert_eq!(task["fields"]["pid"], pid);
+    assert_eq!(task["fields"]["unnamed_field_4"]["anonymous"], true);
+    let open = serde_json::json!({"kind": "pointer", "subtype": {"kind": "function"}});
+    assert_eq!(task["fields"]["open"]["type"], open);
+    let flags = task["fields"]["flags"]["type"]["name"]
+        .as_str()
+        .expect("a name");
+    // Starts in the second int, but counts from the start of the long that it is of.
+    let b = serde_json::json!({
+        "type": {
+            "kind": "bitfield", "bit_position": 35, "bit_length": 20,
+            "type": {"kind": "base", "name": "long unsigned int"},
+        },
+        "offset": 0,
+    });
+    assert_eq!(json["user_types"][flags]["fields"]["b"], b);
+    let task = serde_json::json!({"kind": "struct", "name": "task_struct"});
+    assert_eq!(json["symbols"]["init_task"]["type"], task);
+    assert_eq!(json["symbols"]["_text"]["type"]["kind"], "function");
+    assert_eq!(json["base_types"]["void"]["kind"], "void");
+    assert_eq!(json["base_types"]["pointer"]["size"], 8);
+    assert_eq!(json["enums"]["mode"]["constants"]["BACK"], -1);
+}
+
+#[test]
+fn compressed_files_are_read() {
+    let json = written();
+    let mut writer = XzWriter::new(Vec::new(), XzOptions::with_preset(0)).expect("fine");
+    writer.write_all(&json).expect("memory takes everything");
+    let xz = writer.finish().expect("memory takes everything");
+    let isf = Isf::parse(&xz).expect("well-formed");
+    assert_eq!(places(&isf.types, &PATHS), places(&types(), &PATHS));
+    assert!(matches!(
+        Isf::parse(&xz[..xz.len() / 2]),
+        Err(IsfError::Xz(_))
+    ));
+    let mut broken = xz.clone();
+    broken[xz.len() / 2] ^= 0xff;
+    assert!(Isf::parse(&broken).is_err());
+}
+
+#[test]
+fn files_that_make_no_sense_are_refused() {
+    let json: serde_json::Value = serde_json::from_slice(&written()).expect("JSON");
+    let with = |pointer: &str, value: serde_json::Value| {
+        let mut json = json.clone();
+        *json.pointer_mut(pointer).expect(pointer) = value;
+        Isf::parse(json.to_string().as_bytes())
+    };
+    let said = |result: Result<Isf, IsfError>| result.expect_err("refused").to_string();
+    let pid = "/user_types/task_struct/fields/pid";
+    assert_eq!(
+        said(with(&format!("{pid}/type/name"), "float128".into())),
+        "float128: there is no such base type"
+    );
+    assert_eq!(
+        said(with(&format!("{pid}/offset"), u64::MAX.into())),
+        "task_struct: pid lies outside"
+    );
+    assert_eq!(
+        said(with("/base_types/int/endian", "big".into())),
+        "int: byte order \"big\" is not read"
+    );
+    assert!(said(with(&format!("{pid}/type/kind"), "riddle".into())).contains("riddle"));
+    assert!(said(with("/user_types", 3.into())).starts_with("not an ISF file"));
+    assert!(said(Isf::parse(b"")).starts_with("not an ISF file"));
+    assert!(said(Isf::parse(b"{}")).contains("metadata"));
+    // What is not defined is declared, whatever it is called.
+    let isf = with(
+        "/user_types/task_struct/fields/tasks/type/name",
+        "elsewhere".into(),
+    );
+    let types = isf.expect("readable").types;
+    assert!(types.expression("task_struct.tasks.next").is_err());
+    // Without a banner nobody can tell whose types they are.
+    let isf = with(
+        "/symbols/linux_banner/constant_data",
+        serde_json::Value::Null,
+    );
+    assert_eq!(isf.expect("readable").fits(BANNER), None);
+    let deep = "[".repeat(100_000);
+    assert!(Isf::parse(deep.as_bytes()).is_err());
+}
+
+#[test]
+fn damaged_files_end_with_an_answer() {
+    let json = written();
+    let mut rng = Rng::new(6);
+    for _ in 0..400 {
+        let mut bytes = json.clone();
+        for _ in 0..1 + rng.below(4) {
+            let at = rng.below(bytes.len() as u64) as usize;
+            bytes[at] = b"0123456789\"{}[]:,ax"[rng.below(19) as usize];
+        }
+        if let Ok(isf) = Isf::parse(&bytes) {
+            for path in PATHS {
+                let _ = isf.types.expression(path);
+            }
+        }
+    }
+}

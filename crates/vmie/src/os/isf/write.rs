@@ -1,0 +1,293 @@
+//! Writing ISF.
+//!
+//! ISF knows records and enums by name only, so those without one are given one: `unnamed_` and their
+//! number. Aliases and qualifiers do not exist in it and are looked through. Of several definitions of
+//! one name the first is written.
+
+use std::collections::BTreeMap;
+
+use super::base64;
+use super::schema::{
+    Base, Descriptor, Enum, Field, File, Linux, Metadata, Origin, Producer, Symbol, User,
+};
+use crate::os::SymbolTable;
+use crate::os::types::{Encoding, MAX_NESTING, Record, Type, TypeError, TypeId, Types};
+
+/// The version of the schema that is written.
+const FORMAT: &str = "6.2.0";
+
+/// Kernel variables whose types no kernel tells, and which other tools start from.
+const VARIABLES: [(&str, &str); 8] = [
+    ("init_task", "task_struct"),
+    ("init_mm", "mm_struct"),
+    ("init_pid_ns", "pid_namespace"),
+    ("init_files", "files_struct"),
+    ("init_cred", "cred"),
+    ("modules", "list_head"),
+    ("prb", "printk_ringbuffer"),
+    ("tcp_hashinfo", "inet_hashinfo"),
+];
+
+/// What to write.
+#[derive(Clone, Copy, Debug)]
+pub struct Export<'e> {
+    /// The types.
+    pub types: &'e Types,
+    /// The symbols.
+    pub symbols: &'e SymbolTable,
+    /// The banner of the kernel, without the end of its line.
+    pub banner: &'e str,
+    /// What to take off each address, so that addresses are those that the kernel was linked for.
+    pub slide: u64,
+}
+
+/// Writes symbols and types as JSON.
+///
+/// Cost: about half a second for a kernel, and 40 MiB.
+///
+/// # Errors
+///
+/// When the writer fails. Types that are damaged are left out.
+pub fn export(what: &Export<'_>, out: impl std::io::Write) -> std::io::Result<()> {
+    let file = Exporter::new(what).file();
+    serde_json::to_writer(out, &file).map_err(std::io::Error::from)
+}
+
+struct Exporter<'e> {
+    what: &'e Export<'e>,
+    base: BTreeMap<String, Base>,
+    user: BTreeMap<String, User>,
+    enums: BTreeMap<String, Enum>,
+}
+
+impl<'e> Exporter<'e> {
+    fn new(what: &'e Export<'e>) -> Self {
+        let base = |size, kind: &str| Base {
+            size,
+            signed: false,
+            kind: kind.into(),
+            endian: "little".into(),
+        };
+        let base = [("void", base(0, "void")), ("pointer", base(8, "int"))];
+        Self {
+            what,
+            base: base.map(|(name, base)| (name.to_owned(), base)).into(),
+            user: BTreeMap::new(),
+            enums: BTreeMap::new(),
+        }
+    }
+
+    fn file(mut self) -> File {
+        for id in 0..self.what.types.end() {
+            let id = TypeId(id);
+            if let Ok(Type::Record(record)) = self.what.types.get(id)
+                && let Ok(user) = self.record(&record)
+            {
+                self.user.entry(name_of(record.name, id)).or_insert(user);
+            }
+        }
+        let symbols = self.symbols();
+        let origin = |kind: &str| Origin {
+            kind: kind.into(),
+            name: "memory".into(),
+            hash_type: "none".into(),
+            hash_value: "none".into(),
+        };
+        File {
+            metadata: Metadata {
+                format: FORMAT.into(),
+                producer: Some(Producer {
+                    name: "vmie".into(),
+                    version: env!("CARGO_PKG_VERSION").into(),
+                    datetime: None,
+                }),
+                linux: Some(Linux {
+                    symbols: vec![origin("symtab")],
+                    types: vec![origin("btf")],
+                }),
+            },
+            base_types: self.base,
+            user_types: self.user,
+            enums: self.enums,
+            symbols,
+        }
+    }
+
+    fn record(&mut self, record: &Record<'_>) -> Result<User, TypeError> {
+        let mut fields = BTreeMap::new();
+        for (i, member) in record.members.iter().enumerate() {
+            let anonymous = member.name.is_empty();
+            // A bit-field without a name is padding.
+            if anonymous && member.bit_size.is_some() {
+                continue;
+            }
+            let name = match anonymous {
+                true => format!("unnamed_field_{i}"),
+                false => member.name.to_owned(),
+            };
+            let mut ty = self.descriptor(member.ty, 0)?;
+            let mut offset = member.bit_offset / 8;
+            if let Some(bit_length) = member.bit_size {
+                // The position counts from the start of the type, which is aligned to its size.
+                let size = self.what.types.size_of(member.ty)?.max(1);
+                let start = offset - offset % size;
+                let position = member.bit_offset - start * 8;
+                ty = Descriptor::Bitfield {
+                    bit_position: u32::try_from(position).unwrap_or(0),
+                    bit_length,
+                    ty: Box::new(ty),
+                };
+                offset = start;
+            }
+            fields.insert(
+                name,
+                Field {
+                    ty,
+                    offset,
+                    anonymous,
+                },
+            );
+        }
+        Ok(User {
+            kind: record.keyword().into(),
+            size: record.size,
+            fields,
+        })
+    }
+
+    /// How a member refers to a type; base types and enums that it needs are written on the way.
+    fn descriptor(&mut self, ty: TypeId, depth: usize) -> Result<Descriptor, TypeError> {
+        if depth > MAX_NESTING {
+            return Err(TypeError::Damaged(ty.0));
+        }
+        let (id, found) = self.what.types.resolve(ty)?;
+        Ok(match found {
+            Type::Int {
+                name,
+                size,
+                signed,
+                encoding,
+                ..
+            } => {
+                let kind = match encoding {
+                    Encoding::Bool => "bool",
+                    Encoding::Char => "char",
+                    Encoding::Number if size == 1 => "char",
+                    Encoding::Number => "int",
+                };
+                self.base(name, size, signed, kind)
+            }
+            Type::Float { name, size } => self.base(name, size, true, "float"),
+            Type::Pointer { target, .. } => Descriptor::Pointer {
+                subtype: Box::new(self.descriptor(target, depth + 1)?),
+            },
+            Type::Array { element, count } => Descriptor::Array {
+                count,
+                subtype: Box::new(self.descriptor(element, depth + 1)?),
+            },
+            Type::Record(record) => {
+                let name = name_of(record.name, id);
+                match record.union {
+                    true => Descriptor::Union { name },
+                    false => Descriptor::Struct { name },
+                }
+            }
+            Type::Forward { name, keyword } => {
+                let name = name.to_owned();
+                match keyword {
+                    "union" => Descriptor::Union { name },
+                    "enum" => Descriptor::Enum { name },
+                    _ => Descriptor::Struct { name },
+                }
+            }
+            Type::Enum {
+                name,
+                size,
+                signed,
+                values,
+            } => {
+                let name = name_of(name, id);
+                let base = match signed {
+                    true => format!("s{}", size * 8),
+                    false => format!("u{}", size * 8),
+                };
+                self.base(&base, size, signed, "int");
+                let constants = values
+                    .iter()
+                    .map(|&(name, value)| {
+                        let value = match signed {
+                            true => i128::from(value),
+                            false => i128::from(value.cast_unsigned()),
+                        };
+                        (name.to_owned(), value)
+                    })
+                    .collect();
+                let written = Enum {
+                    size,
+                    base,
+                    constants,
+                };
+                self.enums.entry(name.clone()).or_insert(written);
+                Descriptor::Enum { name }
+            }
+            Type::Prototype { .. } | Type::Function { .. } => Descriptor::Function {},
+            _ => Descriptor::Base {
+                name: "void".into(),
+            },
+        })
+    }
+
+    fn base(&mut self, name: &str, size: u64, signed: bool, kind: &str) -> Descriptor {
+        let base = Base {
+            size,
+            signed,
+            kind: kind.into(),
+            endian: "little".into(),
+        };
+        self.base.entry(name.to_owned()).or_insert(base);
+        Descriptor::Base { name: name.into() }
+    }
+
+    fn symbols(&mut self) -> BTreeMap<String, Symbol> {
+        let extent = self.what.symbols.extent();
+        let mut symbols = BTreeMap::new();
+        for symbol in self.what.symbols.iter() {
+            // Per-CPU symbols are offsets and do not move.
+            let moves = extent.is_some_and(|extent| extent.contains(symbol.va));
+            let slide = if moves { self.what.slide } else { 0 };
+            let ty = match symbol.kind {
+                't' | 'T' | 'w' | 'W' => Some(Descriptor::Function {}),
+                _ => self.variable(symbol.name),
+            };
+            let banner = (symbol.name == "linux_banner")
+                .then(|| base64::encode(format!("{}\n\0", self.what.banner).as_bytes()));
+            let entry = Symbol {
+                address: symbol.va.0.wrapping_sub(slide),
+                ty: ty.or(Some(Descriptor::Base {
+                    name: "void".into(),
+                })),
+                constant_data: banner,
+            };
+            symbols.entry(symbol.name.to_owned()).or_insert(entry);
+        }
+        symbols
+    }
+
+    fn variable(&mut self, name: &str) -> Option<Descriptor> {
+        if let Some((_, ty)) = VARIABLES.iter().find(|(variable, _)| *variable == name) {
+            return self.descriptor(self.what.types.find(ty).ok()?, 0).ok();
+        }
+        let known = self.what.types.named(name);
+        let variable = known
+            .into_iter()
+            .find(|&id| matches!(self.what.types.get(id), Ok(Type::Variable { .. })))?;
+        self.descriptor(variable, 0).ok()
+    }
+}
+
+fn name_of(name: &str, id: TypeId) -> String {
+    match name {
+        "" => format!("unnamed_{}", id.0),
+        name => name.to_owned(),
+    }
+}

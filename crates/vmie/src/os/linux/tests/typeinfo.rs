@@ -1,0 +1,114 @@
+//! Where a kernel's types come from.
+
+use std::sync::Arc;
+
+use vmie_synth::guest::Machine;
+use vmie_synth::linux::{Btf as Writer, Kernel, KernelPlan};
+
+use super::Ram;
+use crate::os::linux::Linux;
+use crate::os::linux::btf::Btf;
+use crate::os::{FindOptions, Guest, SuppliedTypes, Types};
+
+fn btf(pid_offset: u32) -> Vec<u8> {
+    let mut w = Writer::default();
+    let int = w.int("int", 4, 1);
+    w.structure("task_struct", 64, &[("pid", int, pid_offset * 8)]);
+    w.bytes()
+}
+
+fn kernel(plan: &KernelPlan) -> (Machine, Kernel) {
+    let mut machine = Machine::new(0..64 << 20);
+    let kernel = Kernel::load(&mut machine, plan);
+    (machine, kernel)
+}
+
+fn pid_offset(types: &Types) -> u64 {
+    types.offset_of("task_struct", "pid").expect("a member")
+}
+
+#[test]
+fn the_kernels_own_btf_is_read() {
+    for all_symbols in [true, false] {
+        let (mut machine, kernel) = kernel(&KernelPlan {
+            btf: btf(12),
+            all_symbols,
+            ..KernelPlan::default()
+        });
+        // BTF of something else comes first in the image; nothing but its content tells.
+        let mut other = Writer::default();
+        other.int("int", 4, 1);
+        machine
+            .phys
+            .write(kernel.gpa(kernel.text + 0x80), &other.bytes());
+        let found = Linux::find(&Ram::of(machine), &[]).expect("found");
+        assert_eq!(pid_offset(&found.types().expect("types")), 12);
+    }
+}
+
+#[test]
+fn a_kernel_without_btf_says_so() {
+    let (machine, _) = kernel(&KernelPlan::default());
+    let found = Linux::find(&Ram::of(machine), &[]).expect("found");
+    assert_eq!(
+        found.types().expect_err("none").to_string(),
+        "types cannot be had from this guest: the kernel has no BTF"
+    );
+}
+
+#[test]
+fn types_from_outside_are_used_when_they_are_the_kernels() {
+    let supplied = |banner: Option<&str>| FindOptions {
+        types: Some(SuppliedTypes {
+            types: Arc::new(Types::new(Box::new(
+                Btf::parse(btf(20)).expect("well-formed"),
+            ))),
+            banner: banner.map(str::to_owned),
+            origin: "kernel.json".into(),
+        }),
+    };
+    let types = |machine: Machine, options: &FindOptions| {
+        let found = Linux::find_with(&Ram::of(machine), &[], options).expect("found");
+        found.types().map_err(|error| error.to_string())
+    };
+    let (without, kernel_without) = kernel(&KernelPlan::default());
+    let fitting = supplied(Some(&kernel_without.banner));
+    assert_eq!(
+        pid_offset(&types(without.clone(), &fitting).expect("types")),
+        20
+    );
+
+    let said = types(without.clone(), &supplied(Some("Linux version 4"))).expect_err("refused");
+    assert!(
+        said.ends_with("those of kernel.json belong to another kernel: Linux version 4"),
+        "{said}"
+    );
+    let said = types(without, &supplied(None)).expect_err("refused");
+    assert!(
+        said.ends_with("does not say which kernel its types belong to"),
+        "{said}"
+    );
+
+    // The kernel's own types come first.
+    let (with, _) = kernel(&KernelPlan {
+        btf: btf(12),
+        ..KernelPlan::default()
+    });
+    assert_eq!(pid_offset(&types(with, &fitting).expect("types")), 12);
+}
+
+#[test]
+fn damaged_btf_says_what_is_wrong() {
+    let mut bytes = btf(12);
+    bytes[2] = 9;
+    let (machine, _) = kernel(&KernelPlan {
+        btf: bytes,
+        ..KernelPlan::default()
+    });
+    let found = Linux::find(&Ram::of(machine), &[]).expect("found");
+    let said = found.types().expect_err("damaged").to_string();
+    assert!(
+        said.contains("is damaged: version 9 is not known"),
+        "{said}"
+    );
+}

@@ -1,0 +1,123 @@
+//! Where the types of a kernel come from: its own BTF, or a file for a kernel that has none.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::Linux;
+use super::btf::Btf;
+use super::hints::window;
+use super::scan::each_chunk;
+use crate::addr::{Address, Gva};
+use crate::memory::Memory;
+use crate::os::{OsError, Types};
+
+/// The largest BTF blob that is read. Distribution kernels have about 6 MiB.
+const MAX_BTF: u64 = 128 << 20;
+
+/// What a BTF blob of version 1 starts with, flags left out.
+const MAGIC: &[u8; 3] = b"\x9f\xeb\x01";
+
+/// A type that the kernel's BTF has and other BTF has not.
+const OWN_TYPE: &str = "task_struct";
+
+/// How many blobs are looked at in a kernel that does not list where its own is.
+const MAX_CANDIDATES: usize = 64;
+
+impl Linux {
+    /// The kernel's types.
+    pub(super) fn read_types(&self) -> Result<Arc<Types>, OsError> {
+        let own = match (self.symbol("__start_BTF"), self.symbol("__stop_BTF")) {
+            (Ok(start), Ok(stop)) => self.listed_btf(start, stop),
+            // Kernels may be built with the names of functions only, and BTF all the same.
+            _ => self.search_btf(),
+        };
+        let Some(supplied) = &self.supplied else {
+            return own;
+        };
+        own.or_else(|error| match supplied.banner.as_deref() {
+            Some(banner) if banner.trim_end() == self.version.trim_end() => {
+                Ok(Arc::clone(&supplied.types))
+            }
+            Some(banner) => Err(unavailable(format!(
+                "{error}; and those of {} belong to another kernel: {banner}",
+                supplied.origin
+            ))),
+            None => Err(unavailable(format!(
+                "{error}; and {} does not say which kernel its types belong to",
+                supplied.origin
+            ))),
+        })
+    }
+
+    fn listed_btf(&self, start: Gva, stop: Gva) -> Result<Arc<Types>, OsError> {
+        let len = stop
+            .offset_from(start)
+            .filter(|&len| len <= MAX_BTF)
+            .ok_or_else(|| unavailable(format!("BTF from {start} to {stop} is absurd")))?;
+        self.btf_at(start, len)
+    }
+
+    fn btf_at(&self, start: Gva, len: u64) -> Result<Arc<Types>, OsError> {
+        let mut bytes = vec![0; len as usize];
+        self.space
+            .read(start, &mut bytes)
+            .map_err(|fault| OsError::Unreadable {
+                what: format!("BTF at {start}"),
+                fault,
+            })?;
+        let btf = Btf::parse(bytes)
+            .map_err(|why| unavailable(format!("BTF at {start} is damaged: {why}")))?;
+        Ok(Arc::new(Types::new(Box::new(btf))))
+    }
+
+    /// The BTF in the kernel's image that describes the kernel.
+    fn search_btf(&self) -> Result<Arc<Types>, OsError> {
+        let finder = memchr::memmem::Finder::new(MAGIC);
+        let mut seen = 0;
+        let mut found = None;
+        let _ = each_chunk(
+            &self.space,
+            window(),
+            |_| true,
+            MAGIC.len() - 1,
+            |start, bytes| {
+                for at in finder.find_iter(bytes) {
+                    let va = Gva(start.raw() + at as u64);
+                    let Some(len) = self.btf_len(va) else {
+                        continue;
+                    };
+                    seen += 1;
+                    if let Ok(types) = self.btf_at(va, len)
+                        && types.find(OWN_TYPE).is_ok()
+                    {
+                        found = Some(types);
+                    }
+                    if found.is_some() || seen == MAX_CANDIDATES {
+                        return ControlFlow::Break(());
+                    }
+                }
+                ControlFlow::Continue(())
+            },
+        );
+        found.ok_or_else(|| unavailable("the kernel has no BTF".into()))
+    }
+
+    /// The length of the blob at `va`, if its header is one.
+    fn btf_len(&self, va: Gva) -> Option<u64> {
+        let mut header = [0; 24];
+        self.space.read(va, &mut header).ok()?;
+        let word = |at: usize| {
+            let bytes = header[at..at + 4].try_into().expect("four bytes");
+            u64::from(u32::from_le_bytes(bytes))
+        };
+        let (header_len, type_off, type_len) = (word(4), word(8), word(12));
+        let (string_off, string_len) = (word(16), word(20));
+        let len = header_len + string_off + string_len;
+        let adds_up = type_off == 0 && string_off == type_len && type_len > 0 && string_len > 0;
+        (adds_up && header_len >= 24 && len <= MAX_BTF).then_some(len)
+    }
+}
+
+fn unavailable(why: String) -> OsError {
+    OsError::Unavailable { view: "types", why }
+}
