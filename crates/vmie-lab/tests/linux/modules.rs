@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use object::{Object, ObjectSymbol};
-use vmie::os::{Module, Process};
+use object::{Object, ObjectSegment, ObjectSymbol};
+use vmie::os::{Module, Process, SymbolTable};
 
 use crate::support::{Case, each};
 
@@ -28,7 +28,7 @@ fn truth_lines(case: &Case) -> Vec<Line> {
 fn all_symbols_equal_kallsyms() {
     each(|case| {
         let mut ours: Vec<Line> = Vec::new();
-        let mut add = |table: &vmie::os::SymbolTable, module: &str| {
+        let mut add = |table: &SymbolTable, module: &str| {
             let line = |s: vmie::os::Symbol<'_>| (s.va.0, s.kind, s.name.into(), module.into());
             ours.extend(table.iter().map(line));
             assert_eq!(table.missing(), 0);
@@ -76,77 +76,142 @@ fn kernel_modules_equal_the_guests_list() {
     });
 }
 
+/// The images of a process by what `/proc/PID/maps` says: what has code among its mappings and is an ELF
+/// file, or the vdso; and how long it is in memory.
+fn truth_images(case: &Case, process: &vmie_lab::Process) -> BTreeMap<String, (u64, u64)> {
+    let mut images = BTreeMap::new();
+    for vma in process.vmas.iter().filter(|vma| vma.prot.contains('x')) {
+        let first = process.vmas.iter().find(|first| first.path == vma.path);
+        let start = first.expect("itself").range.start;
+        let len = match vma.path.as_str() {
+            "[vdso]" => Some(vma.range.end - vma.range.start),
+            path => len_in_memory(case, path),
+        };
+        if let Some(len) = len {
+            images.insert(vma.path.clone(), (start, len));
+        }
+    }
+    images
+}
+
+/// From the first to the last page of an ELF file's segments; `None` for what is no such file.
+fn len_in_memory(case: &Case, path: &str) -> Option<u64> {
+    let bytes = std::fs::read(case.truth.path(format!("files{path}"))).ok()?;
+    let file = object::File::parse(&*bytes).ok()?;
+    let first = file.segments().map(|s| s.address() & !0xfff).min()?;
+    let last = file.segments().map(|s| s.address() + s.size()).max()?;
+    Some(last.next_multiple_of(0x1000) - first)
+}
+
+#[test]
+fn images_of_processes_are_what_is_mapped() {
+    each(|case| {
+        let listing = case.guest.processes().expect("lists processes");
+        let mut all = BTreeSet::new();
+        for truth in case.truth.processes().expect("the guest's processes") {
+            if truth.vmas.is_empty() {
+                continue;
+            }
+            let process = find(&listing.items, truth.pid);
+            let images = case.guest.modules(Some(process)).expect("lists images");
+            assert_eq!(images.findings, [], "{}: {process:?}", case.name());
+            let ours: BTreeMap<String, (u64, u64)> = images
+                .items
+                .iter()
+                .map(|m| {
+                    let path = m.path.as_ref().unwrap_or(&m.name).clone();
+                    (path, (m.base.0, m.range.len()))
+                })
+                .collect();
+            assert_eq!(
+                ours,
+                truth_images(case, &truth),
+                "{}: {process:?}",
+                case.name()
+            );
+            assert_eq!(ours.len(), images.items.len());
+            all.extend(ours.into_keys());
+        }
+        assert!(all.len() >= 10, "{all:?}");
+    });
+}
+
 fn find(processes: &[Process], pid: u32) -> &Process {
     let found = processes.iter().find(|p| p.pid == pid);
     found.expect("is listed")
 }
 
 #[test]
-fn symbols_of_libraries_equal_those_in_their_files() {
+fn symbols_of_images_equal_those_in_their_files() {
     each(|case| {
         let listing = case.guest.processes().expect("lists processes");
-        let program = case.truth.programs().expect("programs");
-        let program = program.iter().find(|p| p.name == "objects-dynamic");
-        let process = find(&listing.items, program.expect("runs").pid);
-        let modules = case.guest.modules(Some(process)).expect("lists images");
         let mut compared = 0;
-        for module in &modules.items {
-            let ours = case.guest.module_symbols(Some(process), module);
-            let Some(path) = &module.path else {
-                let vdso = ours.expect("symbols of the vdso");
-                assert!(vdso.address_of("__vdso_gettimeofday").is_some());
-                continue;
-            };
-            let ours = ours.unwrap_or_else(|error| panic!("{module:?}: {error}"));
-            compared += compare_with_file(case, path, module, &ours);
+        for program in case.truth.programs().expect("programs") {
+            let process = find(&listing.items, program.pid);
+            let modules = case.guest.modules(Some(process)).expect("lists images");
+            for module in &modules.items {
+                let ours = case.guest.module_symbols(Some(process), module);
+                let ours = ours.unwrap_or_else(|error| panic!("{module:?}: {error}"));
+                let Some(path) = &module.path else {
+                    assert!(ours.address_of("__vdso_gettimeofday").is_some());
+                    continue;
+                };
+                compared += compare_with_file(case, path, module, &ours);
+                if module.name == program.name {
+                    for (name, &va) in &program.symbols {
+                        assert!(
+                            ours.named(name).any(|symbol| symbol.va.0 == va),
+                            "{name} of {module:?} is at {va:#x}"
+                        );
+                    }
+                }
+            }
         }
-        assert!(compared > 1000, "{compared}");
+        assert!(compared > 10_000, "{compared}");
     });
 }
 
-/// Compares the dynamic symbols of an image in memory with those of its file; how many there are.
-fn compare_with_file(
-    case: &Case,
-    path: &str,
-    module: &Module,
-    ours: &vmie::os::SymbolTable,
-) -> usize {
+/// The name without a version.
+fn bare(name: &str) -> String {
+    name.split('@').next().unwrap_or_default().to_owned()
+}
+
+/// Compares the symbols of an image in memory with those of its file; how many there are.
+fn compare_with_file(case: &Case, path: &str, module: &Module, ours: &SymbolTable) -> usize {
     let bytes = std::fs::read(case.truth.path(format!("files{path}"))).expect("the file");
     let file = object::File::parse(&*bytes).expect("an ELF file");
+    let first = file.segments().map(|s| s.address() & !0xfff).min();
+    let bias = module.base.0 - first.expect("segments");
     let theirs: BTreeSet<(u64, String)> = file
         .dynamic_symbols()
-        .filter(|s| !s.is_undefined() && s.kind() != object::SymbolKind::Tls)
-        .filter_map(|s| Some((s.address(), s.name().ok()?.to_owned())))
-        .filter(|(address, name)| *address != 0 && !name.is_empty())
-        .collect();
-    let bias = module.base.0;
-    let ours_here: BTreeSet<(u64, String)> = ours
-        .iter()
-        .filter(|s| s.kind != 'A')
-        .map(|s| {
-            let name = s.name.split('@').next().unwrap_or_default();
-            (s.va.0.wrapping_sub(bias), name.to_owned())
+        .chain(file.symbols())
+        .filter(|s| {
+            use object::SymbolKind::{File, Section, Tls};
+            !s.is_undefined() && ![File, Section, Tls].contains(&s.kind())
         })
+        .map(|s| {
+            let absolute = s.section() == object::SymbolSection::Absolute;
+            let bias = if absolute { 0 } else { bias };
+            (
+                s.address().wrapping_add(bias),
+                bare(s.name().expect("a name")),
+            )
+        })
+        .filter(|(_, name)| !name.is_empty())
         .collect();
-    eprintln!(
-        "{} {path}: {} of {}, missing {}",
-        case.name(),
-        ours_here.len(),
-        theirs.len(),
-        ours.missing()
+    let ours_here: BTreeSet<(u64, String)> = ours.iter().map(|s| (s.va.0, bare(s.name))).collect();
+    assert_eq!(
+        ours_here.difference(&theirs).collect::<Vec<_>>(),
+        Vec::<&(u64, String)>::new(),
+        "{path}: not in the file"
     );
-    for symbol in &ours_here {
-        assert!(
-            theirs.contains(symbol),
-            "{path}: {symbol:x?} is not in the file"
-        );
-    }
-    // Pages that nobody has touched are not in memory.
+    // Pages of files that nobody has read are not in memory.
     let absent = theirs.difference(&ours_here).count();
     assert!(
         absent <= ours.missing(),
         "{path}: {absent} absent, {} missing",
         ours.missing()
     );
+    assert!(ours.missing() == 0, "the lab's file system is in memory");
     ours_here.len()
 }

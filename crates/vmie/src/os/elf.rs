@@ -12,8 +12,8 @@
 //! Addresses in the dynamic section may have been moved already (glibc does that) or not (musl, the
 //! vdso): one that lies within the image is taken as it is.
 //!
-//! Symbols that only the file's section headers know (`.symtab`) are read too where the mappings happen
-//! to contain them.
+//! Symbols that only the file's section headers know (`.symtab`) are not loaded. They are read when the
+//! caller knows what is in the file.
 //!
 //! The image belongs to the guest. All numbers are bounded by the image's own extent and by fixed
 //! limits, and what is in a hole is left out and counted. The `object` crate reads files, whole and
@@ -45,7 +45,7 @@ const MAX_SECTIONS: u64 = 4096;
 const MAX_VERSIONS: usize = 1024;
 
 /// Numbers of the format, by the names they have in `elf.h`.
-mod n {
+mod num {
     pub(super) const ET_EXEC: u64 = 2;
     pub(super) const ET_DYN: u64 = 3;
     pub(super) const PT_LOAD: u64 = 1;
@@ -97,7 +97,7 @@ pub enum ElfError {
         fault: Fault<Gva>,
     },
     /// It has no symbols in memory.
-    #[error("it has no table of dynamic symbols, and no other one is mapped")]
+    #[error("it has no table of dynamic symbols, and the other one is not in memory")]
     NoSymbols,
 }
 
@@ -195,7 +195,7 @@ impl<'m> ElfImage<'m> {
             wide,
         };
         let kind = fields.number(16, 2);
-        if kind != n::ET_EXEC && kind != n::ET_DYN {
+        if kind != num::ET_EXEC && kind != num::ET_DYN {
             return Err(ElfError::Unsupported("neither a program nor a library"));
         }
         let offset = fields.address(28, 32);
@@ -253,7 +253,7 @@ impl<'m> ElfImage<'m> {
         let va = Gva(header.address(8, 16).wrapping_add(self.bias));
         let len = header.address(20, 40);
         match kind {
-            n::PT_LOAD if len > 0 => {
+            num::PT_LOAD if len > 0 => {
                 let range = AddrRange::new(va, len).ok_or_else(|| {
                     ElfError::Damaged(format!("segment of {len:#x} bytes at {va} wraps around"))
                 })?;
@@ -264,11 +264,11 @@ impl<'m> ElfImage<'m> {
                     offset: header.address(4, 8),
                     file_len: header.address(16, 32).min(len),
                     prot: Prot::R
-                        .union(flag(n::PF_W, Prot::W))
-                        .union(flag(n::PF_X, Prot::X)),
+                        .union(flag(num::PF_W, Prot::W))
+                        .union(flag(num::PF_X, Prot::X)),
                 });
             }
-            n::PT_DYNAMIC => self.dynamic = Some((va, len.min(MAX_DYNAMIC))),
+            num::PT_DYNAMIC => self.dynamic = Some((va, len.min(MAX_DYNAMIC))),
             _ => {}
         }
         Ok(())
@@ -291,8 +291,8 @@ impl<'m> ElfImage<'m> {
 
     /// The symbols that are defined by the image.
     ///
-    /// `mapped` answers where so many bytes of the file from an offset on are mapped, if they are; it is
-    /// asked for tables that no segment is known to hold.
+    /// `file` reads the image's file from an offset on, within one page of 4 KiB, and answers whether it
+    /// could.
     ///
     /// Names of symbols that have versions, and are not of the default one, go on with `@` and the
     /// version, as in `memcpy@GLIBC_2.2.5`.
@@ -300,14 +300,11 @@ impl<'m> ElfImage<'m> {
     /// # Errors
     ///
     /// [`ElfError`], when there are none.
-    pub fn symbols(
-        &self,
-        mapped: impl Fn(u64, u64) -> Option<Gva>,
-    ) -> Result<SymbolTable, ElfError> {
+    pub fn symbols(&self, file: &dyn Fn(u64, &mut [u8]) -> bool) -> Result<SymbolTable, ElfError> {
         let mut found = Found::default();
         let dynamic = self.dynamic_symbols(&mut found);
         let of_dynamic = found.symbols.len();
-        let others = self.section_symbols(&mapped, &mut found);
+        let others = self.section_symbols(file, &mut found);
         if of_dynamic > 0 && found.symbols.len() > of_dynamic {
             found.without_twins();
         }
@@ -322,26 +319,18 @@ impl<'m> ElfImage<'m> {
         Ok(table.build(Some(self.range)))
     }
 
-    /// Reads what can be read of a table that must lie within the image, or within what is mapped of
-    /// the file.
+    /// Reads what can be read of a table that must lie within the image.
     fn table(&self, at: Gva, len: u64) -> Option<Table> {
         let range = AddrRange::new(at, len)?;
-        self.range.covers(range).then(|| self.table_anywhere(range))
-    }
-
-    fn table_anywhere(&self, range: AddrRange<Gva>) -> Table {
-        let mut bytes = vec![0; range.len() as usize];
+        if !self.range.covers(range) {
+            return None;
+        }
+        let mut bytes = vec![0; len as usize];
         let mut holes = Vec::new();
-        read_around_holes(
-            self.memory,
-            range.start(),
-            &mut bytes,
-            PAGE,
-            |at, len, _| {
-                holes.push((at, at + len));
-            },
-        );
-        Table { bytes, holes }
+        read_around_holes(self.memory, at, &mut bytes, PAGE, |at, len, _| {
+            holes.push((at, at + len));
+        });
+        Some(Table { bytes, holes })
     }
 
     /// An address in the dynamic section, which the loader may have moved.
@@ -382,16 +371,16 @@ impl<'m> ElfImage<'m> {
             };
         }
         let address = |tag| values.get(&tag).map(|&value| self.moved(value));
-        let symtab = address(n::DT_SYMTAB).ok_or(ElfError::NoSymbols)?;
-        let strtab = address(n::DT_STRTAB).ok_or(ElfError::NoSymbols)?;
-        let names = values.get(&n::DT_STRSZ).copied().unwrap_or(0);
+        let symtab = address(num::DT_SYMTAB).ok_or(ElfError::NoSymbols)?;
+        let strtab = address(num::DT_STRTAB).ok_or(ElfError::NoSymbols)?;
+        let names = values.get(&num::DT_STRSZ).copied().unwrap_or(0);
         let names = self
             .table(strtab, names.min(MAX_NAMES))
             .ok_or_else(|| damaged("names of symbols are outside of it"))?;
         let each = self.symbol_size();
-        let count = address(n::DT_HASH)
+        let count = address(num::DT_HASH)
             .and_then(|hash| self.count_by_hash(hash))
-            .or_else(|| self.count_by_gnu_hash(address(n::DT_GNU_HASH)?))
+            .or_else(|| self.count_by_gnu_hash(address(num::DT_GNU_HASH)?))
             // Linkers put names right behind the symbols.
             .or_else(|| Some(strtab.offset_from(symtab)? / each))
             .ok_or_else(|| damaged("symbols are of unknown number"))?;
@@ -401,8 +390,8 @@ impl<'m> ElfImage<'m> {
             .table(symtab, count * each)
             .ok_or_else(|| damaged("symbols are outside of it"))?;
         let versions = Versions {
-            of_symbols: address(n::DT_VERSYM).and_then(|at| self.table(at, count * 2)),
-            names: address(n::DT_VERDEF)
+            of_symbols: address(num::DT_VERSYM).and_then(|at| self.table(at, count * 2)),
+            names: address(num::DT_VERDEF)
                 .map(|at| self.version_names(at, &names))
                 .unwrap_or_default(),
         };
@@ -481,7 +470,7 @@ impl<'m> ElfImage<'m> {
                     wide: self.wide,
                 };
                 if let Some(name) = names.text(name.number(0, 4) as usize) {
-                    versions.insert(number & !n::HIDDEN, name.to_vec());
+                    versions.insert(number & !num::HIDDEN, name.to_vec());
                 }
             }
             match at.checked_add(next) {
@@ -495,7 +484,7 @@ impl<'m> ElfImage<'m> {
     /// Symbols by section headers, where these and what they lead to are mapped.
     fn section_symbols(
         &self,
-        mapped: &impl Fn(u64, u64) -> Option<Gva>,
+        file: &dyn Fn(u64, &mut [u8]) -> bool,
         found: &mut Found,
     ) -> Result<(), ElfError> {
         let (offset, each, count) = self.sections;
@@ -504,9 +493,7 @@ impl<'m> ElfImage<'m> {
             return Err(ElfError::NoSymbols);
         }
         let table = |offset: u64, len: u64, limit: u64| {
-            let len = Some(len).filter(|&len| len <= limit)?;
-            let at = mapped(offset, len)?;
-            Some(self.table_anywhere(AddrRange::new(at, len)?))
+            (len > 0 && len <= limit).then(|| Table::of_file(file, offset, len))
         };
         let headers = table(offset, each * count, u64::MAX).ok_or(ElfError::NoSymbols)?;
         if !headers.holes.is_empty() {
@@ -522,7 +509,7 @@ impl<'m> ElfImage<'m> {
             .collect();
         let place = |header: Fields<'_>| (header.address(16, 24), header.address(20, 32));
         // There is at most one.
-        let header = headers.iter().find(|h| h.number(4, 4) == n::SHT_SYMTAB);
+        let header = headers.iter().find(|h| h.number(4, 4) == num::SHT_SYMTAB);
         let strings = header.and_then(|h| headers.get(h.fixed(24, 40, 4) as usize));
         let (&header, &strings) = header.zip(strings).ok_or(ElfError::NoSymbols)?;
         let (offset, len) = place(header);
@@ -548,8 +535,8 @@ impl<'m> ElfImage<'m> {
             let info = record.fixed(12, 4, 1) as u8;
             let (kind, bind) = (info & 0xf, info >> 4);
             let section = record.fixed(14, 6, 2);
-            let is_place = !matches!(kind, n::STT_SECTION | n::STT_FILE | n::STT_TLS);
-            if section == n::SHN_UNDEF || !is_place {
+            let is_place = !matches!(kind, num::STT_SECTION | num::STT_FILE | num::STT_TLS);
+            if section == num::SHN_UNDEF || !is_place {
                 continue;
             }
             // Names may overlap, so their number does not bound how long they are taken together.
@@ -567,15 +554,15 @@ impl<'m> ElfImage<'m> {
             }
             let value = record.address(4, 8);
             let va = match section {
-                n::SHN_ABS => Gva(value),
+                num::SHN_ABS => Gva(value),
                 _ => Gva(value.wrapping_add(self.bias)),
             };
             let letter = match section {
-                n::SHN_ABS => b'A',
+                num::SHN_ABS => b'A',
                 _ => self.letter(kind, bind, va),
             };
             let letter = match bind {
-                n::STB_LOCAL => letter.to_ascii_lowercase(),
+                num::STB_LOCAL => letter.to_ascii_lowercase(),
                 _ => letter,
             };
             let name = versions.name(index, name);
@@ -588,11 +575,11 @@ impl<'m> ElfImage<'m> {
     fn letter(&self, kind: u8, bind: u8, va: Gva) -> u8 {
         let segment = self.segments.iter().find(|s| s.range.contains(va));
         match (kind, bind, segment) {
-            (n::STT_GNU_IFUNC, _, _) => b'i',
-            (_, n::STB_GNU_UNIQUE, _) => b'u',
-            (n::STT_OBJECT, n::STB_WEAK, _) => b'V',
-            (_, n::STB_WEAK, _) => b'W',
-            (n::STT_FUNC, _, _) => b'T',
+            (num::STT_GNU_IFUNC, _, _) => b'i',
+            (_, num::STB_GNU_UNIQUE, _) => b'u',
+            (num::STT_OBJECT, num::STB_WEAK, _) => b'V',
+            (_, num::STB_WEAK, _) => b'W',
+            (num::STT_FUNC, _, _) => b'T',
             (_, _, None) => b'?',
             (_, _, Some(segment)) if segment.prot.exec() => b'T',
             (_, _, Some(segment)) if !segment.prot.write() => b'R',
@@ -616,7 +603,7 @@ impl<'m> ElfImage<'m> {
 fn bias(base: Gva, headers: &[Fields<'_>], kind: u64) -> Result<u64, ElfError> {
     let first = headers.iter().find(|header| {
         let offset = header.address(4, 8);
-        header.number(0, 4) == n::PT_LOAD && offset < PAGE
+        header.number(0, 4) == num::PT_LOAD && offset < PAGE
     });
     let Some(first) = first else {
         return Err(ElfError::Damaged(
@@ -626,7 +613,7 @@ fn bias(base: Gva, headers: &[Fields<'_>], kind: u64) -> Result<u64, ElfError> {
     let (offset, va) = (first.address(4, 8), first.address(8, 16));
     let bias = base.raw().wrapping_sub(va.wrapping_sub(offset));
     match kind {
-        n::ET_EXEC if bias != 0 => Err(ElfError::Damaged(format!(
+        num::ET_EXEC if bias != 0 => Err(ElfError::Damaged(format!(
             "header is at {base}, but such a program cannot be moved there"
         ))),
         _ => Ok(bias),
@@ -641,6 +628,22 @@ struct Table {
 }
 
 impl Table {
+    /// Reads what can be read of a table in the file.
+    fn of_file(file: &dyn Fn(u64, &mut [u8]) -> bool, offset: u64, len: u64) -> Self {
+        let mut bytes = vec![0; len as usize];
+        let mut holes = Vec::new();
+        let mut at = 0;
+        while at < bytes.len() {
+            let here = offset.wrapping_add(at as u64);
+            let len = ((PAGE - here % PAGE) as usize).min(bytes.len() - at);
+            if !file(here, &mut bytes[at..at + len]) {
+                holes.push((at, at + len));
+            }
+            at += len;
+        }
+        Self { bytes, holes }
+    }
+
     /// Whether any of these bytes could not be read.
     fn has_hole(&self, from: usize, to: usize) -> bool {
         let behind = self.holes.partition_point(|&(_, end)| end <= from);
@@ -676,8 +679,8 @@ impl Versions {
             let bytes = table.get(index * 2, 2)?;
             Some(u16::from_le_bytes(bytes.try_into().ok()?))
         });
-        if let Some(version) = version.filter(|version| version & n::HIDDEN != 0)
-            && let Some(version) = self.names.get(&(version & !n::HIDDEN))
+        if let Some(version) = version.filter(|version| version & num::HIDDEN != 0)
+            && let Some(version) = self.names.get(&(version & !num::HIDDEN))
         {
             name.push(b'@');
             name.extend_from_slice(version);

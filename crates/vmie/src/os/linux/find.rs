@@ -84,6 +84,7 @@ pub(super) fn find(
             supplied: options.types.clone(),
             tables: OnceLock::new(),
             vma_plan: OnceLock::new(),
+            cache_plan: OnceLock::new(),
             module_plan: OnceLock::new(),
         }),
         None => Err(log.0),

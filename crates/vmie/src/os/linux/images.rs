@@ -2,8 +2,8 @@
 //!
 //! A mapping of the start of a file is the start of an image when there is an ELF header, and what its
 //! program headers say is borne out: where the code should be, something is mapped that may be executed.
-//! (The same file mapped to be read as data is no image.) When the page with the header is not in
-//! memory, the mappings of the same file that follow are taken together; their code must be among them.
+//! (The same file mapped to be read as data is no image.) When the page with the header is
+//! nowhere in memory, the mappings of the same file that follow are taken together; their code must be among them.
 
 use std::sync::Arc;
 
@@ -39,8 +39,8 @@ fn may_start_image(vma: &Vma) -> bool {
 impl Linux {
     /// The program and the libraries of a process, by ascending address.
     pub(super) fn images(&self, process: &Process) -> Result<Listing<Module>, OsError> {
-        let space = self.user_space(process)?;
         let Listing { items, findings } = self.list_vmas(process)?;
+        let memory = self.backed(process, &items)?;
         let mut listing = Listing {
             items: Vec::new(),
             findings,
@@ -58,7 +58,7 @@ impl Linux {
                 });
                 break;
             }
-            let parts = match ElfImage::open(&space, vma.range.start()) {
+            let parts = match ElfImage::open(&memory, vma.range.start()) {
                 Ok(image) => parts_of_image(&image, vma, &items, &mut budget),
                 Err(ElfError::Unreadable { what, fault }) => {
                     let parts = parts_by_file(vma, &items[index..], &mut budget);
@@ -89,31 +89,15 @@ impl Linux {
         process: &Process,
         module: &Module,
     ) -> Result<Arc<SymbolTable>, OsError> {
-        let space = self.user_space(process)?;
         let start = module.range.start();
         let vmas = self.list_vmas(process)?.items;
+        let memory = self.backed(process, &vmas)?;
         let first = vmas.iter().find(|vma| vma.range.start() == start);
-        let mapped = |offset: u64, len: u64| match first.and_then(|vma| vma.file.as_ref()) {
-            None => {
-                let range = AddrRange::new(start.checked_add(offset)?, len)?;
-                module.range.covers(range).then_some(range.start())
-            }
-            Some(_) => vmas.iter().find_map(|vma| {
-                let file = vma.file.as_ref()?;
-                if !same_file(vma, first?) {
-                    return None;
-                }
-                let at = vma
-                    .range
-                    .start()
-                    .checked_add(offset.checked_sub(file.offset)?)?;
-                let all = vma.range.covers(AddrRange::new(at, len)?);
-                // What the process may write is its own and need not be the file any more.
-                (all && !vma.prot.write()).then_some(at)
-            }),
+        let file = |offset: u64, buf: &mut [u8]| {
+            first.is_some_and(|first| memory.read_file(first, offset, buf))
         };
-        ElfImage::open(&space, start)
-            .and_then(|image| image.symbols(mapped))
+        ElfImage::open(&memory, start)
+            .and_then(|image| image.symbols(&file))
             .map(Arc::new)
             .map_err(|error| match error {
                 ElfError::Unreadable { what, fault } => OsError::Unreadable {

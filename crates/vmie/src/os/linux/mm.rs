@@ -28,6 +28,8 @@ pub(super) struct MmPlan {
     list: Option<Slot>,
     /// `context.flags`.
     context_flags: Option<Slot>,
+    /// `context.vdso_image`.
+    vdso_image: Option<Slot>,
 }
 
 /// The memory of a process. Numbers are as the guest has them.
@@ -53,6 +55,7 @@ impl MmPlan {
             tree: mm.want(&["mm_mt.ma_root"]),
             list: mm.want(&["mmap"]),
             context_flags: mm.want(&["context.flags"]),
+            vdso_image: mm.want(&["context.vdso_image"]),
             plan: mm.plan(),
         })
     }
@@ -128,6 +131,11 @@ impl Mm {
     /// Flags that the processor's part of the kernel keeps.
     pub(super) fn context_flags(&self) -> Option<u64> {
         self.plan.context_flags.map(|slot| self.object.number(slot))
+    }
+
+    /// The pointer to what describes the kernel's copy of the vdso.
+    pub(super) fn vdso_image(&self) -> Option<u64> {
+        self.plan.vdso_image.map(|slot| self.object.number(slot))
     }
 
     /// Where the arguments are, and the environment behind them.

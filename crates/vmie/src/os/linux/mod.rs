@@ -5,6 +5,7 @@
 //! from the kernel's own BTF, addresses from its own kallsyms.
 
 mod anchor;
+mod backed;
 mod banner;
 mod btf;
 mod files;
@@ -28,6 +29,7 @@ mod tests;
 mod typeinfo;
 mod vma;
 mod vmcoreinfo;
+mod xarray;
 
 use std::sync::{Arc, OnceLock};
 
@@ -51,6 +53,7 @@ pub struct Linux {
     supplied: Option<SuppliedTypes>,
     tables: OnceLock<Result<processes::Tables, OsError>>,
     vma_plan: OnceLock<Result<vma::VmaPlan, OsError>>,
+    cache_plan: OnceLock<Result<backed::CachePlan, OsError>>,
     module_plan: OnceLock<Result<Arc<modules::ModulePlan>, OsError>>,
 }
 
@@ -96,6 +99,12 @@ impl Linux {
     fn vma_plan(&self) -> Result<vma::VmaPlan, OsError> {
         let look_up = || Ok(vma::VmaPlan::new(&*self.types()?)?);
         self.vma_plan.get_or_init(look_up).clone()
+    }
+
+    /// The same for pages of files.
+    fn cache_plan(&self) -> Result<backed::CachePlan, OsError> {
+        let look_up = || Ok(backed::CachePlan::new(&*self.types()?)?);
+        self.cache_plan.get_or_init(look_up).clone()
     }
 
     /// The same for modules of the kernel.

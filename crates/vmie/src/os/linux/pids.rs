@@ -7,17 +7,13 @@
 //! * `init_pid_ns.idr`, an XArray of `struct pid` (4.20 and later),
 //! * the same as a radix tree, whose nodes look alike and tag their pointers differently (4.15-4.19),
 //! * `pid_hash`, chains of `struct upid` (before).
-//!
-//! Nodes of the trees know the shift of their index. It must get smaller by one level each step down,
-//! which bounds the depth, and no node may be met twice, which bounds the breadth.
-
-use std::collections::HashSet;
 
 use super::object::{BadLink, Findings, Object, Plan, Planner, Slot, link};
 use super::ring::Budget;
+use super::xarray::XarrayPlan;
 use crate::addr::{Address, Gva};
 use crate::memory::Memory;
-use crate::os::types::{TypeError, Types};
+use crate::os::types::Types;
 use crate::os::{FindingKind, OsError, SymbolTable};
 
 /// The largest number of buckets in `pid_hash`, as a shift (the kernel's own bound).
@@ -38,7 +34,7 @@ enum Form {
     Tree {
         /// Address of the pointer to the top node.
         top: Gva,
-        node: NodePlan,
+        nodes: XarrayPlan,
     },
     Hash {
         /// Address of the pointer to the buckets.
@@ -47,17 +43,6 @@ enum Form {
         shift: Gva,
         upid: UpidPlan,
     },
-}
-
-#[derive(Clone, Copy, Debug)]
-struct NodePlan {
-    plan: Plan,
-    shift: Slot,
-    slots: Slot,
-    /// Bits of the index that a node resolves: 6, or 4 in kernels configured to be small.
-    bits: u64,
-    /// Low bits of a pointer to a node, which no other pointer has.
-    tag: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -109,7 +94,7 @@ impl PidTables {
         let form = match top {
             Some(top) => Form::Tree {
                 top: Gva(init_pid_ns.raw().wrapping_add(top.offset)),
-                node: NodePlan::new(types)?,
+                nodes: XarrayPlan::new(types)?,
             },
             None => Form::hash(types, symbols, init_pid_ns)?,
         };
@@ -127,26 +112,17 @@ impl PidTables {
         budget: &mut Budget,
         findings: &mut Findings,
     ) -> Result<Vec<Entry>, BadLink> {
-        let mut pids = Vec::new();
-        match self.form {
-            Form::Tree { top, node } => {
+        let pids = match self.form {
+            Form::Tree { top, nodes } => {
                 let entry = number_at(memory, top)?;
-                let mut tree = Tree {
-                    memory,
-                    node,
-                    seen: HashSet::new(),
-                    found: Vec::new(),
-                    budget,
-                    findings,
-                };
-                tree.entry(top, entry, 0, None);
-                pids = tree.found;
+                nodes.pointers(memory, top, entry, "the pid table", budget, findings)
             }
             Form::Hash {
                 buckets,
                 shift,
                 upid,
             } => {
+                let mut pids = Vec::new();
                 let buckets = link(number_at(memory, buckets)?)?;
                 let shift = (number_at(memory, shift)? as u32).min(MAX_HASH_SHIFT);
                 for bucket in 0..1 << shift {
@@ -154,8 +130,9 @@ impl PidTables {
                     upid.chain(memory, head, budget, findings, &mut pids);
                 }
                 pids.sort_unstable();
+                pids
             }
-        }
+        };
         let read = |(number, at): (u64, Gva)| self.entry(memory, number, at, findings);
         Ok(pids.into_iter().filter_map(read).collect())
     }
@@ -216,100 +193,6 @@ impl Form {
                 init_pid_ns,
             },
         })
-    }
-}
-
-impl NodePlan {
-    fn new(types: &Types) -> Result<Self, TypeError> {
-        let (mut node, tag) = match Planner::new(types, "xa_node") {
-            Ok(node) => (node, 2),
-            Err(_) => (Planner::new(types, "radix_tree_node")?, 1),
-        };
-        let slots = node.need("slots")?;
-        Ok(Self {
-            shift: node.need("shift")?,
-            slots,
-            plan: node.plan(),
-            bits: u64::from((slots.size / 8).checked_ilog2().unwrap_or(0)).max(1),
-            tag,
-        })
-    }
-
-    /// The node that an entry leads to, if it leads to one. Small tagged values are markers.
-    fn pointer(self, entry: u64) -> Option<u64> {
-        (entry & 3 == self.tag && entry > 4096).then_some(entry & !3)
-    }
-}
-
-/// A walk over the tree of numbers.
-struct Tree<'t> {
-    memory: &'t dyn Memory<Addr = Gva>,
-    node: NodePlan,
-    seen: HashSet<Gva>,
-    found: Vec<(u64, Gva)>,
-    budget: &'t mut Budget,
-    findings: &'t mut Findings,
-}
-
-impl Tree<'_> {
-    /// Takes an entry of a node at `level` levels above the lowest (`None`: the entry at the top), for
-    /// numbers from `base` on. Recursion ends with level 0.
-    fn entry(&mut self, at: Gva, entry: u64, base: u64, level: Option<u64>) {
-        if entry == 0 {
-            return;
-        }
-        let Some(pointer) = self.node.pointer(entry) else {
-            if entry & 3 != 0 {
-                return; // A marker: reserved, or a number that is being given out.
-            }
-            match (level, link(entry)) {
-                (None | Some(0), Ok(pid)) => self.found.push((base, pid)),
-                (None | Some(0), Err(bad)) => {
-                    let what = format!("the pid table's entry {base}");
-                    self.findings.bad_link(bad, at, what);
-                }
-                (Some(_), _) => self.damaged(at, "has an entry above its lowest nodes"),
-            }
-            return;
-        };
-        if level == Some(0) {
-            return self.damaged(at, "goes on below its lowest nodes");
-        }
-        let node = match self.node.plan.follow(self.memory, pointer) {
-            Ok(node) => node,
-            Err(bad) => return self.findings.bad_link(bad, at, "a link in the pid table"),
-        };
-        let shift = node.number(self.node.shift);
-        let expected = level.map(|level| (level - 1) * self.node.bits);
-        let shift_fits = match expected {
-            Some(expected) => shift == expected,
-            None => shift.is_multiple_of(self.node.bits) && shift < 64,
-        };
-        if !shift_fits {
-            return self.damaged(node.at, "has a node of the wrong level");
-        }
-        if !self.seen.insert(node.at) {
-            return self.damaged(at, "has two links to one node");
-        }
-        let slots = node.bytes(self.node.slots).to_vec();
-        for (index, slot) in slots.chunks_exact(8).enumerate() {
-            let entry = u64::from_le_bytes(slot.try_into().expect("eight bytes"));
-            if entry == 0 {
-                continue;
-            }
-            if !self.budget.take() {
-                let text = "the pid table has more entries than memory has room for";
-                return self.findings.add(FindingKind::Limit, Some(node.at), text);
-            }
-            let offset = (index as u64).checked_shl(shift as u32).unwrap_or(0);
-            let base = base.wrapping_add(offset);
-            self.entry(node.at, entry, base, Some(shift / self.node.bits));
-        }
-    }
-
-    fn damaged(&mut self, at: Gva, how: &str) {
-        let text = format!("the pid table {how}");
-        self.findings.add(FindingKind::Damaged, Some(at), text);
     }
 }
 

@@ -36,7 +36,7 @@ const MAX_AREAS: u32 = 23;
 const MAX_TABLES: usize = 1 << 20;
 
 /// What an entry that is not present says; `span` is what it covers and `va` an address in there.
-fn state(entry: u64, span: u64, va: Gva, areas: u32) -> PageState {
+pub(super) fn state(entry: u64, span: u64, va: Gva, areas: u32) -> PageState {
     if entry & !TOUCHED == 0 {
         return PageState::Empty;
     }

@@ -105,6 +105,23 @@ impl VmaPlan {
     }
 }
 
+/// What is needed of an area to find the pages of its file.
+pub(super) struct RawArea {
+    pub(super) flags: u64,
+    pub(super) file: u64,
+}
+
+impl VmaPlan {
+    /// Reads an area again.
+    pub(super) fn raw(&self, memory: &dyn Memory<Addr = Gva>, at: Gva) -> Result<RawArea, BadLink> {
+        let object = self.plan.follow(memory, at.raw())?;
+        Ok(RawArea {
+            flags: object.number(self.vm_flags),
+            file: object.number(self.vm_file),
+        })
+    }
+}
+
 /// One area, as its object says. Pointers are as they stand there.
 #[derive(Clone, Debug)]
 struct Area {
