@@ -26,6 +26,7 @@
 //! 5. Tests against a synthetic guest for every way in which it can be damaged, and a lab guest for the
 //!    truth.
 
+mod cache;
 mod declare;
 pub mod elf;
 #[cfg(feature = "isf")]
@@ -49,6 +50,7 @@ use crate::cpu::CpuState;
 use crate::memory::{Cause, Fault, Memory, Prot};
 use crate::paging::AddressSpace;
 
+pub use cache::{Cache, Identity, Trail, UnknownTrail};
 pub use layout::{Layout, LayoutKind, LayoutRow};
 pub use resolver::{Place, ResolveError, Resolver, Scope, Tier};
 pub use show::{ShowOptions, ShowRow, Value, show_text};
@@ -85,8 +87,15 @@ pub trait Guest: Send + Sync {
     /// How it was found: the steps of the search and what each saw.
     fn steps(&self) -> &[Step];
 
+    /// Where it was found, to find it again at once.
+    fn trail(&self) -> &Trail;
+
     /// The kernel's own address space.
     fn kernel_space(&self) -> &AddressSpace;
+
+    /// How far the kernel was moved from the addresses that it was linked for; to be subtracted modulo
+    /// 2^64.
+    fn slide(&self) -> u64;
 
     /// The kernel's symbols, without those of its modules.
     ///
@@ -503,6 +512,8 @@ const SEARCHES: &[(Kind, Search)] = &[(Kind::Linux, |phys, cpus, options| {
 pub struct FindOptions {
     /// Types to use when the guest has none of its own.
     pub types: Option<SuppliedTypes>,
+    /// Where it was found before, in the same memory. What is found there is verified all the same.
+    pub trail: Option<Trail>,
 }
 
 /// Types that come from outside of the guest. They are used only when the guest says that they are its

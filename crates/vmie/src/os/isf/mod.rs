@@ -2,7 +2,7 @@
 //!
 //! The format is JSON, plain or compressed with xz; its schema, version 6.2.0, is in Volatility 3's
 //! sources (`volatility3/schemas/schema-6.2.0.json`). Reading one ([`Isf::open`]) lets a kernel be
-//! looked into that has no type information of its own; writing one ([`export`]) lets other tools look
+//! looked into that has no type information of its own; writing one ([`export_guest`]) lets other tools look
 //! into a kernel that has.
 //!
 //! **A file belongs to one build of a kernel.** It carries that kernel's banner, and [`Isf::fits`]
@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use super::{SuppliedTypes, SymbolTable, Types};
 
-pub use write::{Export, export};
+pub use write::{Export, ExportError, export, export_guest};
 
 /// The largest file that is read, and the largest that it may be when it is no longer compressed.
 /// Distribution kernels need 40 MiB.

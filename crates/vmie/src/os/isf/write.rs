@@ -10,8 +10,8 @@ use super::base64;
 use super::schema::{
     Base, Descriptor, Enum, Field, File, Linux, Metadata, Origin, Producer, Symbol, User,
 };
-use crate::os::SymbolTable;
 use crate::os::types::{Encoding, MAX_NESTING, Record, Type, TypeError, TypeId, Types};
+use crate::os::{Guest, OsError, SymbolTable};
 
 /// The version of the schema that is written.
 const FORMAT: &str = "6.2.0";
@@ -51,6 +51,34 @@ pub struct Export<'e> {
 pub fn export(what: &Export<'_>, out: impl std::io::Write) -> std::io::Result<()> {
     let file = Exporter::new(what).file();
     serde_json::to_writer(out, &file).map_err(std::io::Error::from)
+}
+
+/// Writes symbols and types of a guest's kernel as JSON.
+///
+/// # Errors
+///
+/// When the guest has no symbols or types, or the writer fails.
+pub fn export_guest(guest: &dyn Guest, out: impl std::io::Write) -> Result<(), ExportError> {
+    let (symbols, types) = (guest.symbols()?, guest.types()?);
+    let what = Export {
+        types: &types,
+        symbols: &symbols,
+        banner: guest.version(),
+        slide: guest.slide(),
+    };
+    Ok(export(&what, out)?)
+}
+
+/// Why a guest's symbols and types were not written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// The guest does not have them.
+    #[error(transparent)]
+    Os(#[from] OsError),
+    /// They could not be written.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
 }
 
 struct Exporter<'e> {

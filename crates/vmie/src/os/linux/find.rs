@@ -1,7 +1,8 @@
 //! Finding the kernel.
 //!
-//! Three ways lead to it, tried in this order, and all end with the same checks:
+//! Four ways lead to it, tried in this order, and all end with the same checks:
 //!
+//! * **By trail.** Where an earlier search found it, if the caller kept that.
 //! * **By hint.** Some places are likely to lead to a root that maps the kernel ([`hints`]). Within the
 //!   image that it maps, symbols are found by their shape. Hardly any memory is touched.
 //! * **By note.** A VMCOREINFO note says where the kernel's page tables are. Looking for it takes a
@@ -35,7 +36,7 @@ use super::vmcoreinfo::VmCoreInfo;
 use crate::addr::{AddrRange, Address, Gpa, Gva};
 use crate::cpu::CpuState;
 use crate::memory::Prot;
-use crate::os::{FindOptions, Phys, Step, SymbolTable};
+use crate::os::{FindOptions, Phys, Step, SymbolTable, Trail};
 use crate::paging::{AddressSpace, Mode};
 
 /// How many notes, and how many token tables, are looked into before giving up.
@@ -71,14 +72,16 @@ pub(super) fn find(
     let mut log = Log::default();
     let search = Search { phys, cpus };
     match search
-        .by_hint(&mut log)
+        .by_trail(options.trail.as_ref(), &mut log)
+        .or_else(|| search.by_hint(&mut log))
         .or_else(|| search.by_note(&mut log))
         .or_else(|| search.by_shape(&mut log))
     {
-        Some((anchor, symbols, version)) => Ok(Linux {
-            space: anchor.space,
-            symbols: Arc::new(symbols),
-            version,
+        Some(kernel) => Ok(Linux {
+            trail: kernel.trail(),
+            space: kernel.anchor.space,
+            symbols: Arc::new(kernel.symbols),
+            version: kernel.version,
             steps: log.0,
             types: OnceLock::new(),
             supplied: options.types.clone(),
@@ -96,9 +99,65 @@ struct Search<'s> {
     cpus: &'s [CpuState],
 }
 
-type Kernel = (Anchor, SymbolTable, String);
+/// What all ways lead to.
+struct Kernel {
+    anchor: Anchor,
+    symbols: SymbolTable,
+    version: String,
+    /// Where the digits of its token table are mapped.
+    digits: Gva,
+}
+
+impl Kernel {
+    fn trail(&self) -> Trail {
+        let Anchor {
+            space,
+            root_va,
+            ignore,
+        } = &self.anchor;
+        Trail {
+            root: space.root(),
+            mode: space.mode(),
+            ignore: *ignore,
+            marks: vec![*root_va, self.digits],
+        }
+    }
+}
 
 impl Search<'_> {
+    /// Follows the trail of an earlier search. It is a claim like any other: what it leads to is verified.
+    fn by_trail(&self, trail: Option<&Trail>, log: &mut Log) -> Option<Kernel> {
+        let trail = trail?;
+        let &[root_va, digits] = &trail.marks[..] else {
+            log.say("trail", "not one of this search");
+            return None;
+        };
+        log.say("trail", format!("root at {}", trail.root));
+        let Some(anchor) = anchor::at(self.phys, trail.root, root_va, &[trail.mode], trail.ignore)
+        else {
+            log.say(
+                "root",
+                format!("{} does not map itself at {root_va}", trail.root),
+            );
+            return None;
+        };
+        self.accept(&anchor, log)?;
+        let symbols = match kallsyms::locate(&anchor.space, digits) {
+            Ok(found) => say_symbols(&found, 0, log),
+            Err(_) => {
+                log.say("kallsyms", format!("no tables around {digits}"));
+                return None;
+            }
+        };
+        let version = banner::read(&anchor.space, &symbols, None, log)?;
+        Some(Kernel {
+            anchor,
+            symbols,
+            version,
+            digits,
+        })
+    }
+
     fn by_hint(&self, log: &mut Log) -> Option<Kernel> {
         let mut kernel = None;
         let mut hints = 0;
@@ -156,7 +215,12 @@ impl Search<'_> {
         };
         self.accept(&anchor, log)?;
         let version = banner::read(&anchor.space, &symbols, None, log)?;
-        Some((anchor, symbols, version))
+        Some(Kernel {
+            anchor,
+            symbols,
+            version,
+            digits: found.digits(),
+        })
     }
 
     fn by_note(&self, log: &mut Log) -> Option<Kernel> {
@@ -216,9 +280,14 @@ impl Search<'_> {
         };
         self.accept(&anchor, log)?;
 
-        let symbols = self.symbols_of(&anchor, note, log)?;
+        let (symbols, digits) = self.symbols_of(&anchor, note, log)?;
         let version = banner::read(&anchor.space, &symbols, Some(note.release()), log)?;
-        Some((anchor, symbols, version))
+        Some(Kernel {
+            anchor,
+            symbols,
+            version,
+            digits,
+        })
     }
 
     /// Records an anchor, unless a CPU contradicts it.
@@ -261,22 +330,29 @@ impl Search<'_> {
         Some(())
     }
 
-    /// The symbols of an anchored kernel: where its note says, else by shape within its image.
-    fn symbols_of(&self, anchor: &Anchor, note: &VmCoreInfo, log: &mut Log) -> Option<SymbolTable> {
+    /// The symbols of an anchored kernel, and where their digits are: where its note says, else by shape
+    /// within its image.
+    fn symbols_of(
+        &self,
+        anchor: &Anchor,
+        note: &VmCoreInfo,
+        log: &mut Log,
+    ) -> Option<(SymbolTable, Gva)> {
         let space = &anchor.space;
+        let accept = |found: &Kallsyms<Gva>, log: &mut Log| {
+            let digits = found.digits();
+            (say_symbols(found, 0, log), digits)
+        };
         if let Some(places) = places(note) {
             match kallsyms::from_places(space, &places) {
-                Ok(found) => return Some(say_symbols(&found, 0, log)),
+                Ok(found) => return Some(accept(&found, log)),
                 Err(seen) => log.say("kallsyms", format!("as the note says: {seen}")),
             }
         }
-        each_table(
-            space,
-            hints::window(),
-            |_| true,
-            log,
-            |found, log| Some(say_symbols(&found, 0, log)),
-        )
+        let anywhere = |_| true;
+        each_table(space, hints::window(), anywhere, log, |found, log| {
+            Some(accept(&found, log))
+        })
     }
 
     fn by_shape(&self, log: &mut Log) -> Option<Kernel> {
@@ -321,7 +397,13 @@ impl Search<'_> {
             false => unmoved,
         };
         let version = banner::read(&anchor.space, &symbols, None, log)?;
-        Some((anchor, symbols, version))
+        let digits = Gva(found.digits().raw().wrapping_add(anchor.slide()));
+        Some(Kernel {
+            anchor,
+            symbols,
+            version,
+            digits,
+        })
     }
 }
 

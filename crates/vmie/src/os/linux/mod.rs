@@ -35,11 +35,15 @@ use std::sync::{Arc, OnceLock};
 
 use super::{
     FindOptions, Guest, Kind, Listing, Module, OsError, PageState, Phys, Process, Residency, Step,
-    SuppliedTypes, SymbolTable, Types, Vma,
+    SuppliedTypes, SymbolTable, Trail, Types, Vma,
 };
 use crate::addr::{AddrRange, Gva};
 use crate::cpu::CpuState;
 use crate::paging::AddressSpace;
+
+/// Where a kernel's text starts as linked: the image window, and CONFIG_PHYSICAL_START, which everybody
+/// leaves at its default of 16 MiB.
+const LINKED_TEXT: u64 = kallsyms::IMAGE_START + (16 << 20);
 
 /// A Linux kernel that was found and verified.
 #[derive(Debug)]
@@ -48,6 +52,7 @@ pub struct Linux {
     symbols: Arc<SymbolTable>,
     version: String,
     steps: Vec<Step>,
+    trail: Trail,
     types: OnceLock<Result<Arc<Types>, OsError>>,
     /// Types to use when the kernel has none.
     supplied: Option<SuppliedTypes>,
@@ -133,8 +138,20 @@ impl Guest for Linux {
         &self.steps
     }
 
+    fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
     fn kernel_space(&self) -> &AddressSpace {
         &self.space
+    }
+
+    fn slide(&self) -> u64 {
+        let text = self
+            .symbols
+            .address_of("_text")
+            .map_or(LINKED_TEXT, |va| va.0);
+        text.wrapping_sub(LINKED_TEXT)
     }
 
     fn symbols(&self) -> Result<Arc<SymbolTable>, OsError> {

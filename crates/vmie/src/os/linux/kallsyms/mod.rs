@@ -153,6 +153,12 @@ impl<A: Address> Kallsyms<A> {
         self.addresses.len()
     }
 
+    /// Where the digit tokens are, from which [`locate`] finds it all again.
+    pub(super) fn digits(&self) -> A {
+        let before = self.tokens.starts[usize::from(b'0')];
+        A::new(self.token_table.raw() + u64::from(before))
+    }
+
     /// Whether the addresses of the symbols are not virtual ones but of the space that the table was
     /// found in, so that they have yet to be moved.
     pub(super) fn is_place_relative(&self) -> bool {

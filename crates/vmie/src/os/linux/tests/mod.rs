@@ -1,5 +1,6 @@
 //! Linux guests made up for the purpose: found in every arrangement, and not fooled.
 
+mod cache;
 mod display;
 mod find;
 mod hostile;

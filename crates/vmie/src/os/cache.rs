@@ -1,0 +1,282 @@
+//! Keeping where an operating system was found, beside the image it was found in.
+//!
+//! Searching all of a large image takes time, and an image does not change. A [`Cache`] is a small text
+//! file that holds the [`Trail`] of a search together with the [`Identity`] of the image:
+//!
+//! ```text
+//! vmie-os 1
+//! image 536870912 1763809123.123400000 5f0c8d1e2a3b4c5d
+//! trail 4level root=0x6610000 ignore=0x0 0xffffffff97e10000 0xffffffff976c9db8
+//! ```
+//!
+//! **A cache makes a search faster and never makes an answer.** What a trail leads to passes every
+//! check of the search; a cache that is stale, of another image or made up costs a moment. The identity
+//! only saves that moment, so a cheap one will do: size, time of the last change, and a hash of some
+//! pages.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::UNIX_EPOCH;
+
+use super::{FindError, FindOptions, Guest, Phys, find_with};
+use crate::addr::{AddrRange, Address, Gpa, Gva};
+use crate::cpu::CpuState;
+use crate::memory::Memory;
+use crate::paging::Mode;
+
+/// The first line of a cache.
+const MAGIC: &str = "vmie-os 1";
+
+/// What is appended to the name of an image for that of its cache.
+const SUFFIX: &str = ".vmie-os";
+
+/// The largest cache that is read.
+const MAX_BYTES: u64 = 4096;
+
+/// How many pages the hash is over.
+const SAMPLES: u64 = 64;
+
+/// How many marks a trail has at most.
+const MAX_MARKS: usize = 16;
+
+/// Where an operating system was found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Trail {
+    /// Root of the kernel's address space.
+    pub root: Gpa,
+    /// Its mode.
+    pub mode: Mode,
+    /// Bits to clear in page-table entries.
+    pub ignore: u64,
+    /// Addresses whose meaning the search knows that left them.
+    pub marks: Vec<Gva>,
+}
+
+impl fmt::Display for Trail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            root,
+            mode,
+            ignore,
+            marks,
+        } = self;
+        write!(f, "{mode} root={root} ignore={ignore:#x}")?;
+        marks.iter().try_for_each(|mark| write!(f, " {mark}"))
+    }
+}
+
+/// A text that is no [`Trail`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("not the trail of a search for an operating system")]
+pub struct UnknownTrail;
+
+impl FromStr for Trail {
+    type Err = UnknownTrail;
+
+    fn from_str(text: &str) -> Result<Self, UnknownTrail> {
+        let hex = |word: &str| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok();
+        let parse = || {
+            let mut words = text.split(' ');
+            let mode = words.next()?.parse().ok()?;
+            let root = Gpa(hex(words.next()?.strip_prefix("root=")?)?);
+            let ignore = hex(words.next()?.strip_prefix("ignore=")?)?;
+            let marks: Option<Vec<Gva>> = words.map(|word| hex(word).map(Gva)).collect();
+            let marks = marks.filter(|marks| marks.len() <= MAX_MARKS)?;
+            Some(Self {
+                root,
+                mode,
+                ignore,
+                marks,
+            })
+        };
+        parse().ok_or(UnknownTrail)
+    }
+}
+
+/// What tells an image from others and from its former self.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// Bytes in the file.
+    pub size: u64,
+    /// When it was last changed, in seconds and nanoseconds since 1970; 0 where that is not known.
+    pub modified: (u64, u32),
+    /// A hash of the first bytes of pages spread over its memory.
+    pub sample: u64,
+}
+
+impl Identity {
+    /// The identity of the image in the file at `path`, whose memory is `phys`.
+    ///
+    /// Cost: reads the starts of 64 pages.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be looked at.
+    pub fn of(path: &Path, phys: &dyn Memory<Addr = Gpa>) -> std::io::Result<Self> {
+        let metadata = std::fs::metadata(path)?;
+        let modified = metadata.modified()?.duration_since(UNIX_EPOCH);
+        let modified = modified.map_or((0, 0), |since| (since.as_secs(), since.subsec_nanos()));
+        Ok(Self {
+            size: metadata.len(),
+            modified,
+            sample: sample(phys),
+        })
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, nanoseconds) = self.modified;
+        write!(
+            f,
+            "{} {seconds}.{nanoseconds:09} {:016x}",
+            self.size, self.sample
+        )
+    }
+}
+
+/// Hashes (FNV-1a) the starts of pages that are spread evenly over memory.
+fn sample(phys: &dyn Memory<Addr = Gpa>) -> u64 {
+    let regions: Vec<_> = phys.regions(AddrRange::all()).collect();
+    let total: u64 = regions
+        .iter()
+        .fold(0, |sum, region| region.len.saturating_add(sum));
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for i in 0..SAMPLES {
+        let mut skip = (total / SAMPLES).saturating_mul(i);
+        for region in &regions {
+            if skip >= region.len {
+                skip -= region.len;
+                continue;
+            }
+            let mut bytes = [0; 256];
+            let page = Gpa(region.start.raw() + skip).align_down(4096);
+            let at = page.max(region.start);
+            let _ = phys.read(at, &mut bytes);
+            for byte in bytes {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+            break;
+        }
+    }
+    hash
+}
+
+/// The cache of one image. See the module documentation.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    path: PathBuf,
+    identity: Identity,
+}
+
+impl Cache {
+    /// The cache that stands, or would stand, beside the image at `image`, whose memory is `phys`.
+    ///
+    /// # Errors
+    ///
+    /// When the image's file cannot be looked at.
+    pub fn beside(image: &Path, phys: &dyn Memory<Addr = Gpa>) -> std::io::Result<Self> {
+        let mut path = image.as_os_str().to_owned();
+        path.push(SUFFIX);
+        Ok(Self {
+            path: path.into(),
+            identity: Identity::of(image, phys)?,
+        })
+    }
+
+    /// Where the cache is kept.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the cache holds, if it is there and of this image.
+    pub fn load(&self) -> Option<Trail> {
+        let metadata = std::fs::metadata(&self.path).ok()?;
+        if !metadata.is_file() || metadata.len() > MAX_BYTES {
+            return None;
+        }
+        let text = std::fs::read_to_string(&self.path).ok()?;
+        let mut lines = text.lines();
+        let fits = lines.next()? == MAGIC
+            && lines.next()?.strip_prefix("image ")? == self.identity.to_string();
+        let trail = lines.next()?.strip_prefix("trail ")?.parse().ok()?;
+        fits.then_some(trail)
+    }
+
+    /// Keeps a trail.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn save(&self, trail: &Trail) -> std::io::Result<()> {
+        let text = format!("{MAGIC}\nimage {}\ntrail {trail}\n", self.identity);
+        // Whole or not at all: another run may be reading it.
+        let mut new = self.path.as_os_str().to_owned();
+        new.push(format!(".{}", std::process::id()));
+        // The folder may be others' as well: a link that stands in the way is not followed.
+        let mut file = File::create_new(&new)?;
+        let written = file
+            .write_all(text.as_bytes())
+            .and_then(|()| std::fs::rename(&new, &self.path));
+        written.inspect_err(|_| {
+            let _ = std::fs::remove_file(&new);
+        })
+    }
+
+    /// As [`find_with`], along the trail that is kept, and keeping that of a search that had to be made
+    /// anew. That it cannot be kept is no error.
+    ///
+    /// # Errors
+    ///
+    /// What each search saw, when none succeeded.
+    pub fn find(
+        &self,
+        phys: &Phys,
+        cpus: &[CpuState],
+        options: &FindOptions,
+    ) -> Result<Box<dyn Guest>, FindError> {
+        let known = self.load();
+        let options = FindOptions {
+            trail: known.clone().or_else(|| options.trail.clone()),
+            ..options.clone()
+        };
+        let guest = find_with(phys, cpus, &options)?;
+        if known.as_ref() != Some(guest.trail()) {
+            let _ = self.save(guest.trail());
+        }
+        Ok(guest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trails_are_written_and_read() {
+        let trail = Trail {
+            root: Gpa(0x661_0000),
+            mode: Mode::FiveLevel,
+            ignore: 1 << 47,
+            marks: vec![Gva(0xffff_ffff_97e1_0000), Gva(0)],
+        };
+        let text = "5level root=0x6610000 ignore=0x800000000000 0xffffffff97e10000 0x0";
+        assert_eq!(trail.to_string(), text);
+        assert_eq!(text.parse(), Ok(trail));
+        let many = format!("4level root=0x0 ignore=0x0{}", " 0x1".repeat(17));
+        for wrong in [
+            "",
+            "4level",
+            "6level root=0x0 ignore=0x0",
+            "4level root=0 ignore=0x0",
+            "4level root=0x0 ignore=0x0 x",
+            "4level  root=0x0 ignore=0x0",
+            &many,
+        ] {
+            assert_eq!(wrong.parse::<Trail>(), Err(UnknownTrail), "{wrong}");
+        }
+    }
+}

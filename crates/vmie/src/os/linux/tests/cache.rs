@@ -1,0 +1,150 @@
+//! Finding a kernel again, and not being led astray by what was kept.
+
+use std::path::PathBuf;
+
+use vmie_synth::guest::{Frames, Machine, Phys};
+use vmie_synth::linux::{Arrangement, Kernel, KernelPlan};
+
+use super::Ram;
+use crate::addr::{Gpa, Gva};
+use crate::os::linux::Linux;
+use crate::os::{Cache, FindOptions, Guest, Trail};
+
+const RAM: u64 = 64 << 20;
+
+fn machine(plan: &KernelPlan) -> (Machine, Kernel) {
+    let mut phys = Phys::sparse();
+    phys.add_ram(0..RAM);
+    let mut machine = Machine::with(phys, Frames::sequential(&[1 << 20..RAM]));
+    let kernel = Kernel::load(&mut machine, plan);
+    (machine, kernel)
+}
+
+fn follow(machine: &Machine, trail: &Trail) -> Linux {
+    let options = FindOptions {
+        trail: Some(trail.clone()),
+        ..FindOptions::default()
+    };
+    Linux::find_with(&Ram::of(machine.clone()), &[], &options).expect("found")
+}
+
+#[test]
+fn a_trail_leads_back_whichever_way_it_was_found() {
+    for arrangement in [Arrangement::V4_5, Arrangement::V6_14, Arrangement::V7_0] {
+        for with_note in [false, true] {
+            let (mut machine, kernel) = machine(&KernelPlan {
+                arrangement,
+                slide: 32 << 20,
+                ..KernelPlan::default()
+            });
+            if with_note {
+                kernel.write_note(&mut machine, &kernel.note_lines());
+            }
+            let first = Linux::find(&Ram::of(machine.clone()), &[]).expect("found");
+            assert_eq!(first.slide(), 32 << 20);
+            let again = follow(&machine, first.trail());
+            assert_eq!(again.trail(), first.trail());
+            assert_eq!(again.version(), kernel.banner);
+            assert!(again.symbols.iter().eq(first.symbols.iter()));
+            let names: Vec<&str> = again.steps().iter().map(|step| step.name).collect();
+            assert_eq!(names, ["trail", "root", "kallsyms", "banner"]);
+        }
+    }
+}
+
+#[test]
+fn a_wrong_trail_is_left() {
+    let (machine, kernel) = machine(&KernelPlan::default());
+    let right = Linux::find(&Ram::of(machine.clone()), &[]).expect("found");
+    let right = right.trail();
+    let wrong = [
+        Trail {
+            root: Gpa(0x1000),
+            ..right.clone()
+        },
+        Trail {
+            mode: crate::paging::Mode::FiveLevel,
+            ..right.clone()
+        },
+        Trail {
+            marks: vec![right.marks[0], Gva(kernel.text)],
+            ..right.clone()
+        },
+        Trail {
+            marks: Vec::new(),
+            ..right.clone()
+        },
+    ];
+    for trail in wrong {
+        let found = follow(&machine, &trail);
+        assert_eq!(found.trail(), right);
+        assert_eq!(found.steps()[0].name, "trail");
+        assert!(
+            found.steps().iter().any(|step| step.name == "VMCOREINFO"),
+            "{trail}"
+        );
+    }
+}
+
+/// A folder that goes away again.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("vmie-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a temporary folder");
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_cache_is_kept_beside_the_image_and_belongs_to_it() {
+    let folder = Folder::new("cache");
+    let image = folder.0.join("ram.raw");
+    std::fs::write(&image, b"stands for an image").expect("written");
+    let (mut machine, kernel) = machine(&KernelPlan::default());
+    let phys = Ram::of(machine.clone());
+    let options = FindOptions::default();
+
+    let cache = Cache::beside(&image, &*phys).expect("a file");
+    assert_eq!(cache.path(), folder.0.join("ram.raw.vmie-os"));
+    assert_eq!(cache.load(), None);
+    let first = cache.find(&phys, &[], &options).expect("found");
+    assert_eq!(cache.load().as_ref(), Some(first.trail()));
+    let again = cache.find(&phys, &[], &options).expect("found");
+    assert_eq!(again.steps()[0].name, "trail");
+    assert_eq!(again.version(), kernel.banner);
+
+    // Other memory, another size, another time: not the image that it was.
+    machine.phys.write(RAM / 2, b"changed");
+    let changed = Cache::beside(&image, &Ram(machine.phys)).expect("a file");
+    assert_eq!(changed.load(), None);
+    std::fs::write(&image, b"stands for another image").expect("written");
+    assert_eq!(Cache::beside(&image, &*phys).expect("a file").load(), None);
+
+    // Whatever stands in its place is not trusted.
+    for text in [
+        "",
+        "vmie-os 1\n",
+        "vmie-os 2\nimage\ntrail\n",
+        &"x".repeat(1 << 20),
+    ] {
+        std::fs::write(cache.path(), text).expect("written");
+        assert_eq!(cache.load(), None);
+        let found = cache.find(&phys, &[], &options).expect("found");
+        assert_eq!(found.version(), kernel.banner);
+    }
+    std::fs::remove_file(cache.path()).expect("it was there");
+    std::fs::create_dir(cache.path()).expect("made");
+    assert!(cache.save(first.trail()).is_err());
+    assert!(
+        cache.find(&phys, &[], &options).is_ok(),
+        "not kept, and found all the same"
+    );
+}
