@@ -106,7 +106,7 @@ impl<'a> MemberRow<'a> {
         };
         let bit_field = match &row.kind {
             LayoutKind::Member { bit_field, .. } => *bit_field,
-            _ => row.bits % 8 != 0,
+            _ => !row.bits.is_multiple_of(8),
         };
         Some(Self {
             offset: row.bit_offset / 8,
