@@ -35,20 +35,27 @@ pub(super) fn run(args: &ModulesArgs, options: &Options) -> Result<Done> {
 
 #[derive(Serialize)]
 struct ModuleRow<'a> {
+    /// What the guest gives as its address: where its code starts, or its header.
     va: Hex,
-    /// To its highest address; there may be gaps.
+    /// Bytes that it takes in all.
     len: u64,
     name: &'a str,
     path: Option<&'a str>,
+    /// Its lowest address.
+    start: Hex,
+    /// Bytes from its lowest to its highest address; there may be gaps, and others within them.
+    span: u64,
 }
 
 impl<'a> ModuleRow<'a> {
     fn new(module: &'a Module) -> Self {
         Self {
-            va: Hex(module.range.start().0),
-            len: module.range.len(),
+            va: Hex(module.base.0),
+            len: module.size,
             name: &module.name,
             path: module.path.as_deref(),
+            start: Hex(module.range.start().0),
+            span: module.range.len(),
         }
     }
 }
@@ -59,6 +66,8 @@ impl Row for ModuleRow<'_> {
         Column::right("len"),
         Column::left("name"),
         Column::left("path"),
+        Column::hidden("start"),
+        Column::hidden("span"),
     ];
 
     fn view(&self) -> View {

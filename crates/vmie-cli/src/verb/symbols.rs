@@ -99,6 +99,14 @@ impl Images<'_> {
             match table {
                 Ok(table) => {
                     listed.images += 1;
+                    if table.missing() > 0 {
+                        reporter.warn(&format!(
+                            "{}: {} symbols could not be read",
+                            escape::plain(name.unwrap_or(KERNEL)),
+                            table.missing()
+                        ));
+                        listed.damaged = true;
+                    }
                     with(name, &table)
                 }
                 Err(error) => {

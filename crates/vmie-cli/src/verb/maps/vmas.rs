@@ -4,11 +4,11 @@
 //! map at this moment.
 
 use serde::Serialize;
-use vmie::os::Vma;
+use vmie::os::{Residency, Vma};
 use vmie::{AddrRange, Coverage, Gva, Prot};
 
 use super::absent_cell;
-use super::residency::{Counted, Residency, bounded};
+use super::residency::{self, Counted, bounded};
 use crate::args::MapsArgs;
 use crate::exit::{Done, Failure, Result};
 use crate::guest::{self, tell_findings};
@@ -34,7 +34,7 @@ pub(super) fn run(args: &MapsArgs, options: &Options, space: &Space<'_>) -> Resu
     })?;
     let perm = args.filter.perm.unwrap_or(Prot::NONE);
     let bounded = bounded(memory);
-    let mut residency = Residency::new(&bounded, AddrRange::all());
+    let mut residency = residency::Residency::new(&bounded, AddrRange::all());
     let mut coverage = Coverage::default();
     let mut sink = options.sink("maps", SpaceKind::Virtual);
     for vma in &listing.items {
@@ -44,7 +44,8 @@ pub(super) fn run(args: &MapsArgs, options: &Options, space: &Space<'_>) -> Resu
             continue;
         }
         let counted = residency.within(vma.range, &mut coverage);
-        if sink.row(&VmaRow::new(vma, counted))?.is_break() {
+        let pages = os.guest().residency(process, vma.range).ok();
+        if sink.row(&VmaRow::new(vma, counted, pages))?.is_break() {
             break;
         }
     }
@@ -69,6 +70,12 @@ struct VmaRow<'a> {
     mapped: u64,
     /// Of these, bytes that the image does not hold.
     absent: u64,
+    /// Bytes that the guest has swapped out; null where that is not known.
+    swapped: Option<u64>,
+    /// Bytes in memory that the process may not touch now.
+    forbidden: Option<u64>,
+    /// Bytes that are nowhere: never touched, or to be read from the file.
+    empty: Option<u64>,
     /// Where in its file it starts; null where it has none.
     offset: Option<Hex>,
     /// Major and minor number of the file's device.
@@ -80,7 +87,7 @@ struct VmaRow<'a> {
 }
 
 impl<'a> VmaRow<'a> {
-    fn new(vma: &'a Vma, counted: Counted) -> Self {
+    fn new(vma: &'a Vma, counted: Counted, pages: Option<Residency>) -> Self {
         let file = vma.file.as_ref();
         Self {
             va: Hex(vma.range.start().0),
@@ -90,6 +97,9 @@ impl<'a> VmaRow<'a> {
             shared: vma.shared,
             mapped: counted.mapped,
             absent: counted.absent,
+            swapped: pages.map(|pages| pages.swapped),
+            forbidden: pages.map(|pages| pages.forbidden),
+            empty: pages.map(|pages| pages.empty),
             offset: file.map(|file| Hex(file.offset)),
             device: file.map(|file| format!("{:02x}:{:02x}", file.device.0, file.device.1)),
             inode: file.map(|file| file.inode),
@@ -109,6 +119,9 @@ impl Row for VmaRow<'_> {
         Column::left("shared"),
         Column::right("mapped"),
         Column::right("absent"),
+        Column::right("swapped"),
+        Column::hidden("forbidden"),
+        Column::hidden("empty"),
         Column::right("offset"),
         Column::hidden("device"),
         Column::hidden("inode"),
@@ -122,11 +135,9 @@ impl Row for VmaRow<'_> {
             Cell::new(size::exact(self.len)),
             Cell::new(self.prot.0.to_string()),
             Cell::new(if self.shared { "shared" } else { "" }),
-            Cell::new(match self.mapped {
-                0 => String::new(),
-                bytes => size::exact(bytes),
-            }),
+            bytes_cell(self.mapped),
             absent_cell(Some(self.absent)),
+            bytes_cell(self.swapped.unwrap_or(0)),
             Cell::new(
                 self.offset
                     .map_or_else(String::new, |offset| format!("{:#x}", offset.0)),
@@ -134,4 +145,11 @@ impl Row for VmaRow<'_> {
             Cell::new(self.name.unwrap_or_default()),
         ])
     }
+}
+
+fn bytes_cell(bytes: u64) -> Cell {
+    Cell::new(match bytes {
+        0 => String::new(),
+        bytes => size::exact(bytes),
+    })
 }
