@@ -74,7 +74,7 @@ impl Reading<'_, '_> {
         let coverage = match self.args.view {
             ReadAs::Hex => self.rows(memory, range, Hex16)?,
             ReadAs::U64 => self.rows(memory, range, Words64)?,
-            ReadAs::Asm => self.rows(memory, range, Asm::new(self.bits()))?,
+            ReadAs::Asm => self.rows(memory, range, Asm::new(self.bits(), &self.space.names))?,
             ReadAs::Raw => raw::write(memory, range, self.args.fill)?,
         };
         if coverage.read == 0 {
@@ -95,6 +95,7 @@ impl Reading<'_, '_> {
         view: V,
     ) -> Result<Coverage<A>> {
         let sink = self.options.sink("read", self.space.kind());
+        let sink = sink.named(self.space.names.shown());
         let mut rows = Rows::new(view, sink);
         let mut coverage = Coverage::default();
         let end = pieces::walk(memory, range, &mut coverage, &mut |piece| {

@@ -13,6 +13,7 @@ use vmie::{AddrRange, Address, Cause, Memory};
 use super::pieces::Piece;
 use crate::asm::{self, Bits, Disassembler};
 use crate::exit::Result;
+use crate::names::Names;
 use crate::output::{Cell, Column, Hex, Row, Sink, Totals, View as RowView};
 use crate::size;
 
@@ -43,6 +44,11 @@ pub(super) struct ReadRow<V> {
     value: Option<Hex>,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
+    /// The address that an instruction refers to, where it has a name, and that name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<Hex>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
     /// Why there are no bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     gap: Option<&'static str>,
@@ -63,6 +69,8 @@ impl<V> ReadRow<V> {
             len: bytes.len() as u64,
             value: None,
             text: None,
+            target: None,
+            name: None,
             gap: None,
             ascii: bytes.iter().copied().map(ascii).collect(),
             view: PhantomData,
@@ -116,6 +124,7 @@ impl<V: View> Row for ReadRow<V> {
                         format!("{:#018x}", value.0)
                     }))),
                 "text" => cells.push(Cell::new(self.text.as_deref().unwrap_or_default())),
+                "name" => cells.push(Cell::new(self.name.as_deref().unwrap_or_default())),
                 "ascii" => cells.push(Cell::raw(&self.ascii).dim()),
                 _ => {}
             }
@@ -173,19 +182,27 @@ fn whole(bytes: &[u8], full: usize, last: bool) -> Option<usize> {
 }
 
 /// Instructions, one after the other from the start of each run.
-pub(super) struct Asm(Disassembler);
+pub(super) struct Asm<'a, 's> {
+    disassembler: Disassembler,
+    names: &'a Names<'s>,
+}
 
-impl Asm {
-    pub(super) fn new(bits: Bits) -> Self {
-        Self(Disassembler::new(bits))
+impl<'a, 's> Asm<'a, 's> {
+    pub(super) fn new(bits: Bits, names: &'a Names<'s>) -> Self {
+        Self {
+            disassembler: Disassembler::new(bits),
+            names,
+        }
     }
 }
 
-impl View for Asm {
+impl View for Asm<'_, '_> {
     const COLUMNS: &'static [Column] = &[
         Column::right("va"),
         Column::left("bytes"),
         Column::left("text"),
+        Column::left("name").with_os(),
+        Column::hidden("target").with_os(),
         Column::hidden("len"),
         Column::hidden("gap"),
     ];
@@ -196,9 +213,13 @@ impl View for Asm {
         if bytes.len() < asm::MAX_LEN && !last {
             return None;
         }
-        let (len, text) = self.0.decode(at, bytes);
+        let (len, text) = self.disassembler.decode(at, bytes);
         let mut row = ReadRow::new(at, &bytes[..len]);
         row.text = Some(text);
+        if let Some(target) = self.disassembler.target() {
+            row.name = self.names.name(target);
+            row.target = row.name.is_some().then_some(Hex(target));
+        }
         Some((len, row))
     }
 }
