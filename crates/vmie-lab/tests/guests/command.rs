@@ -36,12 +36,22 @@ fn vmie() -> &'static Path {
 
 /// Runs a verb on an image in the current address space; its rows, and the exit status.
 fn run(snapshot: &Snapshot, image: &ImageFile, verb: &str, args: &[&str]) -> (Vec<Value>, i32) {
+    let root = format!("{:#x}", snapshot.current.root);
+    run_bare(snapshot, image, verb, &[args, &["--cr3", &root]].concat())
+}
+
+/// Runs a verb on an image with just these arguments; its rows, and the exit status.
+pub(crate) fn run_bare(
+    snapshot: &Snapshot,
+    image: &ImageFile,
+    verb: &str,
+    args: &[&str],
+) -> (Vec<Value>, i32) {
     let mut command = Command::new(vmie());
     command
         .arg(verb)
         .arg(snapshot.path(&image.file))
         .args(args)
-        .args(["--cr3", &format!("{:#x}", snapshot.current.root)])
         .args(["--output", "jsonl"]);
     if let Some(layout) = &image.layout {
         command.args(["--layout", layout]);
@@ -61,7 +71,7 @@ fn run(snapshot: &Snapshot, image: &ImageFile, verb: &str, args: &[&str]) -> (Ve
     )
 }
 
-fn each(check: impl Fn(&Snapshot, &ImageFile, &str)) {
+pub(crate) fn each(check: impl Fn(&Snapshot, &ImageFile, &str)) {
     for snapshot in snapshots() {
         for image in &snapshot.images {
             let name = format!("{} {:?}", snapshot.variant, image.format);
@@ -70,7 +80,7 @@ fn each(check: impl Fn(&Snapshot, &ImageFile, &str)) {
     }
 }
 
-fn hex(value: &Value) -> u64 {
+pub(crate) fn hex(value: &Value) -> u64 {
     let text = value.as_str().expect("addresses are strings");
     u64::from_str_radix(text.strip_prefix("0x").expect("0x"), 16).expect("hexadecimal")
 }

@@ -9,6 +9,7 @@
 
 mod command;
 mod images;
+mod names;
 mod objects;
 mod processes;
 mod signatures;

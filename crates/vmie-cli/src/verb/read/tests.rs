@@ -202,7 +202,12 @@ fn rows_do_not_depend_on_how_the_bytes_come() {
     check("hex", &|parts| rows(Hex16, &memory, range, parts));
     check("u64", &|parts| rows(Words64, &memory, range, parts));
     check("asm", &|parts| {
-        rows(Asm::new(Bits::B64, &Names::of_physical()), &memory, range, parts)
+        rows(
+            Asm::new(Bits::B64, &Names::of_physical()),
+            &memory,
+            range,
+            parts,
+        )
     });
 }
 
@@ -222,5 +227,12 @@ fn only_code_looks_behind_the_range() {
     };
     assert_eq!(taken(rows(Hex16, &memory, range, &[&bytes])), 20);
     assert_eq!(taken(rows(Words64, &memory, range, &[&bytes])), 20);
-    assert!(taken(rows(Asm::new(Bits::B64, &Names::of_physical()), &memory, range, &[&bytes])) >= 20);
+    assert!(
+        taken(rows(
+            Asm::new(Bits::B64, &Names::of_physical()),
+            &memory,
+            range,
+            &[&bytes]
+        )) >= 20
+    );
 }
