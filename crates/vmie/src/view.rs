@@ -14,11 +14,9 @@
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use crate::addr::{AddrRange, Address};
-use crate::memory::Memory;
 
 /// A stretch of memory that can be read without going through [`Memory`](crate::Memory).
 ///
@@ -145,57 +143,6 @@ impl<'a, A: Address> View<'a, A> {
 unsafe impl<A: Address> Send for View<'_, A> {}
 // SAFETY: as above.
 unsafe impl<A: Address> Sync for View<'_, A> {}
-
-/// Memory kept together with views of it, so that they need not be asked for on every read.
-///
-/// Physical memory is one or two stretches on nearly every machine; the first few are kept.
-#[derive(Clone)]
-pub(crate) struct Viewed<A: Address> {
-    /// Views into what `owner` points at; `'static` stands for "as long as `owner`", and no method
-    /// lets it out for longer than a borrow of `self`.
-    first: Option<View<'static, A>>,
-    others: Arc<[View<'static, A>]>,
-    owner: Arc<dyn Memory<Addr = A>>,
-}
-
-impl<A: Address> Viewed<A> {
-    /// How many stretches are kept.
-    const KEPT: usize = 8;
-
-    /// Keeps `owner` and what views it offers, that around `favourite` in front.
-    pub(crate) fn new(owner: Arc<dyn Memory<Addr = A>>, favourite: A) -> Self {
-        // SAFETY: what `owner` points at stays where it is and is only ever borrowed shared until the
-        // last clone of the `Arc` is gone; `self` holds one, and drops it after the views, which
-        // have no destructor. So a borrow of it may last as long as `self`.
-        let lasting: &'static dyn Memory<Addr = A> = unsafe { &*Arc::as_ptr(&owner) };
-        let others = lasting
-            .regions(AddrRange::all())
-            .take(Self::KEPT)
-            .filter_map(|region| lasting.view(region.start))
-            .collect();
-        Self {
-            first: lasting.view(favourite),
-            others,
-            owner,
-        }
-    }
-
-    /// The memory.
-    pub(crate) fn memory(&self) -> &Arc<dyn Memory<Addr = A>> {
-        &self.owner
-    }
-
-    /// The view that is looked at first.
-    #[inline]
-    pub(crate) fn first(&self) -> Option<&View<'_, A>> {
-        self.first.as_ref()
-    }
-
-    /// The views to try when the first does not hold an address.
-    pub(crate) fn others(&self) -> &[View<'_, A>] {
-        &self.others
-    }
-}
 
 /// Loads eight bytes that somebody else may be writing, aligned or not, in one move.
 ///

@@ -7,6 +7,7 @@ mod space;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod viewed;
 mod walk;
 
 pub use detect::{DetectError, Detection, detect};

@@ -3,10 +3,11 @@
 use std::sync::{Arc, OnceLock};
 
 use super::spec::{FIVE_LEVEL, FOUR_LEVEL, Level, Mode, PAE, Spec, X86};
+use super::viewed::Viewed;
 use super::walk::{ExtentWalk, RegionWalk, Walker, read_entries};
 use crate::addr::{AddrRange, Address, Gpa, Gva};
 use crate::memory::{Cause, Fault, Memory, Prot, Spans};
-use crate::view::{View, Viewed};
+use crate::view::View;
 
 /// Calls the same code with the format as a constant, so that its masks and shifts are immediates:
 /// the formats are data, but a translation should not pay for it.
