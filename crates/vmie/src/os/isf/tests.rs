@@ -8,7 +8,7 @@ use vmie_synth::linux::Btf as Writer;
 
 use super::{Export, Isf, IsfError, export};
 use crate::addr::{AddrRange, Gva};
-use crate::os::linux::btf_types;
+use crate::os::linux::types_of_btf;
 use crate::os::{SymbolTable, SymbolTableBuilder, Type, Types};
 
 const BANNER: &str = "Linux version 6.1.0-synthetic (builder@synthetic)";
@@ -66,7 +66,7 @@ fn types() -> Types {
             ("file", file, 832),
         ],
     );
-    btf_types(w.bytes()).expect("well-formed")
+    types_of_btf(w.bytes()).expect("well-formed")
 }
 
 fn symbols() -> SymbolTable {

@@ -119,11 +119,20 @@ impl Linux {
     }
 }
 
-/// Types out of BTF of any origin.
-#[cfg(all(test, feature = "isf"))]
-pub(super) fn btf_types(bytes: Vec<u8>) -> Result<Types, String> {
-    Ok(Types::new(Box::new(btf::Btf::parse(bytes)?)))
+/// Types out of a BTF blob of any origin, such as a kernel's `/sys/kernel/btf/vmlinux`.
+///
+/// # Errors
+///
+/// [`BtfError`].
+pub fn types_of_btf(bytes: Vec<u8>) -> Result<Types, BtfError> {
+    let btf = btf::Btf::parse(bytes).map_err(BtfError)?;
+    Ok(Types::new(Box::new(btf)))
 }
+
+/// What about a blob is not BTF.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("not BTF, or damaged: {0}")]
+pub struct BtfError(String);
 
 impl Guest for Linux {
     fn kind(&self) -> Kind {

@@ -9,7 +9,7 @@
 //!    are stepped over, each marker must be met, and the names must end where the markers start.
 //! 5. Addresses are either behind the token index or before the number of symbols.
 
-use super::tables::{absolute, fetch, from_base, from_places_of_their_own, tokens_at};
+use super::tables::{absolute, fetch_up_to, from_base, from_places_of_their_own, tokens_at};
 use super::{Form, Kallsyms, Lengths, MAX_NAMES, TOKENS, Tokens, u32_at, u64_at, walk_names};
 use crate::addr::Address;
 use crate::memory::Memory;
@@ -94,10 +94,8 @@ pub(in crate::os::linux) fn locate<A: Address>(
 
 /// Where the token table that contains `digits` starts, where its index is, and the tokens.
 fn token_places<A: Address>(memory: &dyn Memory<Addr = A>, digits: A) -> Option<(A, A, Tokens)> {
-    // Tokens are a few bytes each; 16 KiB hold any real table, and fewer may be left in the region.
-    let forward = [16 << 10, 4 << 10, 2 << 10]
-        .into_iter()
-        .find_map(|len| fetch(memory, digits, len))?;
+    // Tokens are a few bytes each; 16 KiB hold any real table.
+    let forward = fetch_up_to(memory, digits, 16 << 10);
     let mut end = 0;
     for _ in FIRST_DIGIT..TOKENS {
         end += memchr::memchr(0, forward.get(end..)?)? + 1;

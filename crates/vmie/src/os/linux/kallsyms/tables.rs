@@ -229,3 +229,20 @@ pub(in crate::os::linux) fn fetch<A: Address>(
     memory.read(addr, &mut bytes).ok()?;
     Some(Cow::Owned(bytes))
 }
+
+/// Up to `len` bytes from `addr` on: as many as there are before a hole.
+pub(super) fn fetch_up_to<A: Address>(
+    memory: &dyn Memory<Addr = A>,
+    addr: A,
+    len: usize,
+) -> Cow<'_, [u8]> {
+    if let Some(bytes) = fetch(memory, addr, len) {
+        return bytes;
+    }
+    let mut bytes = vec![0; len];
+    if let Err(fault) = memory.read(addr, &mut bytes) {
+        let good = fault.addr.offset_from(addr).unwrap_or(0);
+        bytes.truncate(usize::try_from(good).unwrap_or(0));
+    }
+    Cow::Owned(bytes)
+}

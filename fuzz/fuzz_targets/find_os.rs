@@ -1,0 +1,9 @@
+//! Looks for an operating system in arbitrary memory.
+#![no_main]
+
+#[path = "../../crates/vmie/tests/bodies/find_os.rs"]
+mod body;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    let _ = body::find_os(data);
+});
