@@ -3,7 +3,7 @@
 //! ```text
 //! text      functions
 //! rodata    banner, BTF, kallsyms
-//! data      init_task, the top page table
+//! data      init_task, the top page table, functions for boot
 //! ```
 //!
 //! The image is contiguous in physical memory, as a real one is. Text and constants are mapped by
@@ -124,6 +124,10 @@ impl Kernel {
         let kallsyms_va = (btf_end + 0x1000).next_multiple_of(8);
 
         let mut symbols = functions(plan, text);
+        // What runs at boot only stands behind the constants.
+        symbols.push(Sym::new(data + 0x10_0000, 'T', "_sinittext"));
+        symbols.push(Sym::new(data + 0x10_0040, 't', "start_kernel"));
+        symbols.push(Sym::new(data + 0x10_1000, 'T', "_einittext"));
         if plan.all_symbols {
             let data_symbols = [
                 (rodata, 'R', "__start_rodata"),

@@ -4,6 +4,7 @@ mod cache;
 mod display;
 mod find;
 mod hostile;
+mod scan;
 mod typeinfo;
 mod types;
 
