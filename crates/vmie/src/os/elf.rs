@@ -97,7 +97,7 @@ pub enum ElfError {
         fault: Fault<Gva>,
     },
     /// It has no symbols in memory.
-    #[error("it has no table of dynamic symbols, and the other one is not in memory")]
+    #[error("no table of its symbols is in memory")]
     NoSymbols,
 }
 

@@ -28,8 +28,10 @@ const MAX_NAME: usize = 4096;
 /// How long a path may be. The kernel's own calls take up to 4096 bytes.
 const MAX_PATH: usize = 64 << 10;
 
-/// `f_mode`: mapped in place of another file, to which the user's path belongs (`FMODE_BACKING`).
-const FMODE_BACKING: u32 = 1 << 25;
+/// `f_mode`: mapped in place of another file, to which the user's path belongs (`FMODE_BACKING`). The bit
+/// has moved between 6.5 and 6.12, and newer kernels use the other one for something else, so the path
+/// must also look like one.
+const FMODE_BACKING: u32 = 1 << 24 | 1 << 25;
 
 /// Members of what leads from a file to its path.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +51,7 @@ pub(super) struct FilePlan {
     d_name_len: Slot,
     d_inode: Slot,
     d_op: Slot,
+    d_sb: Slot,
     /// The link in the table of names; null when the file has been deleted.
     d_hashed: Slot,
 
@@ -56,6 +59,7 @@ pub(super) struct FilePlan {
     mnt_parent: Slot,
     mnt_mountpoint: Slot,
     mnt_root: Slot,
+    mnt_sb: Slot,
     /// Of the part of `struct mount` that a path points to.
     vfsmount: u64,
 
@@ -97,11 +101,13 @@ impl FilePlan {
             d_name_len: dentry.need("d_name.len")?,
             d_inode: dentry.need("d_inode")?,
             d_op: dentry.need("d_op")?,
+            d_sb: dentry.need("d_sb")?,
             d_hashed: dentry.need("d_hash.pprev")?,
             dentry: dentry.plan(),
             mnt_parent: mount.need("mnt_parent")?,
             mnt_mountpoint: mount.need("mnt_mountpoint")?,
             mnt_root: mount.need("mnt.mnt_root")?,
+            mnt_sb: mount.need("mnt.mnt_sb")?,
             vfsmount: mount.need("mnt")?.offset,
             mount: mount.plan(),
             i_ino: inode.need("i_ino")?,
@@ -146,12 +152,10 @@ impl Files<'_> {
         let file = plan.file.follow(self.memory, pointer)?;
         let mut place = self.place(&file, plan.path);
         let mut inode = file.number(plan.f_inode);
-        if let Some(user) = plan.user_path
-            && file.number32(plan.f_mode) & FMODE_BACKING != 0
+        if file.number32(plan.f_mode) & FMODE_BACKING != 0
+            && let Some((user, user_inode)) = self.user_path(pointer)
         {
-            place = self.place(&user.plan.follow(self.memory, pointer)?, user.path);
-            let dentry = plan.dentry.follow(self.memory, place.dentry)?;
-            inode = dentry.number(plan.d_inode);
+            (place, inode) = (user, user_inode);
         }
         let (path, deleted) = self.path(place, file.at, findings)?;
         let inode = plan.inode.follow(self.memory, inode)?;
@@ -164,6 +168,19 @@ impl Files<'_> {
             device: (device >> 20, device & 0xf_ffff),
             inode: inode.number(plan.i_ino),
         })
+    }
+
+    /// The path that the user opened of a file that stands in for another, and its inode; `None` when
+    /// there is no such path behind the file.
+    fn user_path(&self, file: u64) -> Option<(Place, u64)> {
+        let plan = self.plan;
+        let user = plan.user_path?;
+        let place = self.place(&user.plan.follow(self.memory, file).ok()?, user.path);
+        let dentry = plan.dentry.follow(self.memory, place.dentry).ok()?;
+        let mount = self.mount(place.mnt).ok()?;
+        // A dentry is of the file system that is mounted.
+        (dentry.number(plan.d_sb) == mount.number(plan.mnt_sb))
+            .then(|| (place, dentry.number(plan.d_inode)))
     }
 
     fn number32(&self, object: Gva, offset: u64) -> Result<u32, BadLink> {
