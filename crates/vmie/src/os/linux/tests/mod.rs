@@ -4,9 +4,12 @@ mod cache;
 mod display;
 mod find;
 mod hostile;
+mod lists;
 mod scan;
+mod tasks;
 mod typeinfo;
 mod types;
+mod world;
 
 use std::sync::Arc;
 
