@@ -32,6 +32,9 @@ const PAGE: u64 = 4096;
 /// How many program headers are read. Linkers make some fifteen.
 const MAX_SEGMENTS: u64 = 512;
 
+/// How large one may be. They have 56 bytes.
+const MAX_HEADER: u64 = 256;
+
 /// How large a dynamic section is read.
 const MAX_DYNAMIC: u64 = 64 << 10;
 
@@ -171,7 +174,7 @@ impl<'m> ElfImage<'m> {
         let offset = fields.address(28, 32);
         let (each, count) = (fields.fixed(42, 54, 2), fields.fixed(44, 56, 2));
         let least = if wide { 56 } else { 32 };
-        if each < least || count == 0 || count > MAX_SEGMENTS {
+        if !(least..=MAX_HEADER).contains(&each) || count == 0 || count > MAX_SEGMENTS {
             return Err(damaged("program headers are of impossible size or number"));
         }
         let start = base.checked_add(offset);

@@ -16,6 +16,7 @@ const MAX_NAMES_READ: usize = 256 << 20;
 
 /// How many section headers and versions are read.
 const MAX_SECTIONS: u64 = 4096;
+const MAX_HEADERS: u64 = 1 << 20;
 const MAX_VERSIONS: usize = 1024;
 
 /// Numbers of the format, by the names they have in `elf.h`.
@@ -125,6 +126,9 @@ impl ElfImage<'_> {
             .ok_or_else(|| damaged("symbols are of unknown number"))?;
         let room = self.range.last().raw().saturating_sub(symtab.raw()) / each;
         let count = count.min(MAX_SYMBOLS).min(room);
+        if count == 0 {
+            return Ok(());
+        }
         let symbols = Table::of_image(self, symtab, count * each)
             .ok_or_else(|| damaged("symbols are outside of it"))?;
         let versions = Versions {
@@ -236,7 +240,7 @@ impl ElfImage<'_> {
         let table = |offset: u64, len: u64, limit: u64| {
             (len > 0 && len <= limit).then(|| Table::of_file(file, offset, len))
         };
-        let headers = table(offset, each * count, u64::MAX).ok_or(ElfError::NoSymbols)?;
+        let headers = table(offset, each * count, MAX_HEADERS).ok_or(ElfError::NoSymbols)?;
         if !headers.holes.is_empty() {
             return Err(ElfError::NoSymbols);
         }

@@ -4,6 +4,9 @@ use super::{ElfImage, PAGE};
 use crate::addr::{AddrRange, Gva};
 use crate::memory::read_around_holes;
 
+/// No table is read beyond this.
+const MAX_TABLE: u64 = 128 << 20;
+
 /// How long one name may be. C++ makes names of some thousand bytes.
 pub(super) const MAX_NAME: usize = 32 << 10;
 
@@ -18,7 +21,7 @@ impl Table {
     /// Reads what can be read of a table that must lie within the image.
     pub(super) fn of_image(image: &ElfImage<'_>, at: Gva, len: u64) -> Option<Self> {
         let range = AddrRange::new(at, len)?;
-        if !image.range.covers(range) {
+        if !image.range.covers(range) || len > MAX_TABLE {
             return None;
         }
         let mut bytes = vec![0; len as usize];

@@ -178,7 +178,7 @@ impl Walk<'_> {
                 return self.findings.add(FindingKind::Limit, Some(node.at), text);
             }
             let last = match pivots.get(index) {
-                Some(0) if index > 0 => max,
+                Some(0) if index > 0 || min > 0 => max,
                 Some(&pivot) => pivot,
                 None => max,
             };

@@ -124,7 +124,7 @@ impl VmaPlan {
 
 /// One area, as its object says. Pointers are as they stand there.
 #[derive(Clone, Debug)]
-struct Area {
+pub(super) struct Area {
     at: Gva,
     range: AddrRange<Gva>,
     flags: u64,
@@ -161,7 +161,7 @@ impl Linux {
     }
 }
 
-struct Reader<'r> {
+pub(super) struct Reader<'r> {
     plan: &'r VmaPlan,
     memory: &'r dyn Memory<Addr = Gva>,
     symbols: &'r SymbolTable,
@@ -176,7 +176,7 @@ struct Reader<'r> {
 }
 
 impl<'r> Reader<'r> {
-    fn new(
+    pub(super) fn new(
         plan: &'r VmaPlan,
         memory: &'r dyn Memory<Addr = Gva>,
         symbols: &'r SymbolTable,
@@ -195,7 +195,7 @@ impl<'r> Reader<'r> {
         }
     }
 
-    fn areas(&mut self) -> Result<Vec<Area>, OsError> {
+    pub(super) fn areas(&mut self) -> Result<Vec<Area>, OsError> {
         let mut budget = Budget(MAX_AREAS);
         let mut areas = match (self.mm.tree(), self.plan.maple, self.mm.list()) {
             (Some((at, root)), Some(maple), _) => {
@@ -334,7 +334,7 @@ impl<'r> Reader<'r> {
         })
     }
 
-    fn row(&mut self, area: &Area) -> Vma {
+    pub(super) fn row(&mut self, area: &Area) -> Vma {
         let flag = |bit, prot| match area.flags & bit {
             0 => Prot::NONE,
             _ => prot,

@@ -1,10 +1,12 @@
 //! Linux guests made up for the purpose: found in every arrangement, and not fooled.
 
+mod areas;
 mod cache;
 mod display;
 mod find;
 mod hostile;
 mod lists;
+mod maple;
 mod scan;
 mod tasks;
 mod typeinfo;
