@@ -22,21 +22,22 @@ impl Case {
     }
 }
 
+/// The raw image of a snapshot.
+pub(crate) fn open(truth: &Snapshot) -> Arc<dyn Memory<Addr = Gpa>> {
+    let file = truth.image(ImageFormat::Raw).expect("a raw image");
+    let layout = file.layout.as_deref();
+    let options = OpenOptions {
+        layout: layout.map(|name| name.parse().expect("a layout")),
+    };
+    Arc::new(Image::open_with(truth.path(&file.file), &options).expect("opens"))
+}
+
 /// Looks into the raw image of each variant, without any CPU state.
 pub(crate) fn each(mut check: impl FnMut(&Case)) {
     for variant in VARIANTS {
-        let truth =
-            Snapshot::of_variant(variant).expect("a snapshot, which `cargo xtask lab` makes");
-        let file = truth.image(ImageFormat::Raw).expect("a raw image");
-        let options = OpenOptions {
-            layout: file
-                .layout
-                .as_deref()
-                .map(|name| name.parse().expect("a layout")),
-        };
-        let image = Image::open_with(truth.path(&file.file), &options).expect("opens");
-        let phys: Arc<dyn Memory<Addr = Gpa>> = Arc::new(image);
-        let guest = find(&phys, &[]).expect("finds the kernel");
+        let truth = Snapshot::of_variant(variant);
+        let truth = truth.expect("a snapshot, which `cargo xtask lab` makes");
+        let guest = find(&open(&truth), &[]).expect("finds the kernel");
         check(&Case { truth, guest });
     }
 }

@@ -85,7 +85,8 @@ fn definitions(form: Form) -> Types {
         ("vm_special_mapping", 0x20, &[("name", "ptr", 0)]),
         ("anon_vma_name", 0x60, &[("name", "char[80]", 4)]),
     ];
-    let (mm_first, vma_first): (&[(&str, &str, u32)], &[(&str, &str, u32)]) = match form {
+    type Members<'d> = &'d [(&'d str, &'d str, u32)];
+    let (mm_first, vma_first): (Members<'_>, Members<'_>) = match form {
         Form::Tree => (&[("mm_mt", "maple_tree", 0)], &[]),
         Form::List => (&[("mmap", "ptr", 0x18)], &[("vm_next", "ptr", 0x10)]),
     };

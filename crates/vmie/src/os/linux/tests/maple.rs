@@ -167,7 +167,7 @@ fn damaged_trees_end_with_a_finding_and_keep_the_rest() {
     let slot = |node: u64, kind: u64, index: u64| (node & !0xff) + shape(kind).1 + 8 * index;
     let cases: &[(&str, Damage)] = &[
         ("a link into user memory", |w, slot| {
-            w.put64(slot, USER | 0xc)
+            w.put64(slot, USER | 0xc);
         }),
         ("a link into unmapped memory", |w, slot| {
             w.put64(slot, UNMAPPED | 0xc);
