@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use vmie_lab::qemu::Registers;
 
 use super::initramfs::Tree;
@@ -54,9 +54,11 @@ impl Guest {
         };
         let append = format!("console=ttyS0 quiet {panic} {}", variant.append);
         let mut args: Vec<String> = [
-            // A KVM device may exist and not work; emulation always does.
+            // A KVM device may exist and not work; emulation always does. One thread for all CPUs:
+            // with a thread each, a kernel on a busy host has died of executing the breakpoint it
+            // patches its own code with ("Oops: int3").
             "-accel",
-            "tcg",
+            "tcg,thread=single",
             "-machine",
             &format!("{},memory-backend={RAM_BLOCK}", variant.machine),
             "-m",
@@ -174,7 +176,7 @@ impl Guest {
             return Err(self.failure(&format!("has ended: {status}")));
         }
         loop {
-            let answer = self.qmp.execute(
+            let answer = self.execute(
                 "ringbuf-read",
                 json!({"device": "witness", "size": 1 << 20, "format": "base64"}),
             )?;
@@ -202,19 +204,26 @@ impl Guest {
         }
     }
 
+    /// Executes a QMP command. When QEMU has gone away, the guest's console says why.
+    fn execute(&mut self, command: &str, arguments: Value) -> Fallible<Value> {
+        self.qmp
+            .execute(command, arguments)
+            .map_err(|error| self.failure(&format!("does not answer: {error}")))
+    }
+
     /// Stops all CPUs.
     pub(crate) fn stop(&mut self) -> Fallible<()> {
-        self.qmp.execute("stop", json!({})).map(drop)
+        self.execute("stop", json!({})).map(drop)
     }
 
     /// Lets all CPUs run.
     pub(crate) fn resume(&mut self) -> Fallible<()> {
-        self.qmp.execute("cont", json!({})).map(drop)
+        self.execute("cont", json!({})).map(drop)
     }
 
     /// Makes a stopped guest's kernel panic, in whatever it is doing, and stops it again.
     pub(crate) fn panic(&mut self) -> Fallible<()> {
-        self.qmp.execute("inject-nmi", json!({}))?;
+        self.execute("inject-nmi", json!({}))?;
         self.resume()?;
         let deadline = Instant::now() + BOOT_PATIENCE;
         // The last line of a panic.
