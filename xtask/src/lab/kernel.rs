@@ -96,7 +96,7 @@ pub(crate) fn fetch(wanted: &Wanted, lab: &Path) -> Fallible<Kernel> {
         return Ok(unpacked(wanted, &package, &kernels));
     }
     let mut failures = Vec::new();
-    for archive in archives(lab) {
+    for archive in archives() {
         let packages = match archive.packages(wanted) {
             Ok(packages) => packages,
             Err(error) => {
@@ -112,7 +112,7 @@ pub(crate) fn fetch(wanted: &Wanted, lab: &Path) -> Fallible<Kernel> {
         }
     }
     Err(format!(
-        "no kernel {} can be had from Debian's archive{}{}",
+        "no kernel {} can be had from the archives that apt is set up for; Debian 12's have it{}{}",
         wanted.describe(),
         if failures.is_empty() { "" } else { ":\n" },
         failures.join("\n")
@@ -121,9 +121,9 @@ pub(crate) fn fetch(wanted: &Wanted, lab: &Path) -> Fallible<Kernel> {
 }
 
 /// The releases that apt knows, newest first.
-pub(crate) fn releases(wanted: &Wanted, lab: &Path) -> Fallible<Vec<String>> {
+pub(crate) fn releases(wanted: &Wanted) -> Fallible<Vec<String>> {
     let mut failures = Vec::new();
-    for archive in archives(lab) {
+    for archive in archives() {
         match archive.packages(wanted) {
             Ok(packages) => {
                 let mut releases: Vec<String> = candidates(wanted, packages)
@@ -190,79 +190,36 @@ fn natural_order(a: &str, b: &str) -> Ordering {
     key(a).cmp(&key(b))
 }
 
-/// Where packages come from: a way to call apt.
+/// Where packages come from: the archive that this system's apt is set up for.
 struct Archive {
-    /// Options for every call.
-    options: Vec<String>,
     /// Whether the lists have to be fetched first.
     update: bool,
 }
 
-/// Ways to reach the archive, in the order of trying: this system's lists; the same, fetched anew;
-/// lists of our own for Debian 12, which has both kernel series, for systems of another release.
-fn archives(lab: &Path) -> Vec<Archive> {
-    let mut archives = vec![Archive {
-        options: Vec::new(),
-        update: false,
-    }];
+/// Ways to reach the archive, in the order of trying: this system's lists; the same, fetched anew.
+fn archives() -> Vec<Archive> {
+    let mut archives = vec![Archive { update: false }];
     if tools::is_root() {
-        archives.push(Archive {
-            options: Vec::new(),
-            update: true,
-        });
-    }
-    if let Ok(options) = own_lists(&lab.join("apt")) {
-        archives.push(Archive {
-            options,
-            update: true,
-        });
+        archives.push(Archive { update: true });
     }
     archives
 }
 
-/// A folder in which apt finds lists that do not touch the system's.
-fn own_lists(dir: &Path) -> Fallible<Vec<String>> {
-    fs::create_dir_all(dir.join("lists/partial"))?;
-    fs::create_dir_all(dir.join("cache/archives/partial"))?;
-    let keys = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]";
-    fs::write(
-        dir.join("sources.list"),
-        format!(
-            "deb {keys} http://deb.debian.org/debian bookworm main\n\
-             deb {keys} http://deb.debian.org/debian-security bookworm-security main\n"
-        ),
-    )?;
-    let dir = fs::canonicalize(dir)?;
-    let dir = dir.display();
-    Ok([
-        format!("Dir::Etc::SourceList={dir}/sources.list"),
-        "Dir::Etc::SourceParts=/dev/null".to_owned(),
-        format!("Dir::State::Lists={dir}/lists"),
-        format!("Dir::Cache={dir}/cache"),
-        "APT::Architecture=amd64".to_owned(),
-    ]
-    .into_iter()
-    .flat_map(|option| ["-o".to_owned(), option])
-    .collect())
-}
-
 impl Archive {
-    fn apt(&self, program: &str) -> Command {
+    fn apt(program: &str) -> Command {
         let mut command = Command::new(program);
         // Downloads go into folders of ours, which apt's own user cannot enter.
-        command
-            .args(&self.options)
-            .args(["-o", "APT::Sandbox::User=root"]);
+        command.args(["-o", "APT::Sandbox::User=root"]);
         command
     }
 
     fn packages(&self, wanted: &Wanted) -> Fallible<Vec<String>> {
         if self.update {
             eprintln!("lab: fetching package lists");
-            output(self.apt("apt-get").args(["update", "-qq"]))?;
+            output(Self::apt("apt-get").args(["update", "-qq"]))?;
         }
         let prefix = format!("linux-image-{}", wanted.series);
-        let names = output(self.apt("apt-cache").args(["pkgnames", &prefix]))?;
+        let names = output(Self::apt("apt-cache").args(["pkgnames", &prefix]))?;
         Ok(String::from_utf8(names)?
             .lines()
             .map(str::to_owned)
@@ -276,7 +233,7 @@ impl Archive {
         fs::create_dir_all(&scratch)?;
         eprintln!("lab: fetching {package}");
         output(
-            self.apt("apt-get")
+            Self::apt("apt-get")
                 .args(["download", "-qq", package])
                 .current_dir(&scratch),
         )?;

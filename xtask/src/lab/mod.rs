@@ -205,7 +205,7 @@ fn matrix() -> Fallible<()> {
     tools::ensure()?;
     let mut failures = Vec::new();
     let mut built = Vec::new();
-    for variant in variant::matrix(&dir())? {
+    for variant in variant::matrix()? {
         match build(std::slice::from_ref(&variant)) {
             Ok(mut snapshots) => built.append(&mut snapshots),
             Err(error) => failures.push(error.to_string()),
@@ -255,7 +255,7 @@ fn by_name(name: &str) -> Fallible<Variant> {
     if let Some(variant) = variant::standard().into_iter().find(is_it) {
         return Ok(variant);
     }
-    let variants = variant::matrix(&dir())?;
+    let variants = variant::matrix()?;
     let names: Vec<String> = variants
         .iter()
         .map(|variant| variant.name.clone())

@@ -1,7 +1,5 @@
 //! The guests of the lab, as data. To add one, add an entry.
 
-use std::path::Path;
-
 use super::kernel::{self, Wanted};
 use crate::Fallible;
 
@@ -69,7 +67,7 @@ pub(crate) fn standard() -> Vec<Variant> {
 
 /// More: machines, kernel flavours, and for each series the oldest and the middle build that the
 /// archive has today.
-pub(crate) fn matrix(lab: &Path) -> Fallible<Vec<Variant>> {
+pub(crate) fn matrix() -> Fallible<Vec<Variant>> {
     let mut variants = standard();
     variants.extend([
         Variant {
@@ -112,7 +110,7 @@ pub(crate) fn matrix(lab: &Path) -> Fallible<Vec<Variant>> {
             variants.push(Variant::new(name, Wanted::newest(series, flavour)));
         }
         let wanted = Wanted::newest(series, CLOUD);
-        let releases = kernel::releases(&wanted, lab)?;
+        let releases = kernel::releases(&wanted)?;
         for release in [releases.last(), releases.get(releases.len() / 2)]
             .into_iter()
             .flatten()
