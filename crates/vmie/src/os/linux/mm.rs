@@ -9,6 +9,9 @@ use super::object::{BadLink, Object, Plan, Planner, Slot, link};
 
 const PAGE: usize = 4096;
 
+/// Bit of `context.flags`: the process has the page of old system calls (`MM_CONTEXT_HAS_VSYSCALL`).
+const HAS_VSYSCALL: u64 = 2;
+
 /// Members of `mm_struct`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MmPlan {
@@ -26,8 +29,9 @@ pub(super) struct MmPlan {
     tree: Option<Slot>,
     /// `mmap`: the mappings as a list.
     list: Option<Slot>,
-    /// `context.flags`.
+    /// `context.flags`, and what there was before these: `context.ia32_compat`.
     context_flags: Option<Slot>,
+    ia32_compat: Option<Slot>,
     /// `context.vdso_image`.
     vdso_image: Option<Slot>,
 }
@@ -55,6 +59,7 @@ impl MmPlan {
             tree: mm.want(&["mm_mt.ma_root"]),
             list: mm.want(&["mmap"]),
             context_flags: mm.want(&["context.flags"]),
+            ia32_compat: mm.want(&["context.ia32_compat"]),
             vdso_image: mm.want(&["context.vdso_image"]),
             plan: mm.plan(),
         })
@@ -128,9 +133,14 @@ impl Mm {
         self.object.number(self.plan.start_stack)
     }
 
-    /// Flags that the processor's part of the kernel keeps.
-    pub(super) fn context_flags(&self) -> Option<u64> {
-        self.plan.context_flags.map(|slot| self.object.number(slot))
+    /// Whether the process has the page of old system calls, should the kernel have one.
+    pub(super) fn has_vsyscall(&self) -> bool {
+        let number = |slot| self.object.number(slot);
+        match (self.plan.ia32_compat, self.plan.context_flags) {
+            (Some(compat), _) => number(compat) == 0,
+            (None, Some(flags)) => number(flags) & HAS_VSYSCALL != 0,
+            (None, None) => false,
+        }
     }
 
     /// The pointer to what describes the kernel's copy of the vdso.

@@ -35,9 +35,6 @@ const VM_WRITE: u64 = 2;
 const VM_EXEC: u64 = 4;
 const VM_MAYSHARE: u64 = 0x80;
 
-/// Bit of `context.flags`: the process has the page of old system calls (`MM_CONTEXT_HAS_VSYSCALL`).
-const HAS_VSYSCALL: u64 = 2;
-
 /// The value of `vsyscall_mode` that stands for none.
 const VSYSCALL_NONE: u32 = 2;
 
@@ -157,7 +154,7 @@ impl Linux {
         let mode = self.symbols.address_of("vsyscall_mode")?;
         let gate = self.symbols.address_of("gate_vma")?;
         let on = self.space.read_u32(mode).ok()? < VSYSCALL_NONE;
-        (on && mm.context_flags()? & HAS_VSYSCALL != 0).then_some(gate)
+        (on && mm.has_vsyscall()).then_some(gate)
     }
 }
 

@@ -7,11 +7,13 @@ mod find;
 mod hostile;
 mod lists;
 mod maple;
+mod mm;
 mod scan;
 mod tasks;
 mod typeinfo;
 mod types;
 mod world;
+mod xarray;
 
 use std::sync::Arc;
 
