@@ -1,0 +1,140 @@
+//! What must hold for *any* bytes in memory that are taken for an ELF image.
+//!
+//! One body for the tests, which run it on mutated images, and for the fuzz target of the same name.
+
+#![allow(unreachable_pub)] // shared by a test and a fuzz target, a library of neither
+
+use vmie::os::SymbolTable;
+use vmie::os::elf::ElfImage;
+use vmie::{AddrRange, Address, Cause, Fault, Gva, Memory, Prot, Span, SpanKind, Spans};
+
+const PAGE: u64 = 4096;
+
+/// Where images are put: where fixed programs are, where libraries are, in the kernel's half, and at
+/// the very end.
+const BASES: [u64; 4] = [
+    0x40_0000,
+    0x7f12_3456_7000,
+    0xffff_ffff_8000_0000,
+    0xffff_ffff_ffff_e000,
+];
+
+/// Bytes at `base`, some of whose pages are not there. The padding of the header, which nothing reads,
+/// says which and where, so that any ELF file is a seed.
+struct Mapped<'d> {
+    base: u64,
+    holes: u8,
+    data: &'d [u8],
+}
+
+impl Mapped<'_> {
+    fn is_hole(&self, offset: u64) -> bool {
+        self.holes >> (offset / PAGE % 8) & 1 != 0
+    }
+}
+
+impl Memory for Mapped<'_> {
+    type Addr = Gva;
+
+    fn spans(&self, range: AddrRange<Gva>) -> Spans<'_, Gva> {
+        let pages = (0..self.data.len() as u64)
+            .step_by(PAGE as usize)
+            .filter(|&at| !self.is_hole(at));
+        Box::new(pages.filter_map(move |at| {
+            let len = PAGE.min(self.data.len() as u64 - at);
+            let page = AddrRange::new(Gva(self.base.checked_add(at)?), len)?;
+            let part = page.intersect(range)?;
+            Some(Span {
+                start: part.start(),
+                len: part.len(),
+                kind: SpanKind::Mapped(Prot::R),
+            })
+        }))
+    }
+
+    fn read(&self, addr: Gva, buf: &mut [u8]) -> Result<(), Fault<Gva>> {
+        for (i, byte) in buf.iter_mut().enumerate() {
+            let at = addr.checked_add(i as u64);
+            let offset = at.and_then(|at| at.raw().checked_sub(self.base));
+            let held = offset.filter(|&offset| !self.is_hole(offset));
+            let held = held.and_then(|offset| self.data.get(usize::try_from(offset).ok()?));
+            *byte = *held.ok_or(Fault {
+                addr: at.unwrap_or(addr),
+                cause: Cause::NonCanonical,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Opens `data` as an ELF image that has been loaded and reads its symbols, with and without its file.
+/// Answers those with it.
+///
+/// # Panics
+///
+/// When the image breaks a promise of [`ElfImage`] or of [`SymbolTable`].
+pub fn read_elf(data: &[u8]) -> Option<SymbolTable> {
+    let pad = |at| data.get(at).copied().unwrap_or(0);
+    let base = BASES[usize::from(pad(9)) % BASES.len()];
+    let memory = Mapped {
+        base,
+        holes: pad(10),
+        data,
+    };
+    let image = match ElfImage::open(&memory, Gva(base)) {
+        Ok(image) => image,
+        Err(error) => {
+            assert!(error.to_string().len() < 1000);
+            return None;
+        }
+    };
+    let range = image.range();
+    assert_eq!(range.start().raw() % PAGE, 0);
+    assert_eq!(range.last().raw() % PAGE, PAGE - 1);
+    for segment in image.segments() {
+        assert!(range.covers(segment.range));
+        assert!(segment.file_len <= segment.range.len());
+    }
+
+    let in_file = Mapped {
+        base: 0,
+        holes: pad(11),
+        data,
+    };
+    let file = |offset: u64, buf: &mut [u8]| {
+        let last = offset.wrapping_add(buf.len() as u64 - 1);
+        assert_eq!(offset / PAGE, last / PAGE, "reads stay within a page");
+        in_file.read(Gva(offset), buf).is_ok()
+    };
+    let alone = image.symbols(&|_, _| false);
+    let symbols = image.symbols(&file).ok();
+    if let (Ok(alone), Some(symbols)) = (&alone, &symbols) {
+        assert!(alone.len() <= symbols.len(), "the file only adds symbols");
+    }
+    assert!(alone.is_err() || symbols.is_some(), "a file does no harm");
+    let symbols = symbols?;
+    assert_eq!(symbols.extent(), Some(range));
+    let mut last = Gva(0);
+    for (i, symbol) in symbols.iter().enumerate() {
+        assert!(symbol.va >= last, "symbols ascend");
+        last = symbol.va;
+        assert!(!symbol.name.is_empty());
+        // Looked for in all of the data, so not for all of them.
+        if i < 16 {
+            assert!(is_within(symbol.name, data), "{:?} is made up", symbol.name);
+            assert!(
+                symbols
+                    .named(symbol.name)
+                    .any(|other| other.va == symbol.va)
+            );
+        }
+    }
+    Some(symbols)
+}
+
+/// Whether a name, without its version, stands in the data. What was not UTF-8 has become `?`.
+fn is_within(name: &str, data: &[u8]) -> bool {
+    let name = name.split('@').next().unwrap_or_default();
+    let made_up = |name: &[u8]| !data.windows(name.len()).any(|window| window == name);
+    name.is_empty() || name.contains('?') || !made_up(name.as_bytes())
+}

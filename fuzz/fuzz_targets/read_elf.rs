@@ -1,0 +1,9 @@
+//! Takes arbitrary bytes in memory for an ELF image and reads its symbols.
+#![no_main]
+
+#[path = "../../crates/vmie/tests/bodies/read_elf.rs"]
+mod body;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    let _ = body::read_elf(data);
+});
