@@ -5,7 +5,9 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{
+    ArgGroup, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint,
+};
 use clap_complete::Shell;
 use vmie::{Layout, Prot};
 
@@ -123,6 +125,14 @@ pub(crate) struct SourceArgs {
     /// or GPA+LEN@OFFSET,...
     #[arg(long, value_name = "LAYOUT")]
     pub(crate) layout: Option<Layout>,
+
+    /// Types for a kernel that has none: an ISF file (Volatility 3's symbol JSON), plain or xz
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) types: Option<PathBuf>,
+
+    /// Keep in SOURCE.vmie-os where the operating system was found, which spares the next search
+    #[arg(long)]
+    pub(crate) os_cache: bool,
 }
 
 /// Whose memory, names or modules are meant.
@@ -321,8 +331,66 @@ pub(crate) struct ModulesArgs {
     pub(crate) owner: OwnerArgs,
 }
 
+/// `symbols SOURCE [PATTERN]`, or `symbols export SOURCE`.
+#[derive(Debug)]
+pub(crate) enum SymbolsArgs {
+    List(SymbolListArgs),
+    Export(ExportArgs),
+}
+
+/// The verb of [`SymbolsArgs::Export`].
+const EXPORT: &str = "export";
+
+// Written by hand: what clap derives for arguments or a verb behind them cannot tell which of both was
+// typed when the arguments contain further groups.
+impl Args for SymbolsArgs {
+    fn augment_args(command: Command) -> Command {
+        // Afterwards: groups of arguments bring texts about themselves.
+        let export = ExportArgs::augment_args(Command::new(EXPORT))
+            .about("Write the kernel's symbols and types to a file for other tools")
+            .long_about(None);
+        SymbolListArgs::augment_args(command)
+            .subcommand(export)
+            .args_conflicts_with_subcommands(true)
+            .disable_help_subcommand(true)
+            .subcommand_negates_reqs(true)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for SymbolsArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        match matches.subcommand_matches(EXPORT) {
+            Some(matches) => ExportArgs::from_arg_matches(matches).map(Self::Export),
+            None => SymbolListArgs::from_arg_matches(matches).map(Self::List),
+        }
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
 #[derive(Args, Debug)]
-pub(crate) struct SymbolsArgs {
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+
+    /// As an ISF file: Volatility 3's symbol JSON
+    #[arg(long, required = true)]
+    pub(crate) isf: bool,
+
+    /// Write to this file instead of standard output; compressed with xz if its name ends in .xz
+    #[arg(short = 'O', long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SymbolListArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
     #[command(flatten)]
@@ -358,11 +426,11 @@ pub(crate) struct ShowArgs {
     #[command(flatten)]
     pub(crate) space: SpaceArgs,
 
-    /// A type, such as task_struct
+    /// A type, such as task_struct, or a member of one, such as task_struct.comm
     #[arg(value_name = "TYPE")]
     pub(crate) name: String,
 
-    /// Where the instance is
+    /// Where the instance is; of a member, where the record is that it belongs to
     #[arg(value_name = "ADDR")]
     pub(crate) addr: AddrExpr,
 

@@ -12,7 +12,7 @@ use vmie::{Gpa, Memory};
 use crate::escape;
 use crate::exit::Failure;
 use crate::report::Reporter;
-use crate::source::Source;
+use crate::source::{Source, shell_word};
 
 /// Findings told one by one. A doctored guest can have any number of them.
 const FINDINGS_SHOWN: usize = 32;
@@ -25,10 +25,38 @@ pub(crate) struct Os {
 
 impl Os {
     /// Looks for it.
-    pub(crate) fn find(source: &Source) -> Result<Self, FindError> {
+    pub(crate) fn find(source: &Source, reporter: &Reporter) -> Result<Self, FindError> {
         let phys: Arc<dyn Memory<Addr = Gpa>> = source.image.clone();
+        let cpus = &source.info().cpus;
+        let guest = match &source.cache {
+            Some(cache) => {
+                let (guest, kept) = cache.find(&phys, cpus, &source.known)?;
+                if let Err(error) = kept {
+                    let path = shell_word(cache.path());
+                    reporter.warn(&format!("{path} is not written: {error}"));
+                }
+                guest
+            }
+            None => os::find_with(&phys, cpus, &source.known)?,
+        };
+        if let Some(supplied) = &source.known.types
+            && let Ok(types) = guest.types()
+            && !Arc::ptr_eq(&types, &supplied.types)
+        {
+            let what = format!(
+                "the kernel has types of its own; {} is not used",
+                supplied.origin
+            );
+            match &supplied.banner {
+                Some(banner) if !supplied.fits(guest.version()) => reporter.warn(&format!(
+                    "{what}, nor would it fit: it belongs to {}",
+                    escape::plain(banner)
+                )),
+                _ => reporter.detail(&what),
+            }
+        }
         Ok(Self {
-            guest: os::find(&phys, &source.info().cpus)?,
+            guest,
             processes: OnceLock::new(),
         })
     }
@@ -132,6 +160,9 @@ pub(crate) fn failed(error: &OsError) -> Failure {
         OsError::NoMemory { .. } => failure
             .hint("a process with an address space: `vmie ps` shows their cr3")
             .hint("--kernel, for the memory that kernel threads work in"),
+        OsError::Unavailable { view: "types", .. } => {
+            failure.hint("--types FILE, with an ISF file of this very kernel")
+        }
         _ => failure,
     }
 }

@@ -32,7 +32,8 @@ pub(crate) enum Level {
     Verbose,
 }
 
-/// The one writer to standard error.
+/// The one writer to standard error; clones are the same writer.
+#[derive(Clone)]
 pub(crate) struct Reporter {
     level: Level,
     color: ColorChoice,

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use vmie::os::FindError;
+use vmie::os::isf::Isf;
+use vmie::os::{Cache, FindError, FindOptions, SuppliedTypes};
 use vmie::{Image, ImageInfo, OpenErrorKind, OpenOptions};
 
 use crate::args::SourceArgs;
@@ -17,6 +18,11 @@ pub(crate) struct Source {
     pub(crate) path: PathBuf,
     /// The guest's physical memory.
     pub(crate) image: Arc<Image>,
+    /// What is known beforehand about the operating system.
+    pub(crate) known: FindOptions,
+    /// Where the operating system was found is kept here.
+    pub(crate) cache: Option<Cache>,
+    reporter: Reporter,
     os: OnceLock<Result<Os, FindError>>,
 }
 
@@ -41,9 +47,21 @@ impl Source {
         for note in &image.info().notes {
             reporter.warn(&format!("{}: {note}", args.source.display()));
         }
+        let cache = args
+            .os_cache
+            .then(|| Cache::beside(&args.source, &image))
+            .transpose()
+            .map_err(|error| {
+                Failure::new(format!("{}: {error}", args.source.display()))
+                    .found("no place to keep a cache beside it")
+            })?;
+        let types = args.types.as_deref().map(supplied).transpose()?;
         Ok(Self {
             path: args.source.clone(),
             image: Arc::new(image),
+            known: FindOptions { types, trail: None },
+            cache,
+            reporter: reporter.clone(),
             os: OnceLock::new(),
         })
     }
@@ -55,7 +73,8 @@ impl Source {
 
     /// The guest's operating system, looked for when first asked for.
     pub(crate) fn try_os(&self) -> Result<&Os, &FindError> {
-        self.os.get_or_init(|| Os::find(self)).as_ref()
+        let find = || Os::find(self, &self.reporter);
+        self.os.get_or_init(find).as_ref()
     }
 
     /// The guest's operating system, for what cannot do without.
@@ -94,4 +113,14 @@ pub(crate) fn shell_word(path: &Path) -> String {
     } else {
         format!("'{}'", text.replace('\'', "'\\''"))
     }
+}
+
+/// The types in an ISF file.
+fn supplied(path: &Path) -> Result<SuppliedTypes, Failure> {
+    let isf = Isf::open(path).map_err(|error| {
+        Failure::new(format!("{}: {error}", path.display())).hint(
+            "an ISF file as Volatility 3 or `vmie symbols export --isf` writes it, plain or xz",
+        )
+    })?;
+    Ok(isf.supply(path.display().to_string()))
 }

@@ -2,6 +2,7 @@
 
 mod completions;
 mod demo;
+mod export;
 mod info;
 mod man;
 mod maps;

@@ -37,7 +37,7 @@ pub(super) fn run(args: &ShowArgs, options: &Options) -> Result<Done> {
         names: space.names.resolver(),
         ..ShowOptions::default()
     };
-    let rows = types.show(memory, field.ty, va, &how);
+    let rows = types.show_field(memory, field, va, &how);
     let rows = rows.map_err(|error| unknown(&error))?;
 
     let missing = rows.iter().any(|row| is_missing(&row.value));

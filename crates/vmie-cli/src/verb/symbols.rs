@@ -8,7 +8,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use vmie::os::{Guest, OsError, Process, Symbol, SymbolTable};
 
-use crate::args::SymbolsArgs;
+use super::export;
+use crate::args::{SymbolListArgs, SymbolsArgs};
 use crate::escape;
 use crate::exit::{Done, Failure, Result};
 use crate::guest::{failed, tell_findings};
@@ -21,6 +22,13 @@ use crate::space::select_process;
 const KERNEL: &str = "kernel";
 
 pub(super) fn run(args: &SymbolsArgs, options: &Options) -> Result<Done> {
+    match args {
+        SymbolsArgs::List(args) => list(args, options),
+        SymbolsArgs::Export(args) => export::run(args, options),
+    }
+}
+
+fn list(args: &SymbolListArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;
     let os = source.os()?;
     let process = select_process(&source, &args.owner, &options.reporter)?;

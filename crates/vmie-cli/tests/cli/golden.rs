@@ -9,6 +9,10 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use vmie_synth::guest::Machine;
+use vmie_synth::linux::{Btf, Kernel, KernelPlan};
+use vmie_synth::write;
+
 use crate::support::command;
 
 /// The transcript again, from its comments and commands.
@@ -82,9 +86,67 @@ fn demo_images() -> tempfile::TempDir {
     dir
 }
 
+/// Adds images of a small Linux kernel: `kernel.raw`, and `bare.raw`, which has no types.
+fn kernel_images(dir: &Path) {
+    for (name, btf) in [("kernel.raw", kernel_types()), ("bare.raw", Vec::new())] {
+        let mut machine = Machine::new(0..16 << 20);
+        let plan = KernelPlan {
+            load: 4 << 20,
+            slide: 32 << 20,
+            functions: 2000,
+            btf,
+            ..KernelPlan::default()
+        };
+        let kernel = Kernel::load(&mut machine, &plan);
+        let task = kernel.gpa(kernel.symbol("init_task"));
+        // The list of tasks leads back to its head.
+        let head = kernel.symbol("init_task") + 8;
+        machine.phys.write_uint(task + 8, head, 8);
+        machine.phys.write_uint(task + 16, head, 8);
+        machine.phys.write(task + 24, b"swapper\0");
+        machine.phys.write_uint(task + 40, 0b101, 8);
+        machine
+            .phys
+            .write_uint(task + 48, kernel.symbol("linux_banner"), 8);
+        let ranges = machine.phys.ranges().to_vec();
+        let mut source =
+            |gpa: u64, buf: &mut [u8]| machine.phys.read(gpa, buf).map_err(std::io::Error::other);
+        let mut file = std::fs::File::create(dir.join(name)).expect("a file");
+        write::raw(&mut file, &ranges, &mut source).expect("writes");
+    }
+}
+
+fn kernel_types() -> Vec<u8> {
+    let mut w = Btf::default();
+    let int = w.int("int", 4, 1);
+    let char = w.int("char", 1, 1);
+    let long = w.int("long unsigned int", 8, 0);
+    let next = w.pointer(5);
+    let head = w.structure("list_head", 16, &[("next", next, 0), ("prev", next, 64)]);
+    assert_eq!(head, 5, "the pointer refers to it");
+    let comm = w.array(char, int, 16);
+    let text = w.pointer(char);
+    let flags = w.bit_fields("", 8, &[("exiting", long, 0, 1), ("depth", long, 1, 3)]);
+    let state = w.enumeration("state", false, &[("RUNNING", 0), ("STOPPED", 4)]);
+    w.structure(
+        "task_struct",
+        64,
+        &[
+            ("pid", int, 0),
+            ("state", state, 32),
+            ("tasks", head, 64),
+            ("comm", comm, 192),
+            ("", flags, 320),
+            ("version", text, 384),
+        ],
+    );
+    w.bytes()
+}
+
 #[test]
 fn transcripts() {
     let dir = demo_images();
+    kernel_images(dir.path());
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut files: Vec<PathBuf> = std::fs::read_dir(golden)
         .expect("the transcripts")

@@ -16,7 +16,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::UNIX_EPOCH;
@@ -29,6 +29,9 @@ use crate::paging::Mode;
 
 /// The first line of a cache.
 const MAGIC: &str = "vmie-os 1";
+
+/// What the first lines of all versions start with.
+const FAMILY: &str = "vmie-os ";
 
 /// What is appended to the name of an image for that of its cache.
 const SUFFIX: &str = ".vmie-os";
@@ -210,8 +213,9 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// When the file cannot be written.
+    /// When the file cannot be written, or something else than a cache stands in its place.
     pub fn save(&self, trail: &Trail) -> std::io::Result<()> {
+        self.check_place()?;
         let text = format!("{MAGIC}\nimage {}\ntrail {trail}\n", self.identity);
         // Whole or not at all: another run may be reading it.
         let mut new = self.path.as_os_str().to_owned();
@@ -226,8 +230,31 @@ impl Cache {
         })
     }
 
+    /// Whether there is nothing that a cache may not replace. A file that merely has such a name belongs
+    /// to somebody.
+    fn check_place(&self) -> std::io::Result<()> {
+        let mut start = Vec::new();
+        match std::fs::metadata(&self.path) {
+            // Asked first: opening a pipe waits for its other end.
+            Ok(metadata) if metadata.is_file() => {
+                let file = File::open(&self.path)?;
+                file.take(FAMILY.len() as u64).read_to_end(&mut start)?;
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        if start == FAMILY.as_bytes() {
+            Ok(())
+        } else {
+            Err(std::io::Error::other(
+                "what stands there is not a cache of vmie's",
+            ))
+        }
+    }
+
     /// As [`find_with`], along the trail that is kept, and keeping that of a search that had to be made
-    /// anew. That it cannot be kept is no error.
+    /// anew. Whether it could be kept stands beside the guest.
     ///
     /// # Errors
     ///
@@ -237,17 +264,18 @@ impl Cache {
         phys: &Phys,
         cpus: &[CpuState],
         options: &FindOptions,
-    ) -> Result<Box<dyn Guest>, FindError> {
+    ) -> Result<(Box<dyn Guest>, std::io::Result<()>), FindError> {
         let known = self.load();
         let options = FindOptions {
             trail: known.clone().or_else(|| options.trail.clone()),
             ..options.clone()
         };
         let guest = find_with(phys, cpus, &options)?;
-        if known.as_ref() != Some(guest.trail()) {
-            let _ = self.save(guest.trail());
-        }
-        Ok(guest)
+        let kept = match known.as_ref() == Some(guest.trail()) {
+            true => Ok(()),
+            false => self.save(guest.trail()),
+        };
+        Ok((guest, kept))
     }
 }
 

@@ -528,6 +528,15 @@ pub struct SuppliedTypes {
     pub origin: String,
 }
 
+impl SuppliedTypes {
+    /// Whether they are those of the system with this version. Without a banner nobody can tell, so they
+    /// are not.
+    pub fn fits(&self, version: &str) -> bool {
+        let banner = self.banner.as_deref();
+        banner.is_some_and(|banner| banner.trim_end() == version.trim_end())
+    }
+}
+
 /// Finds out which operating system a guest runs.
 ///
 /// `cpus` may be empty. They are used to contradict a find, never to make one.

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use super::{SuppliedTypes, SymbolTable, Types};
 
-pub use write::{Export, ExportError, export, export_guest};
+pub use write::{Export, ExportError, export, export_guest, export_xz};
 
 /// The largest file that is read, and the largest that it may be when it is no longer compressed.
 /// Distribution kernels need 40 MiB.

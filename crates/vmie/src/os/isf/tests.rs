@@ -1,12 +1,9 @@
 //! Round trips, and files that make no sense.
 
-use std::io::Write;
-
-use lzma_rust2::{XzOptions, XzWriter};
 use vmie_synth::guest::Rng;
 use vmie_synth::linux::Btf as Writer;
 
-use super::{Export, Isf, IsfError, export};
+use super::{Export, Isf, IsfError, export, export_xz};
 use crate::addr::{AddrRange, Gva};
 use crate::os::linux::types_of_btf;
 use crate::os::{SymbolTable, SymbolTableBuilder, Type, Types};
@@ -66,6 +63,8 @@ fn types() -> Types {
             ("file", file, 832),
         ],
     );
+    // No record has one of these.
+    w.enumeration("lonely", false, &[("ALONE", 3)]);
     types_of_btf(w.bytes()).expect("well-formed")
 }
 
@@ -83,7 +82,7 @@ fn symbols() -> SymbolTable {
     builder.build(AddrRange::new(Gva(text), 0x300_0000))
 }
 
-fn written() -> Vec<u8> {
+fn written_by(write: fn(&Export<'_>, &mut Vec<u8>) -> std::io::Result<()>) -> Vec<u8> {
     let (types, symbols) = (types(), symbols());
     let what = Export {
         types: &types,
@@ -91,9 +90,13 @@ fn written() -> Vec<u8> {
         banner: BANNER,
         slide: SLIDE,
     };
-    let mut json = Vec::new();
-    export(&what, &mut json).expect("memory takes everything");
-    json
+    let mut bytes = Vec::new();
+    write(&what, &mut bytes).expect("memory takes everything");
+    bytes
+}
+
+fn written() -> Vec<u8> {
+    written_by(|what, out| export(what, out))
 }
 
 /// Every path through the records, with place and size of what it leads to.
@@ -199,14 +202,16 @@ fn the_json_is_what_others_expect() {
     assert_eq!(json["base_types"]["void"]["kind"], "void");
     assert_eq!(json["base_types"]["pointer"]["size"], 8);
     assert_eq!(json["enums"]["mode"]["constants"]["BACK"], -1);
+    assert_eq!(json["enums"]["lonely"]["constants"]["ALONE"], 3);
 }
 
 #[test]
-fn compressed_files_are_read() {
-    let json = written();
-    let mut writer = XzWriter::new(Vec::new(), XzOptions::with_preset(0)).expect("fine");
-    writer.write_all(&json).expect("memory takes everything");
-    let xz = writer.finish().expect("memory takes everything");
+fn compressed_files_are_written_and_read() {
+    let xz = written_by(|what, out| export_xz(what, out));
+    let mut json = Vec::new();
+    let mut reader = lzma_rust2::XzReader::new(&*xz, true);
+    std::io::Read::read_to_end(&mut reader, &mut json).expect("well-formed");
+    assert!(json == written());
     let isf = Isf::parse(&xz).expect("well-formed");
     assert_eq!(places(&isf.types, &PATHS), places(&types(), &PATHS));
     assert!(matches!(

@@ -34,18 +34,24 @@ impl Linux {
         let Some(supplied) = &self.supplied else {
             return own;
         };
-        own.or_else(|error| match supplied.banner.as_deref() {
-            Some(banner) if banner.trim_end() == self.version.trim_end() => {
-                Ok(Arc::clone(&supplied.types))
+        own.or_else(|error| {
+            let why = match error {
+                OsError::Unavailable { why, .. } => why,
+                error => error.to_string(),
+            };
+            if supplied.fits(&self.version) {
+                return Ok(Arc::clone(&supplied.types));
             }
-            Some(banner) => Err(unavailable(format!(
-                "{error}; and those of {} belong to another kernel: {banner}",
-                supplied.origin
-            ))),
-            None => Err(unavailable(format!(
-                "{error}; and {} does not say which kernel its types belong to",
-                supplied.origin
-            ))),
+            let (origin, version) = (&supplied.origin, self.version.trim_end());
+            Err(unavailable(match supplied.banner.as_deref() {
+                Some(banner) => format!(
+                    "{why}; and {origin} belongs to another kernel, `{}`, while this one is `{version}`",
+                    banner.trim_end()
+                ),
+                None => {
+                    format!("{why}; and {origin} does not say which kernel its types belong to")
+                }
+            }))
         })
     }
 

@@ -115,9 +115,11 @@ fn a_cache_is_kept_beside_the_image_and_belongs_to_it() {
     let cache = Cache::beside(&image, &*phys).expect("a file");
     assert_eq!(cache.path(), folder.0.join("ram.raw.vmie-os"));
     assert_eq!(cache.load(), None);
-    let first = cache.find(&phys, &[], &options).expect("found");
+    let (first, kept) = cache.find(&phys, &[], &options).expect("found");
+    kept.expect("written");
     assert_eq!(cache.load().as_ref(), Some(first.trail()));
-    let again = cache.find(&phys, &[], &options).expect("found");
+    let (again, kept) = cache.find(&phys, &[], &options).expect("found");
+    kept.expect("nothing to write");
     assert_eq!(again.steps()[0].name, "trail");
     assert_eq!(again.version(), kernel.banner);
 
@@ -128,23 +130,48 @@ fn a_cache_is_kept_beside_the_image_and_belongs_to_it() {
     std::fs::write(&image, b"stands for another image").expect("written");
     assert_eq!(Cache::beside(&image, &*phys).expect("a file").load(), None);
 
-    // Whatever stands in its place is not trusted.
-    for text in [
-        "",
-        "vmie-os 1\n",
-        "vmie-os 2\nimage\ntrail\n",
-        &"x".repeat(1 << 20),
+    // Whatever stands in its place is not trusted. A cache is replaced, what is none is left alone.
+    for (text, ours) in [
+        ("vmie-os 1\n", true),
+        ("vmie-os 2\nimage\ntrail\n", true),
+        (&format!("vmie-os 1\n{}", "x".repeat(1 << 20)), true),
+        ("", false),
+        ("vmie-o", false),
+        ("Somebody's notes about this image.\n", false),
     ] {
         std::fs::write(cache.path(), text).expect("written");
         assert_eq!(cache.load(), None);
-        let found = cache.find(&phys, &[], &options).expect("found");
+        let (found, kept) = cache.find(&phys, &[], &options).expect("found");
         assert_eq!(found.version(), kernel.banner);
+        assert_eq!(kept.is_ok(), ours, "{text:.20}");
+        assert_eq!(cache.load().as_ref(), ours.then(|| first.trail()));
+        let left = std::fs::read_to_string(cache.path()).expect("still there");
+        assert_eq!(left == text, !ours);
     }
     std::fs::remove_file(cache.path()).expect("it was there");
     std::fs::create_dir(cache.path()).expect("made");
     assert!(cache.save(first.trail()).is_err());
-    assert!(
-        cache.find(&phys, &[], &options).is_ok(),
-        "not kept, and found all the same"
-    );
+    let (_, kept) = cache.find(&phys, &[], &options).expect("found");
+    assert!(kept.is_err(), "not kept, and found all the same");
+    let files = std::fs::read_dir(&folder.0).expect("a folder").count();
+    assert_eq!(files, 2, "the image, and what was in the way");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_in_the_place_of_a_cache_is_not_waited_for() {
+    let folder = Folder::new("cache-pipe");
+    let image = folder.0.join("ram.raw");
+    std::fs::write(&image, b"stands for an image").expect("written");
+    let (machine, _) = machine(&KernelPlan::default());
+    let phys = Ram::of(machine);
+    let cache = Cache::beside(&image, &*phys).expect("a file");
+    let made = std::process::Command::new("mkfifo")
+        .arg(cache.path())
+        .status();
+    assert!(made.expect("mkfifo").success());
+    let (_, kept) = cache
+        .find(&phys, &[], &FindOptions::default())
+        .expect("found");
+    assert!(kept.is_err());
 }

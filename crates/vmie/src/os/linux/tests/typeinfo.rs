@@ -80,10 +80,11 @@ fn types_from_outside_are_used_when_they_are_the_kernels() {
     );
 
     let said = types(without.clone(), &supplied(Some("Linux version 4"))).expect_err("refused");
-    assert!(
-        said.ends_with("those of kernel.json belong to another kernel: Linux version 4"),
-        "{said}"
+    let both = format!(
+        "kernel.json belongs to another kernel, `Linux version 4`, while this one is `{}`",
+        kernel_without.banner
     );
+    assert!(said.ends_with(&both), "{said}");
     let said = types(without, &supplied(None)).expect_err("refused");
     assert!(
         said.ends_with("does not say which kernel its types belong to"),
