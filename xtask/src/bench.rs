@@ -1,13 +1,107 @@
-//! `cargo xtask bench`: the table of BENCHMARKS.md, every figure from one run.
+//! `cargo xtask bench`: the tables of BENCHMARKS.md, every figure from one run.
 
-use crate::{Fallible, cargo, target_dir};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use vmie_lab::Snapshot;
+
+use crate::{Fallible, cargo, lab, run as run_command, target_dir, tools};
+
+/// Peers of the signatures bench that come as a library: Debian's package, and a name for its folder,
+/// by which the bench tells them apart.
+const LIBRARIES: [(&str, &str); 2] = [
+    ("libhyperscan5", "hyperscan"),
+    ("libvectorscan5", "vectorscan"),
+];
 
 pub(crate) fn run(args: &[&str]) -> Fallible<()> {
+    match args {
+        ["paging", rest @ ..] => paging(rest),
+        ["signatures", rest @ ..] => signatures(rest),
+        [] => {
+            paging(&[])?;
+            signatures(&[])
+        }
+        _ => Err("usage: cargo xtask bench [paging | signatures [NUMBER...] [literal | masked] [--ours]]".into()),
+    }
+}
+
+fn paging(args: &[&str]) -> Fallible<()> {
     let dir = target_dir().join("bench");
-    crate::run(
-        cargo()
-            .args(["run", "--release", "--quiet", "-p", "vmie-bench", "--"])
-            .arg(dir)
-            .args(args),
+    run_command(bench("vmie-bench").arg(dir).args(args))
+}
+
+fn signatures(args: &[&str]) -> Fallible<()> {
+    // Any real guest will do.
+    if Snapshot::all().is_err() {
+        lab::build_standard()?;
+    }
+    run_command(
+        bench("signatures")
+            .args(args)
+            .env("VMIE_LAB", lab::dir())
+            .env("VMIE_BENCH_HS", libraries().join(":")),
     )
+}
+
+fn bench(binary: &str) -> Command {
+    let mut command = cargo();
+    command.args([
+        "run",
+        "--release",
+        "--quiet",
+        "-p",
+        "vmie-bench",
+        "--bin",
+        binary,
+        "--",
+    ]);
+    command
+}
+
+/// The peers that could be had, fetched and unpacked without being installed: both call themselves
+/// `libhs.so.5`, so only one of them could be.
+fn libraries() -> Vec<String> {
+    let mut files = Vec::new();
+    for (package, name) in LIBRARIES {
+        match library(package, &target_dir().join("bench/peers").join(name)) {
+            Ok(file) => files.push(file.display().to_string()),
+            Err(error) => eprintln!("{package} is left out: {error}"),
+        }
+    }
+    files
+}
+
+fn library(package: &str, dir: &Path) -> Fallible<PathBuf> {
+    if let Some(file) = shared_object(dir) {
+        return Ok(file);
+    }
+    if tools::find("apt-get").is_none() || tools::find("dpkg-deb").is_none() {
+        return Err("it is fetched with apt-get and dpkg-deb, which are not here".into());
+    }
+    std::fs::create_dir_all(dir)?;
+    run_command(
+        Command::new("apt-get")
+            .args(["download", "-qq", package])
+            .current_dir(dir),
+    )?;
+    let archive = std::fs::read_dir(dir)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|ext| ext == "deb"))
+        .ok_or("apt-get fetched nothing")?;
+    run_command(
+        Command::new("dpkg-deb")
+            .arg("--extract")
+            .arg(archive)
+            .arg(dir),
+    )?;
+    shared_object(dir).ok_or_else(|| format!("no libhs.so.5 in {package}").into())
+}
+
+/// Debian puts it into a folder named for the architecture.
+fn shared_object(dir: &Path) -> Option<PathBuf> {
+    std::fs::read_dir(dir.join("usr/lib"))
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path().join("libhs.so.5")))
+        .find(|path| path.is_file())
 }

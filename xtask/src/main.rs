@@ -23,7 +23,7 @@ usage: cargo xtask COMMAND
   lab up [VARIANT]        leave one guest running to try vmie on, until Ctrl-C
   lab matrix              more machines and kernels, and the lab's tests on all; takes long
   lab clean               remove everything under target/lab
-  bench                   benchmarks beside memcpy and peers, printed as a table
+  bench [paging|signatures]  benchmarks beside memcpy and peers, printed as tables
 ";
 
 fn main() -> ExitCode {
