@@ -21,7 +21,7 @@ usage: cargo xtask COMMAND
   lab [VARIANT...]        boot the lab guests and keep images and truth under target/lab
   lab list                the variants, and which have a snapshot
   lab up [VARIANT]        leave one guest running to try vmie on, until Ctrl-C
-  lab matrix              more machines and kernels, and the lab's tests on all; takes long
+  lab matrix [VARIANT...] more machines and kernels, and the lab's tests on each; takes long
   lab clean               remove everything under target/lab
   bench [paging|signatures]  benchmarks beside memcpy and peers, printed as tables
 ";

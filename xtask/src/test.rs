@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every test there is.
 
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 
 use vmie_lab::Snapshot;
 
@@ -53,17 +53,23 @@ fn lab_tests() -> Fallible<ExitStatus> {
 
 /// Runs the lab tests on these guests. Nothing can be skipped unseen: a missing snapshot fails the
 /// tests, and `--test` fails when no target is built.
-pub(crate) fn on_guests(snapshots: &[Snapshot]) -> Fallible<ExitStatus> {
+fn on_guests(snapshots: &[Snapshot]) -> Fallible<ExitStatus> {
+    run(cargo().args(["build", "--package", "vmie-cli"]))?;
+    Ok(guest_tests(snapshots).status()?)
+}
+
+/// The command that runs the lab tests on these guests, with the `vmie` that has been built.
+pub(crate) fn guest_tests(snapshots: &[Snapshot]) -> Command {
     let variants: Vec<&str> = snapshots
         .iter()
         .map(|snapshot| snapshot.variant.as_str())
         .collect();
-    run(cargo().args(["build", "--package", "vmie-cli"]))?;
-    Ok(cargo()
+    let mut command = cargo();
+    command
         .args(["test", "--no-fail-fast", "--package", "vmie-lab"])
         .args(["--test", "*", "--features", "guests"])
         .env("VMIE_LAB", lab::dir())
         .env("VMIE_LAB_VARIANTS", variants.join(","))
-        .env("VMIE_BIN", crate::target_dir().join("debug/vmie"))
-        .status()?)
+        .env("VMIE_BIN", crate::target_dir().join("debug/vmie"));
+    command
 }

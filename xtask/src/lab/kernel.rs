@@ -5,6 +5,7 @@
 //! `target/lab/kernels` is used without asking apt.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +16,7 @@ use crate::{Fallible, output, run, tools};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Wanted {
     /// `6.1`, `6.12`.
-    pub(crate) series: &'static str,
+    pub(crate) series: String,
     /// `cloud-amd64`, `amd64`, `rt-amd64`.
     pub(crate) flavour: &'static str,
     /// A certain release (`6.1.0-53-cloud-amd64`), or the newest.
@@ -34,9 +35,9 @@ pub(crate) struct Kernel {
 }
 
 impl Wanted {
-    pub(crate) fn newest(series: &'static str, flavour: &'static str) -> Self {
+    pub(crate) fn newest(series: &str, flavour: &'static str) -> Self {
         Self {
-            series,
+            series: series.to_owned(),
             flavour,
             release: None,
         }
@@ -49,7 +50,7 @@ impl Wanted {
         let name = package.strip_prefix("linux-image-")?;
         let release = name.strip_suffix("-unsigned").unwrap_or(name);
         let version = release.strip_suffix(self.flavour)?.strip_suffix('-')?;
-        let build = version.strip_prefix(self.series)?;
+        let build = version.strip_prefix(&self.series)?;
         let is_build = build.starts_with(['.', '-'])
             && build
                 .split('-')
@@ -70,7 +71,10 @@ impl Wanted {
 impl Kernel {
     /// The compressed kernel, for QEMU's `-kernel`.
     pub(crate) fn vmlinuz(&self) -> PathBuf {
-        self.dir.join(format!("boot/vmlinuz-{}", self.release))
+        let boot = self.dir.join(format!("boot/vmlinuz-{}", self.release));
+        // Debian 14 has it with the modules.
+        let beside = self.modules().join("vmlinuz");
+        if beside.is_file() { beside } else { boot }
     }
 
     /// The folder of its modules.
@@ -88,16 +92,12 @@ impl Kernel {
 /// Finds a kernel: unpacked, else from the archive.
 pub(crate) fn fetch(wanted: &Wanted, lab: &Path) -> Fallible<Kernel> {
     let kernels = lab.join("kernels");
-    fs::create_dir_all(&kernels)?;
-    let present = fs::read_dir(&kernels)?
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect();
-    if let Some(package) = candidates(wanted, present).into_iter().next() {
+    if let Some(package) = candidates(wanted, present(&kernels)?).into_iter().next() {
         return Ok(unpacked(wanted, &package, &kernels));
     }
     let mut failures = Vec::new();
     for archive in archives() {
-        let packages = match archive.packages(wanted) {
+        let packages = match archive.packages(&wanted.series) {
             Ok(packages) => packages,
             Err(error) => {
                 failures.push(error.to_string());
@@ -120,30 +120,59 @@ pub(crate) fn fetch(wanted: &Wanted, lab: &Path) -> Fallible<Kernel> {
     .into())
 }
 
-/// The releases that apt knows, newest first.
-pub(crate) fn releases(wanted: &Wanted) -> Fallible<Vec<String>> {
+/// The releases of a flavour that there are, unpacked or in the archive: by series, newest first.
+pub(crate) fn releases(
+    flavour: &'static str,
+    lab: &Path,
+) -> Fallible<BTreeMap<String, Vec<String>>> {
+    let mut packages = present(&lab.join("kernels"))?;
     let mut failures = Vec::new();
     for archive in archives() {
-        match archive.packages(wanted) {
-            Ok(packages) => {
-                let mut releases: Vec<String> = candidates(wanted, packages)
-                    .iter()
-                    .filter_map(|package| wanted.release_of(package).map(str::to_owned))
-                    .collect();
-                releases.dedup();
-                if !releases.is_empty() {
-                    return Ok(releases);
-                }
+        match archive.packages("[0-9]") {
+            Ok(found) if found.is_empty() => failures.push("apt knows no kernels".to_owned()),
+            Ok(found) => {
+                packages.extend(found);
+                return Ok(by_series(flavour, &packages));
             }
             Err(error) => failures.push(error.to_string()),
         }
     }
-    Err(format!(
-        "apt knows no {}\n{}",
-        wanted.describe(),
-        failures.join("\n")
-    )
-    .into())
+    Err(format!("cannot list kernels:\n{}", failures.join("\n")).into())
+}
+
+fn by_series(flavour: &'static str, packages: &[String]) -> BTreeMap<String, Vec<String>> {
+    let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for package in packages {
+        let series = series_of(package);
+        let release = series.as_ref().and_then(|series| {
+            let wanted = Wanted::newest(series, flavour);
+            wanted.release_of(package).map(str::to_owned)
+        });
+        if let Some((series, release)) = series.zip(release) {
+            all.entry(series).or_default().push(release);
+        }
+    }
+    for releases in all.values_mut() {
+        releases.sort_by(|a, b| natural_order(b, a));
+        releases.dedup();
+    }
+    all
+}
+
+/// The first two numbers of a package's version.
+fn series_of(package: &str) -> Option<String> {
+    let version = package.strip_prefix("linux-image-")?;
+    let mut numbers = version.split(['.', '-']);
+    let mut number = || numbers.next()?.parse::<u32>().ok();
+    Some(format!("{}.{}", number()?, number()?))
+}
+
+/// Packages that are unpacked.
+fn present(kernels: &Path) -> Fallible<Vec<String>> {
+    fs::create_dir_all(kernels)?;
+    Ok(fs::read_dir(kernels)?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect())
 }
 
 fn unpacked(wanted: &Wanted, package: &str, kernels: &Path) -> Kernel {
@@ -213,17 +242,18 @@ impl Archive {
         command
     }
 
-    fn packages(&self, wanted: &Wanted) -> Fallible<Vec<String>> {
+    /// Packages of kernels whose version starts like this. Only those that there are: apt also knows
+    /// names that others refer to.
+    fn packages(&self, series: &str) -> Fallible<Vec<String>> {
         if self.update {
             eprintln!("lab: fetching package lists");
             output(Self::apt("apt-get").args(["update", "-qq"]))?;
         }
-        let prefix = format!("linux-image-{}", wanted.series);
-        let names = output(Self::apt("apt-cache").args(["pkgnames", &prefix]))?;
-        Ok(String::from_utf8(names)?
-            .lines()
-            .map(str::to_owned)
-            .collect())
+        let pattern = format!("^linux-image-{series}");
+        let lines = output(Self::apt("apt-cache").args(["search", "--names-only", &pattern]))?;
+        let names = String::from_utf8(lines)?;
+        let first_word = |line: &str| line.split_whitespace().next().map(str::to_owned);
+        Ok(names.lines().filter_map(first_word).collect())
     }
 
     /// Downloads a package and unpacks it as `kernels/PACKAGE`; a folder of that name is always whole.
@@ -283,6 +313,27 @@ mod tests {
             names(&["linux-image-6.12.117+deb12-amd64"])
         );
         assert!(candidates(&Wanted::newest("6.1", "cloud-amd64"), packages).is_empty());
+    }
+
+    #[test]
+    fn releases_by_series() {
+        let packages = names(&[
+            "linux-image-6.12-cloud-amd64",
+            "linux-image-6.12.9+deb12-cloud-amd64-unsigned",
+            "linux-image-6.12.117+deb12-cloud-amd64",
+            "linux-image-6.12.117+deb12-cloud-amd64-unsigned",
+            "linux-image-6.12.117+deb12-cloud-amd64-dbg",
+            "linux-image-6.12.117+deb12-rt-amd64",
+            "linux-image-5.10.0-9-cloud-amd64",
+            "linux-image-cloud-amd64",
+        ]);
+        let all = by_series("cloud-amd64", &packages);
+        assert_eq!(all.keys().collect::<Vec<_>>(), ["5.10", "6.12"]);
+        assert_eq!(all["5.10"], ["5.10.0-9-cloud-amd64"]);
+        assert_eq!(
+            all["6.12"],
+            ["6.12.117+deb12-cloud-amd64", "6.12.9+deb12-cloud-amd64"]
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod fingerprint;
 mod guest;
 mod initramfs;
 mod kernel;
+mod matrix;
 mod modules;
 mod programs;
 mod qmp;
@@ -41,7 +42,7 @@ pub(crate) fn run(args: &[&str]) -> Fallible<()> {
         ["up", ..] => Err("usage: cargo xtask lab up [VARIANT]".into()),
         ["clean"] => clean(),
         ["list"] => list(),
-        ["matrix"] => matrix(),
+        ["matrix", names @ ..] => matrix::run(names),
         names => {
             let variants = if names.is_empty() {
                 variant::standard()
@@ -90,7 +91,7 @@ pub(crate) fn build_standard() -> Fallible<Vec<Snapshot>> {
 fn build_one(variant: &Variant, programs: &Programs, lab: &Path) -> Fallible<Snapshot> {
     let kernel = kernel::fetch(&variant.kernel, lab)?;
     let fingerprint = fingerprint(variant, &kernel, programs)?;
-    let dir = lab.join("snapshots").join(&variant.name);
+    let dir = snapshot_dir(&variant.name);
     if let Some(snapshot) = fresh(&dir, &fingerprint) {
         return Ok(snapshot);
     }
@@ -200,34 +201,6 @@ fn up(variant: &Variant) -> Fallible<()> {
     Ok(())
 }
 
-/// Builds every variant there is and runs the lab tests on them all.
-fn matrix() -> Fallible<()> {
-    tools::ensure()?;
-    let mut failures = Vec::new();
-    let mut built = Vec::new();
-    for variant in variant::matrix()? {
-        match build(std::slice::from_ref(&variant)) {
-            Ok(mut snapshots) => built.append(&mut snapshots),
-            Err(error) => failures.push(error.to_string()),
-        }
-    }
-    let tested = crate::test::on_guests(&built)?;
-    for failure in &failures {
-        eprintln!("{failure}");
-    }
-    println!(
-        "lab matrix: {} guests built, {} failed; tests {}",
-        built.len(),
-        failures.len(),
-        if tested.success() { "ok" } else { "FAILED" }
-    );
-    if failures.is_empty() && tested.success() {
-        Ok(())
-    } else {
-        Err("the matrix failed".into())
-    }
-}
-
 fn clean() -> Fallible<()> {
     let lab = dir();
     if lab.exists() {
@@ -239,7 +212,7 @@ fn clean() -> Fallible<()> {
 
 fn list() -> Fallible<()> {
     for variant in variant::standard() {
-        let dir = dir().join("snapshots").join(&variant.name);
+        let dir = snapshot_dir(&variant.name);
         let state = match Snapshot::load(&dir) {
             Ok(snapshot) => format!("{} in {}", snapshot.kernel.release, dir.display()),
             Err(_) => "no snapshot".to_owned(),
@@ -249,13 +222,15 @@ fn list() -> Fallible<()> {
     Ok(())
 }
 
-/// A variant by its name; the matrix has to ask apt, so it comes second.
+/// A variant by its name; the matrix has to ask apt, so it comes last.
 fn by_name(name: &str) -> Fallible<Variant> {
+    let mut known = variant::standard();
+    known.extend(variant::machines());
     let is_it = |variant: &Variant| variant.name == name;
-    if let Some(variant) = variant::standard().into_iter().find(is_it) {
+    if let Some(variant) = known.into_iter().find(is_it) {
         return Ok(variant);
     }
-    let variants = variant::matrix()?;
+    let variants = variant::matrix(&dir())?;
     let names: Vec<String> = variants
         .iter()
         .map(|variant| variant.name.clone())
@@ -264,6 +239,11 @@ fn by_name(name: &str) -> Fallible<Variant> {
         .into_iter()
         .find(is_it)
         .ok_or_else(|| format!("no variant {name}; there are {}", names.join(", ")).into())
+}
+
+/// Where the snapshot of a variant is kept.
+fn snapshot_dir(variant: &str) -> PathBuf {
+    dir().join("snapshots").join(variant)
 }
 
 /// Two builds at once would overwrite each other's files: the second waits.

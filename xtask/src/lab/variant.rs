@@ -1,5 +1,7 @@
 //! The guests of the lab, as data. To add one, add an entry.
 
+use std::path::Path;
+
 use super::kernel::{self, Wanted};
 use crate::Fallible;
 
@@ -45,6 +47,9 @@ impl Variant {
 
 const CLOUD: &str = "cloud-amd64";
 
+/// Those of Debian 12 and of its backports.
+const STANDARD_SERIES: [&str; 2] = ["6.1", "6.12"];
+
 /// The variants that every test run uses: both kernel series; RAM in one piece and split around the
 /// PCI hole; one and two CPUs; four and five levels; each kind of program once the current one.
 pub(crate) fn standard() -> Vec<Variant> {
@@ -65,61 +70,109 @@ pub(crate) fn standard() -> Vec<Variant> {
     ]
 }
 
-/// More: machines, kernel flavours, and for each series the oldest and the middle build that the
-/// archive has today.
-pub(crate) fn matrix() -> Fallible<Vec<Variant>> {
-    let mut variants = standard();
-    variants.extend([
+/// More machines with the same two kernels: each way in which they differ in memory, paging, number
+/// of CPUs and state.
+pub(crate) fn machines() -> Vec<Variant> {
+    let old = |name| Variant::new(name, Wanted::newest("6.1", CLOUD));
+    let new = |name| Variant::new(name, Wanted::newest("6.12", CLOUD));
+    let five_levels = Some("max,la57=on");
+    vec![
+        new("pc-6.12"),
         Variant {
-            machine: "microvm",
-            ram_mib: 4096,
-            ..Variant::new("microvm-6.12", Wanted::newest("6.12", CLOUD))
+            cpus: 2,
+            ..old("2cpu-6.1")
+        },
+        Variant {
+            cpus: 2,
+            cpu: five_levels,
+            ..new("2cpu-la57-6.12")
+        },
+        Variant {
+            cpu: five_levels,
+            ..old("la57-6.1")
         },
         Variant {
             ram_mib: 4096,
             cpus: 4,
             current: "objects-dynamic",
-            ..Variant::new("pc-4g-6.1", Wanted::newest("6.1", CLOUD))
+            ..old("pc-4g-6.1")
+        },
+        Variant {
+            machine: "microvm",
+            ..old("microvm-6.1")
+        },
+        Variant {
+            machine: "microvm",
+            ram_mib: 4096,
+            ..new("microvm-6.12")
+        },
+        Variant {
+            append: "nokaslr",
+            ..new("nokaslr-6.12")
         },
         // Page-table isolation: in user mode CR3 points at a table of its own.
         Variant {
             append: "pti=on",
-            ..Variant::new("pti-6.1", Wanted::newest("6.1", CLOUD))
+            ..old("pti-6.1")
         },
         Variant {
             append: "pti=on",
-            cpu: Some("max,la57=on"),
-            ..Variant::new("pti-la57-6.12", Wanted::newest("6.12", CLOUD))
+            cpus: 2,
+            ..new("pti-6.12")
         },
         Variant {
-            cpu: Some("max,la57=on"),
-            ..Variant::new("la57-6.1", Wanted::newest("6.1", CLOUD))
-        },
-        Variant {
-            panics: true,
-            ..Variant::new("panic-6.1", Wanted::newest("6.1", CLOUD))
+            append: "pti=on",
+            cpu: five_levels,
+            ..new("pti-la57-6.12")
         },
         Variant {
             panics: true,
-            ..Variant::new("panic-6.12", Wanted::newest("6.12", CLOUD))
+            ..old("panic-6.1")
         },
-    ]);
-    for series in ["6.1", "6.12"] {
-        for flavour in ["amd64", "rt-amd64"] {
-            let name = format!("{flavour}-{series}");
-            variants.push(Variant::new(name, Wanted::newest(series, flavour)));
-        }
-        let wanted = Wanted::newest(series, CLOUD);
-        let releases = kernel::releases(&wanted)?;
-        for release in [releases.last(), releases.get(releases.len() / 2)]
-            .into_iter()
-            .flatten()
-        {
+        Variant {
+            panics: true,
+            ..new("panic-6.12")
+        },
+        Variant {
+            panics: true,
+            append: "pti=on",
+            cpu: five_levels,
+            cpus: 2,
+            ..new("panic-pti-la57-6.12")
+        },
+    ]
+}
+
+/// All: the standard ones, more machines, all flavours, every build of the standard kernels that the
+/// archive has today, and the newest of every other series.
+pub(crate) fn matrix(lab: &Path) -> Fallible<Vec<Variant>> {
+    let mut variants = standard();
+    variants.extend(machines());
+    for series in STANDARD_SERIES {
+        variants.push(Variant::new(
+            format!("amd64-{series}"),
+            Wanted::newest(series, "amd64"),
+        ));
+        variants.push(Variant {
+            cpus: 2,
+            ..Variant::new(format!("rt-{series}"), Wanted::newest(series, "rt-amd64"))
+        });
+    }
+    let releases = kernel::releases(CLOUD, lab)?;
+    for series in STANDARD_SERIES {
+        // The newest is in the standard variants.
+        for release in releases.get(series).into_iter().flatten().skip(1) {
             let kernel = Wanted {
                 release: Some(release.clone()),
-                ..wanted.clone()
+                ..Wanted::newest(series, CLOUD)
             };
             variants.push(Variant::new(release, kernel));
+        }
+    }
+    for series in releases.keys() {
+        if !STANDARD_SERIES.contains(&series.as_str()) {
+            let kernel = Wanted::newest(series, CLOUD);
+            variants.push(Variant::new(format!("pc-{series}"), kernel));
         }
     }
     Ok(variants)

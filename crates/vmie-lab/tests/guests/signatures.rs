@@ -9,7 +9,7 @@ use vmie::{AddressSpace, Gva, SweepOptions, quiet};
 use vmie_lab::{Process, Program, Snapshot};
 
 use crate::objects::objects;
-use crate::support::{each_image, raw, snapshots, space, user_half};
+use crate::support::{are_standard, each_image, raw, snapshots, space, user_half};
 use crate::walker::leaves;
 
 /// Functions of `objects.cpp` that run at every tick or have run before READY, so that their pages
@@ -75,7 +75,7 @@ fn code_is_found_in_the_whole_space() {
         }
         checked += 1;
     }
-    assert!(checked > 0, "no small guest");
+    assert!(checked > 0 || !are_standard(&snapshots()), "no small guest");
 }
 
 struct Case {

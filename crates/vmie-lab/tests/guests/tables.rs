@@ -3,7 +3,7 @@
 use vmie::paging::{Extent, ExtentItem};
 use vmie::{AddrRange, AddressSpace, Gva, Memory, Prot, SpanKind};
 
-use crate::support::{current, each_image, raw, snapshots};
+use crate::support::{are_standard, current, each_image, raw, snapshots};
 use crate::walker::{Flags, Leaf, leaves};
 
 /// First of all: our own walker finds what QEMU finds. Then it may speak where QEMU is silent.
@@ -83,7 +83,10 @@ fn effective_write_and_user_agree_with_info_mem() {
         assert_eq!(ranges, expected, "{}", snapshot.variant);
         compared += 1;
     }
-    assert!(compared > 0, "no variant with four levels");
+    assert!(
+        compared > 0 || !are_standard(&snapshots()),
+        "no variant with four levels"
+    );
 }
 
 #[test]

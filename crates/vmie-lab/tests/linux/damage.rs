@@ -53,8 +53,18 @@ impl<'c> Victim<'c> {
     }
 
     fn offset(&self, record: &str, member: &str) -> u64 {
+        self.find_offset(record, member).expect("a member")
+    }
+
+    fn find_offset(&self, record: &str, member: &str) -> Option<u64> {
         let types = self.case.guest.types().expect("types");
-        types.offset_of(record, member).expect("a member")
+        types.offset_of(record, member).ok()
+    }
+
+    /// The word at an address of the kernel.
+    fn word(&self, va: u64) -> u64 {
+        let space = self.case.guest.kernel_space();
+        space.read_u64(Gva(va)).expect("mapped")
     }
 
     fn gpa(&self, va: u64) -> Gpa {
@@ -205,33 +215,62 @@ fn absurd_counts() {
 }
 
 #[test]
-fn damaged_trees_of_mappings() {
+fn damaged_views_of_mappings() {
     each(|case| {
         let victim = Victim::new(case);
         let mut user = victim.processes.iter().filter(|p| p.root.is_some());
         let process = user.next_back().expect("a process with memory");
         let mm = process.mm.expect("has memory").0;
-        let root = mm + victim.offset("mm_struct", "mm_mt.ma_root");
-        let space = case.guest.kernel_space();
-        let node = space.read_u64(Gva(root)).expect("mapped");
-        // `maple_arange_64` is type 3.
-        let kind = match node >> 3 & 0xf {
-            3 => "maple_arange_64",
-            _ => "maple_range_64",
+        let has_tree = victim.find_offset("mm_struct", "mm_mt.ma_root").is_some();
+        let damages = match has_tree {
+            true => damages_of_tree(&victim, mm),
+            false => damages_of_list(&victim, mm),
         };
-        let slots = (node & !0xff) + victim.offset(kind, "slot");
-        for (what, at, value) in [
-            ("no tree", root, 0),
-            ("a tree in user memory", root, USER & !0xff | 0xe),
-            ("a tree in unmapped memory", root, UNMAPPED | 0xe),
-            ("a node of no type", root, node | 0x78),
-            ("an entry that is the node itself", slots, node & !0x7f),
-        ] {
+        for (what, at, value) in damages {
             let guest = victim.with(&[(at, value)]);
             let vmas = in_time(|| guest.vmas(process)).expect("mappings");
             assert!(!vmas.findings.is_empty(), "{}: {what}", case.name());
         }
     });
+}
+
+/// What is done to it, where, and the word that is put there.
+type Damage = (&'static str, u64, u64);
+
+/// Since 6.1 the mappings of a process are a tree.
+fn damages_of_tree(victim: &Victim<'_>, mm: u64) -> Vec<Damage> {
+    let root = mm + victim.offset("mm_struct", "mm_mt.ma_root");
+    let node = victim.word(root);
+    // `maple_arange_64` is type 3.
+    let kind = match node >> 3 & 0xf {
+        3 => "maple_arange_64",
+        _ => "maple_range_64",
+    };
+    let slots = (node & !0xff) + victim.offset(kind, "slot");
+    vec![
+        ("no tree", root, 0),
+        ("a tree in user memory", root, USER & !0xff | 0xe),
+        ("a tree in unmapped memory", root, UNMAPPED | 0xe),
+        ("a node of no type", root, node | 0x78),
+        ("an entry that is the node itself", slots, node & !0x7f),
+    ]
+}
+
+/// Before, they are a list.
+fn damages_of_list(victim: &Victim<'_>, mm: u64) -> Vec<Damage> {
+    let head = mm + victim.offset("mm_struct", "mmap");
+    let next = victim.offset("vm_area_struct", "vm_next");
+    let first = victim.word(head);
+    let second = victim.word(first + next);
+    vec![
+        ("no list", head, 0),
+        ("a list in user memory", head, USER),
+        ("a list in unmapped memory", head, UNMAPPED),
+        ("an area that leads to itself", first + next, first),
+        ("a list that goes back", second + next, first),
+        ("a list that is cut", second + next, 0),
+        ("an area that is left out", head, second),
+    ]
 }
 
 #[test]
