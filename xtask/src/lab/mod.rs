@@ -241,6 +241,13 @@ fn by_name(name: &str) -> Fallible<Variant> {
         .ok_or_else(|| format!("no variant {name}; there are {}", names.join(", ")).into())
 }
 
+/// A fresh snapshot of the variant with this name.
+pub(crate) fn build_named(name: &str) -> Fallible<Snapshot> {
+    let variant = by_name(name)?;
+    let snapshot = build(std::slice::from_ref(&variant))?.pop();
+    Ok(snapshot.expect("one snapshot for one variant"))
+}
+
 /// Where the snapshot of a variant is kept.
 fn snapshot_dir(variant: &str) -> PathBuf {
     dir().join("snapshots").join(variant)

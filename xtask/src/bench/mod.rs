@@ -1,5 +1,8 @@
 //! `cargo xtask bench`: the tables of BENCHMARKS.md, every figure from one run.
 
+mod process;
+mod ps;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,15 +17,23 @@ const LIBRARIES: [(&str, &str); 2] = [
     ("libvectorscan5", "vectorscan"),
 ];
 
+const USAGE: &str = "\
+usage: cargo xtask bench [paging]
+       cargo xtask bench signatures [NUMBER...] [literal | masked] [--ours]
+       cargo xtask bench ps [VARIANT]";
+
 pub(crate) fn run(args: &[&str]) -> Fallible<()> {
     match args {
         ["paging", rest @ ..] => paging(rest),
         ["signatures", rest @ ..] => signatures(rest),
+        ["ps", rest @ ..] => ps::run(rest),
+        [process::MEASURE, command @ ..] => process::report(command),
         [] => {
             paging(&[])?;
-            signatures(&[])
+            signatures(&[])?;
+            ps::run(&[])
         }
-        _ => Err("usage: cargo xtask bench [paging | signatures [NUMBER...] [literal | masked] [--ours]]".into()),
+        _ => Err(USAGE.into()),
     }
 }
 
