@@ -26,7 +26,7 @@ pub use memory::{
 };
 pub use paging::{AddressSpace, Mode};
 pub use sweep::{
-    DEFAULT_MAX_BYTES, DEFAULT_WINDOW, Found, MAX_WINDOW, SweepOptions, SweepOutcome, Window,
-    quiet, sweep,
+    DEFAULT_MAX_BYTES, DEFAULT_WINDOW, Found, MAX_WINDOW, ManyOutcome, Piece, Sighting, SpacePart,
+    SweepOptions, SweepOutcome, Window, quiet, sweep, sweep_many,
 };
 pub use view::View;

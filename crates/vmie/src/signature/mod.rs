@@ -37,9 +37,9 @@ use std::ops::ControlFlow;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::addr::Address;
+use crate::addr::{Address, Gva};
 use crate::memory::Memory;
-use crate::sweep::{Found, SweepOptions, SweepOutcome, sweep};
+use crate::sweep::{Found, ManyOutcome, SpacePart, SweepOptions, SweepOutcome, sweep, sweep_many};
 
 /// The longest jump: `[n-m]` and `[n]` take up to this many bytes.
 pub const MAX_JUMP: usize = 4096;
@@ -327,5 +327,45 @@ pub fn scan<A: Address>(
             found.extend(matches, overflow);
         },
         emit,
+    )
+}
+
+/// Finds all matches of a set in many address spaces, by space, then in order, and looks at each
+/// physical frame once however many of them map it: a match comes with the index of its space.
+///
+/// The look-ahead is set by what the signatures need, whatever `options` says; all else is as in
+/// [`sweep_many`].
+pub fn scan_many(
+    parts: &[SpacePart<'_>],
+    set: &Set,
+    options: &SweepOptions<Gva>,
+    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    mut emit: impl FnMut(usize, Match<Gva>) -> ControlFlow<()>,
+) -> ManyOutcome {
+    let options = SweepOptions {
+        overlap: set.max_len() - 1,
+        behind: 0,
+        ..options.clone()
+    };
+    sweep_many(
+        parts,
+        &options,
+        progress,
+        |piece, found| {
+            let mut hits = Found::with_limit(found.limit());
+            set.find(piece.bytes, piece.owned, &mut hits);
+            let overflow = hits.is_full();
+            let hits = hits.into_items().into_iter();
+            found.extend(hits.map(|hit| (hit.offset, hit.sig)), overflow);
+        },
+        |found| {
+            emit(
+                found.space,
+                Match {
+                    addr: found.addr,
+                    sig: found.item,
+                },
+            )
+        },
     )
 }

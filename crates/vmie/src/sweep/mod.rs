@@ -43,8 +43,11 @@
 //!    for exactly where memory begins or a hole ends.
 //! 4. Alignment is that of the address, `window.start`, never of the offset in the window.
 //! 5. Test it with the window sizes 1, 2, 3 and 7, with holes, and with 1 and 2 threads.
+//! 6. To work on many address spaces at once ([`sweep_many`]) it must do without addresses: written
+//!    for a [`Piece`], it pushes offsets.
 
 mod look;
+mod many;
 mod plan;
 #[cfg(test)]
 pub(crate) mod testmem;
@@ -58,6 +61,7 @@ use rayon::prelude::*;
 use crate::addr::{AddrRange, Address};
 use crate::memory::{Coverage, Gap, Memory, Prot};
 use look::{Buffers, Looked, look};
+pub use many::{ManyOutcome, Piece, Sighting, SpacePart, sweep_many};
 use plan::{Plan, Step, Task};
 
 /// Bytes owned by one window unless said otherwise: 256 KiB.
@@ -380,8 +384,18 @@ impl<'m, A: Address> Tally<'m, A> {
         }
     }
 
+    fn read(&mut self, len: u64) {
+        self.coverage.add_read(len);
+    }
+
+    /// Adds a part that touches no gap that was counted before.
+    fn merge(&mut self, part: &Coverage<A>) {
+        self.flush();
+        self.coverage.merge(part);
+    }
+
     fn window<R>(&mut self, window: &Looked<A, R>) {
-        self.coverage.add_read(window.read);
+        self.read(window.read);
         for &hole in &window.holes {
             self.gap(hole, Heading::Absent);
         }

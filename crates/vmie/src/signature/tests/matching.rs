@@ -5,8 +5,9 @@ use std::ops::ControlFlow::Continue;
 use proptest::prelude::*;
 
 use super::any_signature;
-use crate::addr::Gva;
-use crate::memory::Prot;
+use crate::addr::{Gpa, Gva};
+use crate::memory::{Memory, Prot};
+use crate::paging::{AddressSpace, Mode};
 use crate::signature::*;
 use crate::sweep::testmem::{TestMemory, any_memory};
 use crate::sweep::{DEFAULT_WINDOW, quiet};
@@ -439,5 +440,56 @@ proptest! {
         for set in Set::with_every_engine(&signatures).iter().skip(1) {
             prop_assert!(run(&memory, set, &options) == expected, "{}", set.engine().name());
         }
+    }
+}
+
+#[test]
+fn many_spaces_match_as_each_does() {
+    use std::sync::Arc;
+    use vmie_synth::guest::{Flags, Machine, Paging, Rng, Space};
+
+    let mut machine = Machine::scattered(0..1 << 20, 5);
+    let mut rng = Rng::new(11);
+    let shared: Vec<u64> = (0..40).map(|_| machine.frames.alloc()).collect();
+    for &gpa in &shared {
+        let bytes: Vec<u8> = (0..4096).map(|_| rng.below(6) as u8).collect();
+        machine.phys.write(gpa, &bytes);
+    }
+    let roots = [1usize, 2, 3].map(|step| {
+        let space = Space::new(&mut machine, Paging::FourLevel);
+        let frames: Vec<u64> = shared.iter().copied().step_by(step).collect();
+        space.map_frames(&mut machine, 0x40_0000, &frames, Flags::CODE);
+        space.map_frames(&mut machine, 0x80_0000, &shared[..7], Flags::DATA);
+        space.root()
+    });
+    let mut memory = TestMemory::<Gpa>::of(0, &machine.phys.into_dense());
+    memory.lends = true;
+    let memory: Arc<dyn Memory<Addr = Gpa>> = Arc::new(memory);
+    let spaces =
+        roots.map(|root| AddressSpace::new(Arc::clone(&memory), Gpa(root), Mode::FourLevel));
+    let parts = spaces.each_ref().map(SpacePart::all);
+    for set in sets(&[
+        "00 01 02 03 ?? 05",
+        "01 [2-9] (04 04 | 05 05 05) 00 03",
+        "02 02 02 02 02",
+    ]) {
+        let options = SweepOptions {
+            threads: 1,
+            ..SweepOptions::default()
+        };
+        let mut each = Vec::new();
+        for (index, space) in spaces.iter().enumerate() {
+            let _ = scan(space, &set, &options, &mut quiet, |found| {
+                each.push((index, found));
+                Continue(())
+            });
+        }
+        let mut many = Vec::new();
+        let outcome = scan_many(&parts, &set, &options, &mut quiet, |index, found| {
+            many.push((index, found));
+            Continue(())
+        });
+        assert!(each.len() > 100 && many == each, "{}", set.engine().name());
+        assert_eq!(outcome.total().read, (40 + 20 + 14 + 3 * 7) * 4096);
     }
 }

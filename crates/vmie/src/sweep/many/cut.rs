@@ -1,0 +1,360 @@
+//! Cuts a space into whole pieces, seams and odd zones; see the module above for what those are.
+//!
+//! Every start of a result belongs to exactly one of them. With `behind` and `overlap` as the sweep
+//! has them, next to a whole piece from `a` to `b`:
+//!
+//! ```text
+//!        seam at a               the piece itself                  seam at b
+//! ...|  behind  |                                            |  overlap  |...
+//!    a ------- starts ---------- starts --------------------- starts ---- b
+//! ```
+//!
+//! so a seam owns the last `overlap` starts of the piece before it and the first `behind` of the one
+//! after it, also where one of the two is missing because memory begins or ends there. Where odd pages
+//! follow, the zone takes the place of the seam.
+//!
+//! Addresses are plain numbers that wrap: the end of what reaches the top of the space is zero.
+
+use std::ops::ControlFlow::{self, Break, Continue};
+
+use super::SpacePart;
+use super::frames::PAGE;
+use super::seams::Seam;
+use crate::addr::{AddrRange, Address, Gva};
+use crate::memory::{Gap, Prot};
+use crate::paging::{Extent, ExtentItem};
+use crate::sweep::SweepOptions;
+
+/// How far a result may look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Reach {
+    pub(super) overlap: u64,
+    pub(super) behind: u64,
+    /// Both together, rounded up so that a seam's bytes are whole cache lines and keep the alignment
+    /// that scanners can see. No piece shorter than this is whole.
+    pub(super) both: u64,
+}
+
+impl Reach {
+    /// Beyond this nothing is whole: seams would take more bytes than pages.
+    const MAX: u64 = 1 << 20;
+
+    pub(super) fn of(options: &SweepOptions<Gva>) -> Self {
+        let (overlap, behind) = (options.overlap as u64, options.behind as u64);
+        let both = overlap.saturating_add(behind);
+        Self {
+            overlap,
+            behind,
+            both: if both > Self::MAX {
+                u64::MAX
+            } else {
+                both.next_multiple_of(super::Piece::ALIGN)
+            },
+        }
+    }
+}
+
+/// A part of a space; they come in ascending order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Event {
+    /// A whole piece. Comes after the seam at its start.
+    Whole { va: u64, gpa: u64, len: u64 },
+    /// A seam at the address.
+    Seam { va: u64, seam: Seam },
+    /// Odd pages.
+    Zone(Zone),
+    /// The work is at its bound: from here on, everything, with what is left of the bound.
+    Rest {
+        start: u64,
+        whole_before: bool,
+        max_bytes: u64,
+    },
+    /// It is not known what is mapped here.
+    Lost(Gap<Gva>),
+    /// Asked for by address and not mapped.
+    Unmapped(AddrRange<Gva>),
+}
+
+/// Odd pages from `start` on; whether a whole piece stands right before or after them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Zone {
+    pub(super) start: u64,
+    pub(super) len: u64,
+    pub(super) whole_before: bool,
+    pub(super) whole_after: bool,
+}
+
+/// Tells whether the frames from an address on can be part of a whole piece, and for how many of
+/// so many bytes that answer holds. Never answers zero bytes.
+pub(super) trait Usable: Fn(u64, u64) -> (bool, u64) {}
+impl<F: Fn(u64, u64) -> (bool, u64)> Usable for F {}
+
+/// Passes the parts of a space to `on`, until it breaks off.
+pub(super) fn cut(
+    part: &SpacePart<'_>,
+    options: &SweepOptions<Gva>,
+    reach: Reach,
+    usable: &impl Usable,
+    on: &mut impl FnMut(Event) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let Some(range) = part.asked(options) else {
+        return Continue(());
+    };
+    let mut cutter = Cutter {
+        reach,
+        usable,
+        on,
+        budget: options.max_bytes,
+        last: Last::Nothing,
+        end: 0,
+        unseen: options.range.is_some().then_some(range),
+    };
+    match cutter.space(part, range, options.perm) {
+        Err(End::BrokenOff) => Break(()),
+        Ok(()) | Err(End::Bound) => Continue(()),
+    }
+}
+
+/// Why cutting ended.
+enum End {
+    BrokenOff,
+    /// The rest of the space has been passed on.
+    Bound,
+}
+
+/// What ends where the cutter stands.
+#[derive(Clone, Copy)]
+enum Last {
+    Nothing,
+    /// A whole piece whose frames end at this address.
+    Whole {
+        gpa_end: u64,
+    },
+    /// Odd pages.
+    Odd {
+        start: u64,
+        whole_before: bool,
+    },
+}
+
+/// Pages that lie side by side in virtual and in physical memory.
+#[derive(Clone, Copy)]
+struct Run {
+    va: u64,
+    gpa: u64,
+    len: u64,
+}
+
+struct Cutter<'c, U, F> {
+    reach: Reach,
+    usable: &'c U,
+    on: &'c mut F,
+    budget: u64,
+    last: Last,
+    /// Where `last` ends.
+    end: u64,
+    /// Of what was asked for by address, what the walk has not come to yet.
+    unseen: Option<AddrRange<Gva>>,
+}
+
+impl<U: Usable, F: FnMut(Event) -> ControlFlow<()>> Cutter<'_, U, F> {
+    fn space(
+        &mut self,
+        part: &SpacePart<'_>,
+        range: AddrRange<Gva>,
+        perm: Prot,
+    ) -> Result<(), End> {
+        let mut pending: Option<Run> = None;
+        for item in part.space.extents(range) {
+            let (va, len) = match item {
+                ExtentItem::Extent(extent) => (extent.va, extent.len),
+                ExtentItem::Lost { va, len, .. } => (va, len),
+            };
+            let next = match item {
+                ExtentItem::Extent(Extent {
+                    va, gpa, len, prot, ..
+                }) if prot.contains(perm) => {
+                    let (va, gpa) = (va.raw(), gpa.raw());
+                    Some(Run { va, gpa, len })
+                }
+                _ => None,
+            };
+            match (&mut pending, next) {
+                (Some(run), Some(next))
+                    if run.va.wrapping_add(run.len) == next.va
+                        && run.gpa.wrapping_add(run.len) == next.gpa =>
+                {
+                    run.len += next.len;
+                }
+                _ => {
+                    if let Some(run) = pending.take() {
+                        self.run(run)?;
+                    }
+                    self.skip_to(va)?;
+                    pending = next;
+                }
+            }
+            self.seen(va, len);
+            if let ExtentItem::Lost { cause, .. } = item {
+                self.close()?;
+                let start = va;
+                self.pass(Event::Lost(Gap { start, len, cause }))?;
+            }
+        }
+        if let Some(run) = pending {
+            self.run(run)?;
+        }
+        self.close()?;
+        match self.unseen {
+            Some(unseen) => self.pass(Event::Unmapped(unseen)),
+            None => Ok(()),
+        }
+    }
+
+    fn pass(&mut self, event: Event) -> Result<(), End> {
+        match (self.on)(event) {
+            Continue(()) => Ok(()),
+            Break(()) => Err(End::BrokenOff),
+        }
+    }
+
+    /// Nothing is mapped between what was seen last and `va`.
+    fn skip_to(&mut self, va: Gva) -> Result<(), End> {
+        let skipped = self.unseen.and_then(|unseen| {
+            AddrRange::inclusive(unseen.start(), unseen.last().min(va.checked_sub(1)?))
+        });
+        match skipped {
+            Some(skipped) => {
+                self.close()?;
+                self.pass(Event::Unmapped(skipped))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn seen(&mut self, va: Gva, len: u64) {
+        self.unseen = self.unseen.and_then(|unseen| {
+            AddrRange::inclusive(unseen.start().max(va.checked_add(len)?), unseen.last())
+        });
+    }
+
+    /// Takes a run as long as it goes.
+    fn run(&mut self, run: Run) -> Result<(), End> {
+        if run.len > self.budget {
+            return self.rest(run.va);
+        }
+        self.budget -= run.len;
+        let Run { va, gpa, len } = run;
+        let head = (va.wrapping_neg() % PAGE).min(len);
+        if head > 0 {
+            self.odd(va, head)?;
+        }
+        let mut at = head;
+        while len - at >= PAGE {
+            let whole_pages = (len - at) & !(PAGE - 1);
+            let (usable, n) = (self.usable)(gpa + at, whole_pages);
+            let here = va.wrapping_add(at);
+            if usable && n >= self.reach.both {
+                self.whole(here, gpa + at, n)?;
+            } else {
+                self.odd(here, n)?;
+            }
+            at += n;
+        }
+        if at < len {
+            self.odd(va.wrapping_add(at), len - at)?;
+        }
+        Ok(())
+    }
+
+    fn whole(&mut self, va: u64, gpa: u64, len: u64) -> Result<(), End> {
+        self.meet(va)?;
+        match self.last {
+            Last::Nothing => self.seam(va, Seam::NOTHING, gpa)?,
+            Last::Whole { gpa_end } => self.seam(va, gpa_end, gpa)?,
+            Last::Odd { .. } => self.zone(true)?,
+        }
+        self.pass(Event::Whole { va, gpa, len })?;
+        self.last = Last::Whole { gpa_end: gpa + len };
+        self.end = va.wrapping_add(len);
+        Ok(())
+    }
+
+    fn odd(&mut self, va: u64, len: u64) -> Result<(), End> {
+        self.meet(va)?;
+        let whole_before = matches!(self.last, Last::Whole { .. });
+        if !matches!(self.last, Last::Odd { .. }) {
+            self.last = Last::Odd {
+                start: va,
+                whole_before,
+            };
+        }
+        self.end = va.wrapping_add(len);
+        Ok(())
+    }
+
+    /// Ends what does not touch `va`.
+    fn meet(&mut self, va: u64) -> Result<(), End> {
+        if self.end == va { Ok(()) } else { self.close() }
+    }
+
+    /// Memory ends where the last piece does.
+    fn close(&mut self) -> Result<(), End> {
+        match self.last {
+            Last::Nothing => {}
+            Last::Whole { gpa_end } => self.seam(self.end, gpa_end, Seam::NOTHING)?,
+            Last::Odd { .. } => self.zone(false)?,
+        }
+        self.last = Last::Nothing;
+        Ok(())
+    }
+
+    fn seam(&mut self, va: u64, left: u64, right: u64) -> Result<(), End> {
+        let Reach {
+            overlap, behind, ..
+        } = self.reach;
+        let owns_left = overlap > 0 && left != Seam::NOTHING;
+        let owns_right = behind > 0 && right != Seam::NOTHING;
+        if owns_left || owns_right {
+            let seam = Seam { left, right };
+            self.pass(Event::Seam { va, seam })?;
+        }
+        Ok(())
+    }
+
+    fn zone(&mut self, whole_after: bool) -> Result<(), End> {
+        let Last::Odd {
+            start,
+            whole_before,
+        } = self.last
+        else {
+            return Ok(());
+        };
+        self.pass(Event::Zone(Zone {
+            start,
+            len: self.end.wrapping_sub(start),
+            whole_before,
+            whole_after,
+        }))
+    }
+
+    /// Passes on everything from `va` on.
+    fn rest(&mut self, va: u64) -> Result<(), End> {
+        self.meet(va)?;
+        let (start, whole_before, odd) = match self.last {
+            Last::Nothing => (va, false, 0),
+            Last::Whole { .. } => (va, true, 0),
+            // Those pages are in the zone and have been paid for already.
+            Last::Odd {
+                start,
+                whole_before,
+            } => (start, whole_before, va.wrapping_sub(start)),
+        };
+        self.pass(Event::Rest {
+            start,
+            whole_before,
+            max_bytes: self.budget.saturating_add(odd),
+        })?;
+        Err(End::Bound)
+    }
+}

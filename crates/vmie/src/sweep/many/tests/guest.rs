@@ -1,0 +1,332 @@
+//! What the tests need: guests, a scanner that is hard to please, the twin.
+
+use std::ops::ControlFlow::Continue;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use vmie_synth::guest::{Flags, Frames, Machine, PageSize, Paging, Phys, Rng, Space};
+
+use crate::addr::{AddrRange, Gpa, Gva};
+use crate::memory::{Cause, Coverage, Fault, Memory, Prot, Span, SpanKind, Spans};
+use crate::paging::{AddressSpace, Mode};
+use crate::sweep::many::plain::sweep_part;
+use crate::sweep::many::{Limits, ManyOutcome, Piece, Sighting, SpacePart, sweep_within};
+use crate::sweep::{Found, SweepOptions, quiet};
+
+/// Physical memory of a synthetic guest, of which more may be missing than whole declared pages.
+pub(super) struct Synthetic {
+    pub(super) phys: Phys,
+    /// Declared, but reads fail: first address and length.
+    pub(super) unreadable: Vec<(u64, u64)>,
+    /// The last region ends this much earlier.
+    pub(super) cut: u64,
+    /// All bytes up to the end of the last region, to be lent.
+    lent: Option<Vec<u8>>,
+}
+
+impl Synthetic {
+    pub(super) fn new(phys: Phys) -> Self {
+        Self {
+            phys,
+            unreadable: Vec::new(),
+            cut: 0,
+            lent: None,
+        }
+    }
+
+    pub(super) fn lending(mut self) -> Self {
+        self.lent = Some(self.phys.clone().into_dense());
+        self
+    }
+
+    fn end(&self) -> u64 {
+        self.phys.ranges().last().map_or(0, |range| range.end) - self.cut
+    }
+
+    /// The first address from `gpa` on, below `end`, that cannot be read.
+    fn fault(&self, gpa: u64, end: u64) -> Option<u64> {
+        let holes = self.unreadable.iter().copied();
+        holes
+            .chain([(self.end(), u64::MAX - self.end())])
+            .filter(|&(start, len)| start < end && start.saturating_add(len) > gpa)
+            .map(|(start, _)| start.max(gpa))
+            .min()
+    }
+}
+
+impl Memory for Synthetic {
+    type Addr = Gpa;
+
+    fn spans(&self, range: AddrRange<Gpa>) -> Spans<'_, Gpa> {
+        Box::new(self.phys.ranges().iter().filter_map(move |ram| {
+            let len = ram.end.min(self.end()).checked_sub(ram.start)?;
+            let cut = AddrRange::new(Gpa(ram.start), len)?.intersect(range)?;
+            Some(Span {
+                start: cut.start(),
+                len: cut.len(),
+                kind: SpanKind::Mapped(Prot::RWX),
+            })
+        }))
+    }
+
+    fn read(&self, addr: Gpa, buf: &mut [u8]) -> Result<(), Fault<Gpa>> {
+        let end = addr.0.saturating_add(buf.len() as u64);
+        let hole = self.fault(addr.0, end);
+        let fits = hole.map_or(buf.len(), |hole| (hole - addr.0) as usize);
+        let absent = |gpa| Fault {
+            addr: Gpa(gpa),
+            cause: Cause::Absent { gpa: Gpa(gpa) },
+        };
+        let read = self.phys.read(addr.0, &mut buf[..fits]);
+        read.map_err(|fault| absent(fault.gpa))?;
+        hole.map_or(Ok(()), |hole| Err(absent(hole)))
+    }
+
+    fn borrow(&self, range: AddrRange<Gpa>) -> Option<&[u8]> {
+        let (start, len) = (range.start().0, range.len());
+        if !self.phys.contains(start, len) || self.fault(start, start + len).is_some() {
+            return None;
+        }
+        let start = start as usize;
+        self.lent.as_ref()?.get(start..start + len as usize)
+    }
+}
+
+/// A scanner that is as hard to please as can be: it reports what starts at a byte as a hash of all
+/// the surroundings, of how far they reach, and of the address as far as it may know it; one in
+/// `rarity` of them.
+pub(super) struct Picky {
+    pub(super) overlap: usize,
+    pub(super) behind: usize,
+    pub(super) rarity: u64,
+}
+
+impl Picky {
+    pub(super) fn scan(&self, piece: &Piece<'_>, found: &mut Found<(usize, u64)>) {
+        const BASE: u64 = 0x100_0000_01b3;
+        let bytes = || piece.before.iter().chain(piece.bytes);
+        // Polynomial hashes of all prefixes give that of any part.
+        let mut prefixes = vec![0u64];
+        let mut powers = vec![1u64];
+        for &byte in bytes() {
+            let last = prefixes[prefixes.len() - 1];
+            prefixes.push(last.wrapping_mul(BASE).wrapping_add(u64::from(byte) + 1));
+            powers.push(powers[powers.len() - 1].wrapping_mul(BASE));
+        }
+        for offset in 0..piece.owned {
+            let at = piece.before.len() + offset;
+            let from = at - self.behind.min(at);
+            let to = (at + 1 + self.overlap).min(prefixes.len() - 1);
+            let part = prefixes[to].wrapping_sub(prefixes[from].wrapping_mul(powers[to - from]));
+            let phase = (piece.phase + offset as u64) % Piece::ALIGN;
+            let hash = [(at - from) as u64, (to - at) as u64, phase]
+                .into_iter()
+                .fold(part, |hash, n| {
+                    (hash ^ n).wrapping_mul(BASE).rotate_left(29)
+                });
+            if hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32 < (1 << 32) / self.rarity {
+                found.push((offset, hash));
+            }
+        }
+    }
+}
+
+pub(super) type Results = (Vec<Sighting<u64>>, ManyOutcome);
+
+/// The twin.
+pub(super) fn one_by_one(
+    parts: &[SpacePart<'_>],
+    options: &SweepOptions<Gva>,
+    scanner: &Picky,
+) -> Results {
+    let mut all = Vec::new();
+    let mut coverage = Vec::new();
+    for (space, part) in parts.iter().enumerate() {
+        let Some(range) = part.asked(options) else {
+            coverage.push(Coverage::default());
+            continue;
+        };
+        let outcome = sweep_part(
+            part.space,
+            range,
+            options,
+            &mut quiet,
+            &|piece: &Piece<'_>, found: &mut Found<(usize, u64)>| scanner.scan(piece, found),
+            |addr, item| {
+                all.push(Sighting { space, addr, item });
+                Continue(())
+            },
+        );
+        assert!(!outcome.stopped);
+        coverage.push(outcome.coverage);
+    }
+    let looked_at = coverage.iter().map(|c| c.read).sum();
+    let outcome = ManyOutcome {
+        coverage,
+        looked_at,
+        stopped: false,
+    };
+    (all, outcome)
+}
+
+pub(super) fn at_once(
+    limits: Limits,
+    parts: &[SpacePart<'_>],
+    options: &SweepOptions<Gva>,
+    scanner: &Picky,
+) -> Results {
+    let mut all = Vec::new();
+    let outcome = sweep_within(
+        limits,
+        parts,
+        options,
+        &mut quiet,
+        &|piece: &Piece<'_>, found: &mut Found<(usize, u64)>| scanner.scan(piece, found),
+        &mut |sighting| {
+            all.push(sighting);
+            Continue(())
+        },
+    );
+    (all, outcome)
+}
+
+/// Compares lists that are too long to print whole.
+pub(super) fn assert_same(at_once: &Results, one_by_one: &Results) {
+    let (a, b) = (&at_once.0, &one_by_one.0);
+    let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    assert_eq!(
+        a.get(same),
+        b.get(same),
+        "result {same} of {} and {}",
+        a.len(),
+        b.len()
+    );
+    assert_eq!(at_once.1.coverage, one_by_one.1.coverage);
+    assert_eq!(at_once.1.stopped, one_by_one.1.stopped);
+}
+
+const LOW: std::ops::Range<u64> = 0..0x40_0000;
+const HIGH: std::ops::Range<u64> = 0x60_0000..0x61_0000;
+
+/// A guest whose spaces share frames, tables and neighbourhoods.
+pub(super) struct Guest {
+    pub(super) spaces: Vec<AddressSpace>,
+}
+
+impl Guest {
+    pub(super) fn random(seed: u64, count: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let mut phys = Phys::sparse();
+        phys.add_ram(LOW);
+        phys.add_ram(HIGH);
+        let frames = Frames::sequential(&[0x10_0000..0x20_0000]);
+        let mut machine = Machine::with(phys, frames);
+        // Few frames, so that each is mapped often; some of them touch, those at the end of a region
+        // too.
+        let pool: Vec<u64> = (0..24)
+            .map(|n| n * 0x1000)
+            .chain([
+                0x3f_e000, 0x3f_f000, 0x60_0000, 0x60_1000, 0x60_e000, 0x60_f000,
+            ])
+            .collect();
+        // Few byte values, long repetitions: what stands across a border looks like what does not.
+        for &gpa in &pool {
+            let bytes: Vec<u8> = (0..4096).map(|_| rng.below(3) as u8).collect();
+            if !rng.chance(20) {
+                machine.phys.write(gpa, &bytes);
+            }
+        }
+        let spaces: Vec<Space> = (0..count)
+            .map(|_| Space::new(&mut machine, Paging::FourLevel))
+            .collect();
+        for space in &spaces {
+            for _ in 0..rng.below(5) {
+                map_some(&mut rng, &mut machine, space, &pool);
+            }
+            if rng.chance(8) {
+                let va = 0x4000_0000 + rng.below(2) * 0x20_0000;
+                let gpa = rng.below(3) * 0x20_0000;
+                let flags = Flags::of(rng.chance(50), true, rng.chance(50));
+                space.map(&mut machine, va, gpa, PageSize::Size2M, flags);
+            }
+        }
+        for pair in spaces.windows(2) {
+            let to = 0x7000_0000_0000;
+            if rng.chance(50) && pair[1].is_free(&machine, 2, to) {
+                pair[0].share_with(&mut machine, 2, 0, pair[1], to, Flags::OPEN);
+            }
+        }
+        if rng.chance(30) {
+            spaces[0].lose_table(&mut machine, 1, 0x1000);
+        }
+        let mut memory = Synthetic::new(machine.phys);
+        for _ in 0..rng.below(4) {
+            let gpa = *rng.pick(&pool);
+            memory.unreadable.push(match rng.below(3) {
+                0 => (gpa, 0x1000),
+                1 => (gpa, 0x2000),
+                _ => (gpa + 0x800, 0x800),
+            });
+        }
+        if rng.chance(30) {
+            memory.cut = rng.below(0x2000);
+        }
+        if rng.chance(50) {
+            memory = memory.lending();
+        }
+        let memory: Arc<dyn Memory<Addr = Gpa>> = Arc::new(memory);
+        Self {
+            spaces: spaces
+                .iter()
+                .map(|s| AddressSpace::new(Arc::clone(&memory), Gpa(s.root()), Mode::FourLevel))
+                .collect(),
+        }
+    }
+}
+
+/// Maps a run of pages: the same file in every space, more or less.
+fn map_some(rng: &mut Rng, machine: &mut Machine, space: &Space, pool: &[u64]) {
+    let starts = [
+        0,
+        0x1000,
+        0x7fff_ffff_8000,
+        0xffff_8000_0000_0000,
+        0xffff_ffff_ffff_8000,
+    ];
+    let start = *rng.pick(&starts);
+    let file = rng.below(3);
+    let mut flags = Flags::DATA;
+    for page in 0..1 + rng.below(8) {
+        let va = start + page * 0x1000;
+        if rng.chance(20) {
+            flags = Flags::of(rng.chance(50), rng.chance(50), rng.chance(50));
+        }
+        if rng.chance(15) || !space.is_free(machine, 1, va) {
+            continue;
+        }
+        let gpa = match rng.below(10) {
+            0 => 0x5f_f000, // not RAM
+            1 | 2 => *rng.pick(pool),
+            // In order, or every other one.
+            _ => pool[((page + file) * (1 + file) % pool.len() as u64) as usize],
+        };
+        space.map(machine, va, gpa, PageSize::Size4K, flags);
+    }
+}
+
+pub(super) fn any_range() -> impl Strategy<Value = AddrRange<Gva>> {
+    let edge = prop::sample::select(vec![
+        0u64,
+        0x1000,
+        0x1800,
+        0x2fc1,
+        0x7fff_ffff_9000,
+        0x7fff_ffff_9abc,
+        0x7fff_ffff_ffff,
+        0xffff_8000_0000_0000,
+        0xffff_ffff_ffff_9100,
+        u64::MAX,
+    ]);
+    (edge.clone(), edge)
+        .prop_map(|(a, b)| AddrRange::inclusive(Gva(a.min(b)), Gva(a.max(b))).expect("in order"))
+}
