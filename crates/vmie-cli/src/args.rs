@@ -289,6 +289,18 @@ pub(crate) enum ReadAs {
     Asm,
 }
 
+/// For what looks at many spaces at once.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct EverywhereArgs {
+    /// Every process's own half, each physical frame looked at once; with --kernel, the kernel too
+    #[arg(
+        long,
+        help_heading = SPACE,
+        conflicts_with_all = ["pid", "process", "cr3", "phys", "paging"]
+    )]
+    pub(crate) all_processes: bool,
+}
+
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("what").args(["signatures", "files"]).required(true).multiple(true))]
 pub(crate) struct ScanArgs {
@@ -296,6 +308,8 @@ pub(crate) struct ScanArgs {
     pub(crate) source: SourceArgs,
     #[command(flatten)]
     pub(crate) space: SpaceArgs,
+    #[command(flatten)]
+    pub(crate) everywhere: EverywhereArgs,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
 

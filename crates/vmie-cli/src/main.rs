@@ -28,11 +28,13 @@ mod guest;
 mod names;
 mod options;
 mod output;
+mod regions;
 mod report;
 mod sigfile;
 mod size;
 mod source;
 mod space;
+mod spaces;
 mod unread;
 mod verb;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anstream::ColorChoice;
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use vmie::{Address, Coverage, Gap};
+use vmie::{Address, Coverage, Gap, Gva};
 
 use crate::escape;
 use crate::exit::Failure;
@@ -89,31 +89,37 @@ impl Reporter {
 
     /// The coverage line; with details, every gap that was kept.
     pub(crate) fn coverage<A: Address>(&self, coverage: &Coverage<A>, words: Words) {
-        if self.level < Level::Normal {
+        let text = coverage_text(coverage, words, "");
+        self.coverage_line(coverage.is_complete(), &text);
+        self.gaps(coverage, words, "");
+    }
+
+    /// With details, prints every gap that was kept. `place` says more of where they are.
+    pub(crate) fn gaps<A: Address>(&self, coverage: &Coverage<A>, words: Words, place: &str) {
+        if !self.is_verbose() {
             return;
         }
-        let style = if coverage.is_complete() {
-            GREEN
-        } else {
-            YELLOW
-        };
-        self.line(style, "coverage", &coverage_text(coverage, words));
-        if self.is_verbose() {
-            for gap in words.gaps(coverage) {
-                self.line(
-                    CYAN,
-                    "  gap",
-                    &format!("{}+{:#x}: {}", gap.start, gap.len, gap.cause),
-                );
-            }
-            let kept = coverage.gaps.len() as u64;
-            if coverage.gap_count > kept {
-                self.line(
-                    CYAN,
-                    "  gap",
-                    &format!("{} more", coverage.gap_count - kept),
-                );
-            }
+        for gap in words.gaps(coverage) {
+            let text = format!("{}+{:#x}{place}: {}", gap.start, gap.len, gap.cause);
+            self.line(CYAN, "  gap", &text);
+        }
+        let kept = coverage.gaps.len() as u64;
+        if coverage.gap_count > kept {
+            let more = coverage.gap_count - kept;
+            self.line(CYAN, "  gap", &format!("{more} more{place}"));
+        }
+    }
+
+    /// Prints the coverage line of many spaces together. `place` is where the first gap is.
+    pub(crate) fn coverage_of_many(&self, total: &Coverage<Gva>, spaces: usize, place: &str) {
+        let text = coverage_text(total, Words::SEARCH, place);
+        let text = format!("{spaces} spaces, {text}");
+        self.coverage_line(total.absent == 0 && total.lost == 0, &text);
+    }
+
+    fn coverage_line(&self, complete: bool, text: &str) {
+        if self.level >= Level::Normal {
+            self.line(if complete { GREEN } else { YELLOW }, "coverage", text);
         }
     }
 
@@ -201,7 +207,7 @@ impl Words {
 
 impl Words {
     /// The gaps that matter.
-    fn gaps<A: Address>(self, coverage: &Coverage<A>) -> impl Iterator<Item = &Gap<A>> {
+    pub(crate) fn gaps<A: Address>(self, coverage: &Coverage<A>) -> impl Iterator<Item = &Gap<A>> {
         coverage
             .gaps
             .iter()
@@ -209,8 +215,8 @@ impl Words {
     }
 }
 
-/// One line about what was looked at.
-fn coverage_text<A: Address>(coverage: &Coverage<A>, words: Words) -> String {
+/// One line about what was looked at. `place` says more of where the first gap is.
+fn coverage_text<A: Address>(coverage: &Coverage<A>, words: Words, place: &str) -> String {
     let mut text = format!("{} {}", size::approx(coverage.mapped), words.mapped);
     if coverage.mapped == 0 {
         text = format!("nothing {}", words.mapped);
@@ -239,7 +245,7 @@ fn coverage_text<A: Address>(coverage: &Coverage<A>, words: Words) -> String {
             "gap"
         };
         text.push_str(&format!(
-            "; {first} at {}+{:#x}: {}",
+            "; {first}{place} at {}+{:#x}: {}",
             gap.start, gap.len, gap.cause
         ));
     }
@@ -256,7 +262,7 @@ mod tests {
         let mut coverage = Coverage::default();
         coverage.add_read(0x2000);
         assert_eq!(
-            coverage_text(&coverage, Words::READ),
+            coverage_text(&coverage, Words::READ, ""),
             "8 KiB mapped, all of it read"
         );
         coverage.add_gap(Gva(0x5000), 0x1000, Cause::Absent { gpa: Gpa(0x9000) });
@@ -269,7 +275,7 @@ mod tests {
             },
         );
         assert_eq!(
-            coverage_text(&coverage, Words::READ),
+            coverage_text(&coverage, Words::READ, ""),
             "12 KiB mapped, 8 KiB read, 4 KiB absent; 2 MiB unknown; the first gap is at \
              0x5000+0x1000: physical address 0x9000 is not in the image"
         );

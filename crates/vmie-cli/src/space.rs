@@ -106,16 +106,21 @@ impl<'s> Space<'s> {
         if let Some(range) = typed {
             return range.resolve(&|name| self.lookup(name)).map(Some);
         }
-        let own_bits = match (&self.target, self.names.process()) {
-            (Target::Virtual(space), Some(_)) => match space.mode() {
-                Mode::FourLevel => 47,
-                Mode::FiveLevel => 56,
-                Mode::X86 | Mode::Pae => return Ok(None),
-            },
-            _ => return Ok(None),
-        };
-        Ok(AddrRange::new(A::new(0), 1 << own_bits))
+        Ok(match (&self.target, self.names.process()) {
+            (Target::Virtual(space), Some(_)) => own_half(space.mode()),
+            _ => None,
+        })
     }
+}
+
+/// The half of a space that is a process's own; `None` where that is not a matter of the paging mode.
+pub(crate) fn own_half<A: Address>(mode: Mode) -> Option<AddrRange<A>> {
+    let bits = match mode {
+        Mode::FourLevel => 47,
+        Mode::FiveLevel => 56,
+        Mode::X86 | Mode::Pae => return None,
+    };
+    AddrRange::new(A::new(0), 1 << bits)
 }
 
 /// The process that was typed, if one was.

@@ -6,7 +6,7 @@ mod ps;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use vmie_lab::Snapshot;
+use vmie_lab::{ImageFormat, Snapshot};
 
 use crate::{Fallible, cargo, lab, run as run_command, target_dir, tools};
 
@@ -18,7 +18,7 @@ const LIBRARIES: [(&str, &str); 2] = [
 ];
 
 const USAGE: &str = "\
-usage: cargo xtask bench [paging]
+usage: cargo xtask bench [paging | spaces]
        cargo xtask bench signatures [NUMBER...] [literal | masked] [--ours]
        cargo xtask bench ps [VARIANT]";
 
@@ -27,9 +27,11 @@ pub(crate) fn run(args: &[&str]) -> Fallible<()> {
         ["paging", rest @ ..] => paging(rest),
         ["signatures", rest @ ..] => signatures(rest),
         ["ps", rest @ ..] => ps::run(rest),
+        ["spaces"] => spaces(),
         [process::MEASURE, command @ ..] => process::report(command),
         [] => {
             paging(&[])?;
+            spaces()?;
             signatures(&[])?;
             ps::run(&[])
         }
@@ -40,6 +42,21 @@ pub(crate) fn run(args: &[&str]) -> Fallible<()> {
 fn paging(args: &[&str]) -> Fallible<()> {
     let dir = target_dir().join("bench");
     run_command(bench("vmie-bench").arg(dir).args(args))
+}
+
+/// Whatever real guests there are, then a made one of scattered frames.
+fn spaces() -> Fallible<()> {
+    let guests = match Snapshot::all() {
+        Ok(guests) => guests,
+        Err(_) => lab::build_standard()?,
+    };
+    for guest in guests {
+        let raw = guest.image(ImageFormat::Raw).ok_or("a raw image")?;
+        println!("\n{}:\n", guest.variant);
+        run_command(bench("spaces").arg(guest.path(&raw.file)).args(&raw.layout))?;
+    }
+    println!("\nmade:\n");
+    run_command(&mut bench("spaces"))
 }
 
 fn signatures(args: &[&str]) -> Fallible<()> {

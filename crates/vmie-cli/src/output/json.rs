@@ -8,7 +8,7 @@ use std::io;
 
 use serde::{Serialize, Serializer};
 use serde_json::ser::{CompactFormatter, Formatter};
-use vmie::{Address, Coverage, Prot};
+use vmie::{Address, Coverage, Gap, Gva, Prot};
 
 use super::{Row, SpaceKind};
 use crate::escape;
@@ -39,6 +39,9 @@ pub(crate) struct GapRow {
     pub(crate) va: Hex,
     pub(crate) len: u64,
     pub(crate) cause: &'static str,
+    /// Whose address it is, where there are many spaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pid: Option<u32>,
 }
 
 /// A [`Coverage`] on the wire.
@@ -55,22 +58,45 @@ pub(crate) struct Totals {
 
 impl<A: Address> From<&Coverage<A>> for Totals {
     fn from(coverage: &Coverage<A>) -> Self {
+        let gaps = coverage.gaps.iter().map(|gap| GapRow::new(gap, None));
+        Self::new(coverage, gaps.collect())
+    }
+}
+
+impl Totals {
+    fn new<A: Address>(total: &Coverage<A>, gaps: Vec<GapRow>) -> Self {
         Self {
-            mapped: coverage.mapped,
-            read: coverage.read,
-            absent: coverage.absent,
-            lost: coverage.lost,
-            unmapped: coverage.unmapped,
-            gap_count: coverage.gap_count,
-            gaps: coverage
-                .gaps
-                .iter()
-                .map(|gap| GapRow {
-                    va: Hex(gap.start.raw()),
-                    len: gap.len,
-                    cause: gap.cause.label(),
-                })
-                .collect(),
+            mapped: total.mapped,
+            read: total.read,
+            absent: total.absent,
+            lost: total.lost,
+            unmapped: total.unmapped,
+            gap_count: total.gap_count,
+            gaps,
+        }
+    }
+
+    /// Of many spaces together, each with the number of its process.
+    pub(crate) fn of_many<'c>(
+        total: &Coverage<Gva>,
+        spaces: impl Iterator<Item = (Option<u32>, &'c Coverage<Gva>)>,
+    ) -> Self {
+        let gaps = spaces.flat_map(|(pid, one)| one.gaps.iter().map(move |gap| (pid, gap)));
+        let gaps = gaps.take(total.gaps.len());
+        Self::new(
+            total,
+            gaps.map(|(pid, gap)| GapRow::new(gap, pid)).collect(),
+        )
+    }
+}
+
+impl GapRow {
+    fn new<A: Address>(gap: &Gap<A>, pid: Option<u32>) -> Self {
+        Self {
+            va: Hex(gap.start.raw()),
+            len: gap.len,
+            cause: gap.cause.label(),
+            pid,
         }
     }
 }

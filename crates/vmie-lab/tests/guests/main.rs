@@ -8,6 +8,7 @@
 //! levels), a plain recursive walker of our own takes over, after QEMU has confirmed its leaves.
 
 mod command;
+mod everywhere;
 mod images;
 mod names;
 mod objects;

@@ -11,7 +11,6 @@ mod residency;
 mod vmas;
 
 use serde::Serialize;
-use vmie::os::{Place, Vma};
 use vmie::paging::{Extent, ExtentItem, WalkStats};
 use vmie::{
     AddrRange, Address, AddressSpace, Coverage, Gpa, Gva, Image, Memory as _, Prot, Region,
@@ -20,10 +19,9 @@ use vmie::{
 
 use crate::args::MapsArgs;
 use crate::exit::{Done, Failure, Result};
-use crate::guest::{self, tell_findings};
-use crate::names::Names;
 use crate::options::Options;
 use crate::output::{Cell, Column, Hex, ProtText, Row, Sink, Totals, View};
+use crate::regions::Regions;
 use crate::report::{Reporter, Words};
 use crate::size;
 use crate::source::Source;
@@ -53,7 +51,11 @@ pub(super) fn run(args: &MapsArgs, options: &Options) -> Result<Done> {
             if args.extents {
                 list.extents(memory, &source)
             } else {
-                list.regions(memory, &source, &RegionNames::new(&space.names, options)?)
+                list.regions(
+                    memory,
+                    &source,
+                    &Regions::new(&space.names, &options.reporter)?,
+                )
             }
         }
     }
@@ -135,7 +137,7 @@ impl List<'_, Gva> {
         mut self,
         space: &AddressSpace,
         source: &Source,
-        names: &RegionNames<'_, '_>,
+        names: &Regions<'_, '_>,
     ) -> Result<Done> {
         let bounded = bounded(space);
         let mut residency = Residency::new(&bounded, self.range);
@@ -232,62 +234,6 @@ fn tell_oddities(stats: &WalkStats, reporter: &Reporter) {
         "{} page tables read, {} met again",
         stats.tables, stats.shared
     ));
-}
-
-/// What regions are called.
-struct RegionNames<'a, 's> {
-    names: &'a Names<'s>,
-    /// What the process has arranged, ascending and without overlap; empty for other spaces.
-    vmas: Vec<Vma>,
-}
-
-impl<'a, 's> RegionNames<'a, 's> {
-    fn new(names: &'a Names<'s>, options: &Options) -> Result<Self> {
-        let vmas = match names.process() {
-            Some((os, process)) => {
-                let listing = os.guest().vmas(process);
-                let listing = listing.map_err(|error| guest::failed(&error))?;
-                tell_findings(&listing.findings, &options.reporter);
-                listing.items
-            }
-            None => Vec::new(),
-        };
-        Ok(Self { names, vmas })
-    }
-
-    /// The parts of a region, each with its name.
-    fn cut(&self, region: AddrRange<Gva>) -> Vec<(AddrRange<Gva>, Option<String>)> {
-        let mut parts = Vec::new();
-        let mut at = region.start();
-        let first = self.vmas.partition_point(|vma| vma.range.last() < at);
-        let inside = self.vmas[first..].iter();
-        for vma in inside.take_while(|vma| vma.range.start() <= region.last()) {
-            let Some(part) =
-                AddrRange::inclusive(at, region.last()).and_then(|rest| vma.range.intersect(rest))
-            else {
-                // A damaged list may overlap itself.
-                continue;
-            };
-            if let Some(before) = part.start().checked_sub(1).filter(|&last| last >= at) {
-                parts.extend(AddrRange::inclusive(at, before).map(|gap| (gap, None)));
-            }
-            parts.push((part, vma.name.clone()));
-            match part.last().checked_add(1) {
-                Some(next) => at = next,
-                None => return parts,
-            }
-        }
-        if let Some(rest) = AddrRange::inclusive(at, region.last()) {
-            parts.push((rest, self.image(at)));
-        }
-        parts
-    }
-
-    /// The image that an address lies in.
-    fn image(&self, va: Gva) -> Option<String> {
-        let Place { module, .. } = self.names.resolver()?.name(va)?;
-        Some(module.unwrap_or("kernel").to_owned())
-    }
 }
 
 #[derive(Serialize)]

@@ -89,17 +89,87 @@ pub(super) struct Zone {
 pub(super) trait Usable: Fn(u64, u64) -> (bool, u64) {}
 impl<F: Fn(u64, u64) -> (bool, u64)> Usable for F {}
 
-/// Passes the parts of a space to `on`, until it breaks off.
+/// What a walk over the page tables of a space meets, in ascending order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Met {
+    /// Pages to look at.
+    Run(Run),
+    /// Pages of other protections.
+    Other { va: Gva, len: u64 },
+    /// It is not known what is mapped here.
+    Lost(Gap<Gva>),
+}
+
+/// Walks the page tables of a part.
+pub(super) fn walk<'s>(
+    part: SpacePart<'s>,
+    options: &SweepOptions<Gva>,
+) -> impl Iterator<Item = Met> + 's {
+    let perm = options.perm;
+    let items = part.asked(options).map(|range| part.space.extents(range));
+    let mut items = items.into_iter().flatten();
+    let mut pending: Option<Run> = None;
+    let mut next: Option<Met> = None;
+    std::iter::from_fn(move || {
+        loop {
+            let met = match next.take() {
+                Some(met) => met,
+                None => match items.next() {
+                    Some(item) => Met::of(item, perm),
+                    None => return pending.take().map(Met::Run),
+                },
+            };
+            match (pending.take(), met) {
+                (None, Met::Run(run)) => pending = Some(run),
+                (None, met) => return Some(met),
+                (Some(run), met) => {
+                    pending = run.joined(met);
+                    if pending.is_none() {
+                        next = Some(met);
+                        return Some(Met::Run(run));
+                    }
+                }
+            }
+        }
+    })
+}
+
+impl Met {
+    fn of(item: ExtentItem, perm: Prot) -> Self {
+        match item {
+            ExtentItem::Lost { va, len, cause } => Self::Lost(Gap {
+                start: va,
+                len,
+                cause,
+            }),
+            ExtentItem::Extent(Extent {
+                va, gpa, len, prot, ..
+            }) if prot.contains(perm) => {
+                let (va, gpa) = (va.raw(), gpa.raw());
+                Self::Run(Run { va, gpa, len })
+            }
+            ExtentItem::Extent(Extent { va, len, .. }) => Self::Other { va, len },
+        }
+    }
+
+    fn place(&self) -> (Gva, u64) {
+        match *self {
+            Self::Run(Run { va, len, .. }) => (Gva(va), len),
+            Self::Other { va, len } => (va, len),
+            Self::Lost(Gap { start, len, .. }) => (start, len),
+        }
+    }
+}
+
+/// Cuts what a walk over a space met, and passes its parts to `on`, until it breaks off.
 pub(super) fn cut(
+    met: impl Iterator<Item = Met>,
     part: &SpacePart<'_>,
     options: &SweepOptions<Gva>,
     reach: Reach,
     usable: &impl Usable,
     on: &mut impl FnMut(Event) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
-    let Some(range) = part.asked(options) else {
-        return Continue(());
-    };
     let mut cutter = Cutter {
         reach,
         usable,
@@ -107,9 +177,9 @@ pub(super) fn cut(
         budget: options.max_bytes,
         last: Last::Nothing,
         end: 0,
-        unseen: options.range.is_some().then_some(range),
+        unseen: options.range.and(part.asked(options)),
     };
-    match cutter.space(part, range, options.perm) {
+    match cutter.space(met) {
         Err(End::BrokenOff) => Break(()),
         Ok(()) | Err(End::Bound) => Continue(()),
     }
@@ -138,11 +208,27 @@ enum Last {
 }
 
 /// Pages that lie side by side in virtual and in physical memory.
-#[derive(Clone, Copy)]
-struct Run {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Run {
     va: u64,
     gpa: u64,
     len: u64,
+}
+
+impl Run {
+    /// Both as one, if `next` follows in virtual and in physical memory.
+    fn joined(self, next: Met) -> Option<Self> {
+        let Self { va, gpa, len } = self;
+        match next {
+            Met::Run(next)
+                if va.wrapping_add(len) == next.va && gpa.wrapping_add(len) == next.gpa =>
+            {
+                let len = len + next.len;
+                Some(Self { va, gpa, len })
+            }
+            _ => None,
+        }
+    }
 }
 
 struct Cutter<'c, U, F> {
@@ -158,51 +244,19 @@ struct Cutter<'c, U, F> {
 }
 
 impl<U: Usable, F: FnMut(Event) -> ControlFlow<()>> Cutter<'_, U, F> {
-    fn space(
-        &mut self,
-        part: &SpacePart<'_>,
-        range: AddrRange<Gva>,
-        perm: Prot,
-    ) -> Result<(), End> {
-        let mut pending: Option<Run> = None;
-        for item in part.space.extents(range) {
-            let (va, len) = match item {
-                ExtentItem::Extent(extent) => (extent.va, extent.len),
-                ExtentItem::Lost { va, len, .. } => (va, len),
-            };
-            let next = match item {
-                ExtentItem::Extent(Extent {
-                    va, gpa, len, prot, ..
-                }) if prot.contains(perm) => {
-                    let (va, gpa) = (va.raw(), gpa.raw());
-                    Some(Run { va, gpa, len })
-                }
-                _ => None,
-            };
-            match (&mut pending, next) {
-                (Some(run), Some(next))
-                    if run.va.wrapping_add(run.len) == next.va
-                        && run.gpa.wrapping_add(run.len) == next.gpa =>
-                {
-                    run.len += next.len;
-                }
-                _ => {
-                    if let Some(run) = pending.take() {
-                        self.run(run)?;
-                    }
-                    self.skip_to(va)?;
-                    pending = next;
-                }
-            }
+    fn space(&mut self, met: impl Iterator<Item = Met>) -> Result<(), End> {
+        for met in met {
+            let (va, len) = met.place();
+            self.skip_to(va)?;
             self.seen(va, len);
-            if let ExtentItem::Lost { cause, .. } = item {
-                self.close()?;
-                let start = va;
-                self.pass(Event::Lost(Gap { start, len, cause }))?;
+            match met {
+                Met::Run(run) => self.run(run)?,
+                Met::Other { .. } => {}
+                Met::Lost(gap) => {
+                    self.close()?;
+                    self.pass(Event::Lost(gap))?;
+                }
             }
-        }
-        if let Some(run) = pending {
-            self.run(run)?;
         }
         self.close()?;
         match self.unseen {

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow::{Break, Continue};
 use std::sync::Arc;
 
-use super::cut::{Event, cut};
+use super::cut::{Event, Met, cut, walk};
 use super::frames::{FrameSet, Lineup, Ram};
 use super::seams::{Seam, SeamLineup, Seams};
 use super::{Many, Piece};
@@ -18,10 +18,32 @@ pub(super) struct Batch {
     frames: FrameSet,
     /// In order, each once.
     seams: Vec<Seam>,
+    walks: Walks,
+}
+
+/// What the walks over the first spaces of a batch met, so that those need not be walked again.
+///
+/// There is no bound on what page tables can claim, so there is one on what is kept of it.
+#[derive(Default)]
+pub(super) struct Walks {
+    met: Vec<Met>,
+    /// Where each space's ends.
+    ends: Vec<usize>,
+}
+
+impl Walks {
+    /// What the walk over the space with this number in the batch met, if it was kept.
+    pub(super) fn of(&self, number: usize) -> Option<&[Met]> {
+        let end = *self.ends.get(number)?;
+        let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
+        Some(&self.met[start..end])
+    }
 }
 
 /// What was seen in the frames and at the seams of a batch.
 pub(super) struct Seen<R> {
+    /// What the spaces map.
+    pub(super) walks: Walks,
     /// Frames that were read whole.
     pub(super) read: FrameSet,
     /// Frames in which something starts, or that have a seam at which something starts.
@@ -64,21 +86,33 @@ where
         let most = ram.frames().saturating_mul(self.limits.seams_per_frame);
         let mut seams = Seams::with_limit(most.max(self.limits.seams));
         let mut count = 0;
+        let mut walks = Walks::default();
+        let room = self.limits.walked_bytes / size_of::<Met>();
         for part in rest {
             if !Arc::ptr_eq(part.space.phys(), self.parts[0].space.phys()) {
                 break;
             }
             let declared = |gpa, len| ram.declared(gpa, len);
-            let fits = cut(part, self.options, self.reach, &declared, &mut |event| {
+            let keeps = walks.ends.len() == count;
+            let kept = &mut walks.met;
+            let met = walk(*part, self.options).inspect(|met| {
+                if keeps && kept.len() <= room {
+                    kept.push(*met);
+                }
+            });
+            let mut on = |event| {
                 match event {
                     Event::Whole { gpa, len, .. } => frames.insert(gpa, len),
                     Event::Seam { seam, .. } => return seams.push(seam),
                     _ => {}
                 }
                 Continue(())
-            });
-            if fits.is_break() {
+            };
+            if cut(met, part, self.options, self.reach, &declared, &mut on).is_break() {
                 break;
+            }
+            if keeps && walks.met.len() <= room {
+                walks.ends.push(walks.met.len());
             }
             count += 1;
         }
@@ -86,6 +120,7 @@ where
             count,
             frames,
             seams: seams.finish(),
+            walks,
         }
     }
 
@@ -138,6 +173,7 @@ where
             }
         }
         Ok(Seen {
+            walks: batch.walks,
             read,
             marked,
             inside,

@@ -9,10 +9,10 @@
 //! the surroundings are the same bytes, the results are.
 //!
 //! ```text
-//! cut     page tables -> whole pieces, seams, odd zones               walks each space, twice
+//! cut     page tables -> whole pieces, seams, odd zones               walks each space
 //! look    the frames of all whole pieces, in physical order           one sweep over a made-up memory
 //!         each distinct seam, a few bytes on either side              one sweep over another
-//! report  cut again; for each piece and seam what was found there     by space, then by address
+//! report  cut once more; for each piece and seam what was found there     by space, then by address
 //! ```
 //!
 //! * A **whole piece** is a run of pages that lie side by side in virtual *and* in physical memory,
@@ -37,8 +37,8 @@
 //! this one would take too much memory, see [`Limits`].
 //!
 //! Memory is bounded by the size of physical memory, not by what page tables claim: three bits for
-//! each frame, sixteen bytes for each distinct seam. Nothing is kept of the mappings, they are walked
-//! again when results are reported. Work is bounded by [`SweepOptions::max_bytes`] for each space.
+//! each frame, sixteen bytes for each distinct seam. Of the mappings a bounded amount is kept; what does
+//! not fit is walked again when results are reported. Work is bounded by [`SweepOptions::max_bytes`] for each space.
 //!
 //! Rejected: keeping the pieces of all spaces in a list (a database server may map the same gigabytes
 //! a thousand times); an inverse map from frames to mappings (the same, and results would come in
@@ -79,6 +79,8 @@ struct Limits {
     seams: u64,
     /// Bytes of results in frames, and at seams. Memory full of results takes long to print anyhow.
     found_bytes: usize,
+    /// Bytes of what walks over page tables met.
+    walked_bytes: usize,
 }
 
 impl Limits {
@@ -87,6 +89,7 @@ impl Limits {
         seams_per_frame: 2,
         seams: 1 << 20,
         found_bytes: 256 << 20,
+        walked_bytes: 32 << 20,
     };
 }
 
@@ -200,7 +203,7 @@ impl ManyOutcome {
 ///
 /// # Cost
 ///
-/// Two walks of each space's page tables, one pass over the frames in physical order, `2 * (overlap +
+/// One walk of each space's page tables (two, where they describe a great many pieces), one pass over the frames in physical order, `2 * (overlap +
 /// behind)` bytes (rounded up to cache lines) more for each page border at which different frames
 /// meet. With `overlap + behind` beyond a page, small pages are looked at once for each mapping.
 /// Memory: three bits for each frame of physical memory, sixteen bytes for each distinct border, and
@@ -282,7 +285,9 @@ where
             }
             let all = next..next + batch.count;
             match self.look(batch) {
-                Ok(seen) => all.into_iter().try_for_each(|i| self.report(i, &seen))?,
+                Ok(seen) => all
+                    .into_iter()
+                    .try_for_each(|i| self.report(i, i - next, &seen))?,
                 Err(Unfinished::TooMuchFound) => {
                     all.into_iter().try_for_each(|i| self.sweep_plainly(i))?;
                 }

@@ -1,12 +1,13 @@
 //! Reports what was seen, space by space.
 //!
 //! The space is cut once more, now knowing which frames could be read: pages whose frames could not
-//! are odd, and so are those that are mapped only since the first time. Everything that is whole now
+//! are odd, and, where the space has to be walked again, so are those that are mapped only since the
+//! first time. Everything that is whole now
 //! has been looked at, and what starts in it or at its seams is found by the physical addresses.
 
 use std::ops::ControlFlow::{self, Break, Continue};
 
-use super::cut::{Event, Reach, Zone, cut};
+use super::cut::{Event, Reach, Zone, cut, walk};
 use super::look::Seen;
 use super::plain::sweep_part;
 use super::seams::Seam;
@@ -20,8 +21,13 @@ where
     R: Clone + Send,
     S: Fn(&Piece<'_>, &mut Found<(usize, R)>) + Sync,
 {
-    /// Reports what was seen in part `index`, the next one.
-    pub(super) fn report(&mut self, index: usize, seen: &Seen<R>) -> ControlFlow<()> {
+    /// Reports what was seen in part `index`, the next one, which is number `number` of its batch.
+    pub(super) fn report(
+        &mut self,
+        index: usize,
+        number: usize,
+        seen: &Seen<R>,
+    ) -> ControlFlow<()> {
         let part = self.parts[index];
         let mut report = Report {
             part,
@@ -41,9 +47,12 @@ where
             looked_at: self.looked_at,
         };
         let usable = |gpa, len| seen.read.run(gpa, len);
-        let end = cut(&part, self.options, self.reach, &usable, &mut |event| {
-            report.event(event)
-        });
+        let mut on = |event| report.event(event);
+        let (options, reach) = (self.options, self.reach);
+        let end = match seen.walks.of(number) {
+            Some(met) => cut(met.iter().copied(), &part, options, reach, &usable, &mut on),
+            None => cut(walk(part, options), &part, options, reach, &usable, &mut on),
+        };
         self.looked_at = report.looked_at;
         self.coverage.push(report.tally.finish(false).coverage);
         end?;

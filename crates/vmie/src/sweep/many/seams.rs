@@ -126,6 +126,10 @@ struct Half {
 }
 
 impl<'p> SeamLineup<'p> {
+    /// How many halves ahead memory is asked for: each lies somewhere else, and waiting for one after
+    /// the other would take longer than looking at whole frames does.
+    const AHEAD: u64 = 16;
+
     /// How many seams should come together at most: what takes 128 MiB.
     pub(super) fn most(reach: Reach) -> usize {
         usize::try_from((64 << 20) / reach.both.max(1)).map_or(1, |most| most.max(1))
@@ -248,18 +252,28 @@ impl Memory for SeamLineup<'_> {
             buf.copy_from_slice(bytes);
             return Ok(());
         }
+        let first = self.half_at(addr.0).map(|half| Gpa(half.gpa));
+        let view = first.and_then(|gpa| self.phys.view(gpa));
+        let soon = Self::AHEAD * self.reach.both;
         let mut done = 0;
         while done < buf.len() {
             let here = addr.0.wrapping_add(done as u64);
             let half = self.half_at(here).ok_or_else(|| nothing_at(here))?;
+            if let Some(view) = &view
+                && let Some(half) = self.half_at(half.at.saturating_add(soon))
+            {
+                view.prefetch(Gpa(half.gpa));
+            }
             let skip = here - half.at;
             let len = usize::try_from(self.reach.both - skip).unwrap_or(usize::MAX);
             let part = &mut buf[done..];
             let len = len.min(part.len());
             let gpa = Gpa(half.gpa + skip);
-            self.phys
-                .read(gpa, &mut part[..len])
-                .map_err(|fault| moved(fault, gpa, here))?;
+            if !view.is_some_and(|view| view.read(gpa, &mut part[..len])) {
+                self.phys
+                    .read(gpa, &mut part[..len])
+                    .map_err(|fault| moved(fault, gpa, here))?;
+            }
             done += len;
         }
         Ok(())

@@ -41,6 +41,8 @@ proptest! {
             Limits::USUAL,
             Limits { seams_per_frame: 0, seams: 3, ..Limits::USUAL },
             Limits { found_bytes: 4000, ..Limits::USUAL },
+            Limits { walked_bytes: 0, ..Limits::USUAL },
+            Limits { walked_bytes: 700, ..Limits::USUAL },
         ]),
     ) {
         // Tiny windows read their surroundings again for each byte.

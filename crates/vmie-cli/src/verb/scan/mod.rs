@@ -1,5 +1,8 @@
-//! `vmie scan`: byte signatures in an address space or in physical memory.
+//! `vmie scan`: byte signatures in an address space, in many, or in physical memory.
 
+mod many;
+
+use std::fmt;
 use std::ops::ControlFlow;
 
 use serde::Serialize;
@@ -20,6 +23,9 @@ pub(super) fn run(args: &ScanArgs, options: &Options) -> Result<Done> {
     // Signatures first: a typing mistake should not wait for a large image to open.
     let (set, names) = signatures(args)?;
     let source = Source::open(&args.source, &options.reporter)?;
+    if args.everywhere.all_processes {
+        return many::run(args, options, &source, &set, &names);
+    }
     let space = Space::select(&source, &args.space, &options.reporter)?;
     let scan = Scan {
         args,
@@ -138,6 +144,15 @@ enum SigName {
     Name(String),
 }
 
+impl fmt::Display for SigName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct MatchRow<'a> {
     va: Hex,
@@ -157,10 +172,7 @@ impl Row for MatchRow<'_> {
     fn view(&self) -> View {
         View::Cells(vec![
             Cell::new(format!("{:#x}", self.va.0)).strong(),
-            Cell::new(match self.sig {
-                SigName::Number(number) => number.to_string(),
-                SigName::Name(name) => name.clone(),
-            }),
+            Cell::new(self.sig.to_string()),
             Cell::new(self.name.as_deref().unwrap_or_default()),
         ])
     }

@@ -1,0 +1,244 @@
+//! The spaces of all processes, and of the kernel if it was asked for, looked at together.
+//!
+//! [`Space`](crate::space::Space) is one space; what is found in many has a place: whose space it is in,
+//! and in which region. Results come space by space, so what is needed to name their places is made for
+//! one space after the other, and only for those in which something is found.
+
+use vmie::os::{OsError, Process};
+use vmie::{AddrRange, AddressSpace, Coverage, Gva, ManyOutcome, SpacePart};
+
+use crate::addr::RangeExpr;
+use crate::exit::Failure;
+use crate::guest::{Os, tell_findings};
+use crate::names::Names;
+use crate::output::Totals;
+use crate::regions::Arranged;
+use crate::report::{Reporter, Words};
+use crate::size;
+use crate::source::Source;
+use crate::space::own_half;
+
+/// All spaces of a guest.
+pub(crate) struct Spaces<'s> {
+    os: &'s Os,
+    members: Vec<Member<'s>>,
+    /// Whether no space is missing.
+    complete: bool,
+}
+
+struct Member<'s> {
+    /// Whose it is; `None` for the kernel's.
+    process: Option<&'s Process>,
+    space: AddressSpace,
+    range: AddrRange<Gva>,
+}
+
+impl<'s> Spaces<'s> {
+    /// The spaces of all processes that have memory, each its own half; then the kernel's.
+    pub(crate) fn select(
+        source: &'s Source,
+        kernel: bool,
+        reporter: &Reporter,
+    ) -> Result<Self, Failure> {
+        let os = source.os()?;
+        let listing = os.processes()?;
+        let mut complete = !tell_findings(&listing.findings, reporter);
+        let mut members = Vec::new();
+        for process in &listing.items {
+            match os.guest().space_of(process) {
+                Ok(space) => members.push(Member {
+                    process: Some(process),
+                    range: own_half(space.mode()).unwrap_or_else(AddrRange::all),
+                    space,
+                }),
+                // Kernel threads and what has exited have no memory to look at.
+                Err(OsError::NoMemory { .. }) => {}
+                Err(error) => {
+                    complete = false;
+                    reporter.warn(&error.to_string());
+                }
+            }
+        }
+        if kernel {
+            members.push(Member {
+                process: None,
+                space: os.guest().kernel_space().clone(),
+                range: AddrRange::all(),
+            });
+        }
+        if members.is_empty() {
+            return Err(
+                Failure::new("no process has memory that could be looked at")
+                    .found(format!("{} processes", listing.items.len()))
+                    .hint("`vmie ps`, to list them")
+                    .hint("--kernel, for the kernel"),
+            );
+        }
+        Ok(Self {
+            os,
+            members,
+            complete,
+        })
+    }
+
+    /// What the engine looks at.
+    pub(crate) fn parts(&self) -> Vec<SpacePart<'_>> {
+        let part = |member| {
+            let &Member {
+                ref space, range, ..
+            } = member;
+            SpacePart { space, range }
+        };
+        self.members.iter().map(part).collect()
+    }
+
+    /// The range that was typed; names in it are the kernel's.
+    pub(crate) fn range(
+        &self,
+        typed: Option<&RangeExpr>,
+    ) -> Result<Option<AddrRange<Gva>>, Failure> {
+        let names = Names::of_kernel(self.os);
+        let resolve = |range: &RangeExpr| range.resolve(&|name| names.lookup(name));
+        typed.map(resolve).transpose()
+    }
+
+    /// Names the places of results.
+    pub(crate) fn places<'a>(&'a self, reporter: &'a Reporter) -> Places<'a, 's> {
+        Places {
+            spaces: self,
+            reporter,
+            current: None,
+        }
+    }
+
+    /// The coverage for the results, which is told to the user as well; and whether everything that
+    /// was asked for could be looked at.
+    ///
+    /// # Errors
+    ///
+    /// When nothing could be looked at.
+    pub(crate) fn cover(
+        &self,
+        outcome: &ManyOutcome,
+        source: &Source,
+        reporter: &Reporter,
+    ) -> Result<(Totals, bool), Failure> {
+        let total = outcome.total();
+        let all = || self.members.iter().zip(&outcome.coverage);
+        if total.read == 0 {
+            return Err(self.nothing_read(&total, source));
+        }
+        let looked = format!(
+            "{} spaces together: {}",
+            self.members.len(),
+            size::approx(outcome.looked_at)
+        );
+        reporter.detail(&format!("{looked} of physical memory looked at"));
+        let first = all().find(|(_, one)| Words::SEARCH.gaps(one).next().is_some());
+        let place = |member: &Member<'_>| format!(" in {}", member.title());
+        let first = first.map_or_else(String::new, |(member, _)| place(member));
+        reporter.coverage_of_many(&total, self.members.len(), &first);
+        for (member, one) in all() {
+            reporter.gaps(one, Words::SEARCH, &place(member));
+        }
+        let pid = |member: &Member<'_>| member.process.map(|process| process.pid);
+        let totals = Totals::of_many(&total, all().map(|(member, one)| (pid(member), one)));
+        // What is not mapped in --range was not asked for: the range only narrows the search.
+        let complete = self.complete && total.absent == 0 && total.lost == 0;
+        Ok((totals, complete))
+    }
+
+    fn nothing_read(&self, total: &Coverage<Gva>, source: &Source) -> Failure {
+        let mut failure = Failure::new(format!(
+            "nothing could be read of {} spaces in {}",
+            self.members.len(),
+            source.name()
+        ));
+        if total.absent > 0 {
+            failure = failure.found(format!(
+                "{} mapped, none of it in the image",
+                size::approx(total.mapped)
+            ));
+        } else if total.lost == 0 {
+            failure = failure.found("nothing is mapped where --range and --perm ask for");
+        }
+        if let Some(gap) = total.gaps.first() {
+            failure = failure.found(format!("{}+{:#x}: {}", gap.start, gap.len, gap.cause));
+        }
+        failure.hint("`vmie maps` with --pid N, to see what is mapped and what is absent")
+    }
+}
+
+impl Member<'_> {
+    fn title(&self) -> String {
+        match self.process {
+            Some(process) => format!("{} ({})", process.name, process.pid),
+            None => "the kernel".to_owned(),
+        }
+    }
+}
+
+/// Where something was found.
+pub(crate) struct Place<'a> {
+    /// Number of the process; `None` for the kernel.
+    pub(crate) pid: Option<u32>,
+    /// Name of the process.
+    pub(crate) process: Option<&'a str>,
+    /// What the process calls the region; in the kernel, the image.
+    pub(crate) region: Option<String>,
+    /// The name of the address.
+    pub(crate) name: Option<String>,
+}
+
+/// Names the places of results, which come space by space.
+pub(crate) struct Places<'a, 's> {
+    spaces: &'a Spaces<'s>,
+    reporter: &'a Reporter,
+    /// The space of the last result.
+    current: Option<Current<'s>>,
+}
+
+struct Current<'s> {
+    index: usize,
+    names: Names<'s>,
+    arranged: Arranged,
+}
+
+impl<'s> Places<'_, 's> {
+    /// The place of an address in space `index`.
+    pub(crate) fn name(&mut self, index: usize, va: Gva) -> Place<'s> {
+        let process = self.spaces.members[index].process;
+        let current = match self.current.take() {
+            Some(current) if current.index == index => current,
+            _ => self.enter(index),
+        };
+        let place = Place {
+            pid: process.map(|process| process.pid),
+            process: process.map(|process| &*process.name),
+            region: current.arranged.name(&current.names, va),
+            name: current.names.name(va.0),
+        };
+        self.current = Some(current);
+        place
+    }
+
+    fn enter(&self, index: usize) -> Current<'s> {
+        let os = self.spaces.os;
+        let names = match self.spaces.members[index].process {
+            Some(process) => Names::of_process(os, process),
+            None => Names::of_kernel(os),
+        };
+        let arranged = Arranged::of(&names, self.reporter).unwrap_or_else(|failure| {
+            let title = self.spaces.members[index].title();
+            let what = &failure.what;
+            self.reporter
+                .warn(&format!("the regions of {title} have no names: {what}"));
+            Arranged::default()
+        });
+        Current {
+            index,
+            names,
+            arranged,
+        }
+    }
+}
