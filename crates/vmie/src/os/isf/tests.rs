@@ -63,6 +63,11 @@ fn types() -> Types {
             ("file", file, 832),
         ],
     );
+    // Another kind of head has the same name, and a record that is known by an alias.
+    let other = w.structure("list_head", 4, &[("only", int, 0)]);
+    let pair = w.structure("", 8, &[("x", int, 0), ("y", int, 32)]);
+    w.typedef("pair_t", pair);
+    w.structure("other", 16, &[("head", other, 0), ("pair", pair, 64)]);
     // No record has one of these.
     w.enumeration("lonely", false, &[("ALONE", 3)]);
     types_of_btf(w.bytes()).expect("well-formed")
@@ -203,6 +208,14 @@ fn the_json_is_what_others_expect() {
     assert_eq!(json["base_types"]["pointer"]["size"], 8);
     assert_eq!(json["enums"]["mode"]["constants"]["BACK"], -1);
     assert_eq!(json["enums"]["lonely"]["constants"]["ALONE"], 3);
+    assert_eq!(json["user_types"]["list_head"]["size"], 16);
+    let head = &json["user_types"]["other"]["fields"]["head"]["type"]["name"];
+    let head = head.as_str().expect("a name");
+    assert!(head.starts_with("list_head__"), "{head}");
+    assert_eq!(json["user_types"][head]["size"], 4);
+    let pair = &json["user_types"]["other"]["fields"]["pair"]["type"]["name"];
+    assert_eq!(*pair, "pair_t");
+    assert_eq!(json["user_types"]["pair_t"]["size"], 8);
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! Writing ISF.
 //!
-//! ISF knows records and enums by name only, so those without one are given one: `unnamed_` and their
-//! number. Aliases and qualifiers do not exist in it and are looked through. Of several definitions of
-//! one name the first is written.
+//! ISF knows records and enums by name only, so those without one are given one: that of an alias which
+//! stands for nothing else (`typedef struct { ... } atomic_t`), else `unnamed_` and their number. Other
+//! aliases, and qualifiers, do not exist in it and are looked through. Kernels define some names several
+//! times, differently. The first definition keeps the name; others get their number behind it
+//! (`console__4711`), so that members that have such a type have its size and not that of the first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use lzma_rust2::{XzOptions, XzWriter};
 
@@ -109,6 +111,8 @@ struct Exporter<'e> {
     base: BTreeMap<String, Base>,
     user: BTreeMap<String, User>,
     enums: BTreeMap<String, Enum>,
+    /// Names of records and enums that go by another one than their own.
+    names: HashMap<TypeId, String>,
 }
 
 impl<'e> Exporter<'e> {
@@ -125,6 +129,7 @@ impl<'e> Exporter<'e> {
             base: base.map(|(name, base)| (name.to_owned(), base)).into(),
             user: BTreeMap::new(),
             enums: BTreeMap::new(),
+            names: names(what.types),
         }
     }
 
@@ -134,7 +139,9 @@ impl<'e> Exporter<'e> {
             match self.what.types.get(id) {
                 Ok(Type::Record(record)) => {
                     if let Ok(user) = self.record(&record) {
-                        self.user.entry(name_of(record.name, id)).or_insert(user);
+                        self.user
+                            .entry(self.name_of(record.name, id))
+                            .or_insert(user);
                     }
                 }
                 // Those that no record has as a member are wanted too: their values are the kernel's
@@ -245,7 +252,7 @@ impl<'e> Exporter<'e> {
                 subtype: Box::new(self.descriptor(element, depth + 1)?),
             },
             Type::Record(record) => {
-                let name = name_of(record.name, id);
+                let name = self.name_of(record.name, id);
                 match record.union {
                     true => Descriptor::Union { name },
                     false => Descriptor::Struct { name },
@@ -265,7 +272,7 @@ impl<'e> Exporter<'e> {
                 signed,
                 values,
             } => {
-                let name = name_of(name, id);
+                let name = self.name_of(name, id);
                 let base = match signed {
                     true => format!("s{}", size * 8),
                     false => format!("u{}", size * 8),
@@ -307,6 +314,14 @@ impl<'e> Exporter<'e> {
         Descriptor::Base { name: name.into() }
     }
 
+    fn name_of(&self, name: &str, id: TypeId) -> String {
+        match (self.names.get(&id), name) {
+            (Some(other), _) => other.clone(),
+            (None, "") => format!("unnamed_{}", id.0),
+            (None, name) => name.to_owned(),
+        }
+    }
+
     fn symbols(&mut self) -> BTreeMap<String, Symbol> {
         let extent = self.what.symbols.extent();
         let mut symbols = BTreeMap::new();
@@ -344,9 +359,38 @@ impl<'e> Exporter<'e> {
     }
 }
 
-fn name_of(name: &str, id: TypeId) -> String {
-    match name {
-        "" => format!("unnamed_{}", id.0),
-        name => name.to_owned(),
+/// Names for the records and enums that cannot have their own: further definitions of a name, and those
+/// that have no name but an alias.
+fn names(types: &Types) -> HashMap<TypeId, String> {
+    let all = || (0..types.end()).map(TypeId);
+    let mut names = HashMap::new();
+    // Records and enums are kept apart.
+    let mut defined: HashSet<(bool, &str)> = HashSet::new();
+    let mut taken: HashSet<&str> = HashSet::new();
+    for id in all() {
+        let (is_enum, name) = match types.get(id) {
+            Ok(Type::Record(Record { name, .. })) => (false, name),
+            Ok(Type::Enum { name, .. }) => (true, name),
+            Ok(Type::Forward { name, .. }) => {
+                taken.insert(name);
+                continue;
+            }
+            _ => continue,
+        };
+        if !name.is_empty() && !defined.insert((is_enum, name)) {
+            names.insert(id, format!("{name}__{}", id.0));
+        }
+        taken.insert(name);
     }
+    for id in all() {
+        if let Ok(Type::Alias { name, target }) = types.get(id)
+            && let Ok(Type::Record(Record { name: "", .. }) | Type::Enum { name: "", .. }) =
+                types.get(target)
+            && !names.contains_key(&target)
+            && taken.insert(name)
+        {
+            names.insert(target, name.to_owned());
+        }
+    }
+    names
 }
