@@ -306,6 +306,8 @@ void send_fixed() {
     ssize_t len = slurp("/proc/sys/kernel/osrelease", g_file, sizeof g_file);
     if (len >= 0) send_file(1, "osrelease", g_file, static_cast<size_t>(len));
     send_large(1, "kallsyms", "/proc/kallsyms");
+    // Kernels need not have it.
+    if (access("/sys/kernel/btf/vmlinux", R_OK) == 0) send_large(1, "btf", "/sys/kernel/btf/vmlinux");
 }
 
 void send_programs(int count, char** names) {

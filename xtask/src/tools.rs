@@ -16,7 +16,7 @@ struct Tool {
     is_right: fn(&Path) -> bool,
 }
 
-const TOOLS: [Tool; 5] = [
+const TOOLS: [Tool; 6] = [
     Tool {
         program: "qemu-system-x86_64",
         package: "qemu-system-x86",
@@ -36,6 +36,12 @@ const TOOLS: [Tool; 5] = [
     Tool {
         program: "dpkg-deb",
         package: "dpkg",
+        is_right: |_| true,
+    },
+    Tool {
+        // How types lie in memory, by somebody else's reading.
+        program: "pahole",
+        package: "pahole",
         is_right: |_| true,
     },
     Tool {

@@ -10,13 +10,14 @@
 //! |---|---|
 //! | `truth.json` | [`Snapshot`]: kernel, machine, CPUs, address-space roots, list of images |
 //! | `ram.raw`, `memory.*` | images of one and the same moment, with all CPUs stopped |
-//! | `guest/` | what the guest says: `kallsyms`, `iomem`, `proc/PID/*` ([`Process`]), `programs/*` ([`Program`]) |
+//! | `guest/` | what the guest says: `kallsyms`, `btf`, `iomem`, `proc/PID/*` ([`Process`]), `programs/*` ([`Program`]) |
 //! | `qemu/` | what QEMU says of the same moment: `info tlb` and friends ([`qemu`]) |
 //! | `files/` | the guest's file system: its programs, libraries and kernel modules |
 //! | `console.log` | the guest's console |
 //!
 //! Three independent witnesses, then: the guest's kernel, QEMU's page walker, and the programs, which
-//! state the addresses and values of their own objects.
+//! state the addresses and values of their own objects. A fourth is not of a guest but of its kernel: what
+//! a compiler makes of that kernel's headers ([`compiled_headers`]).
 
 mod process;
 mod program;
@@ -31,6 +32,15 @@ pub use snapshot::{
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+
+/// The variants that every test run uses. Of any other set of snapshots tests cannot require what only
+/// these are sure to have.
+pub const STANDARD: [&str; 3] = ["pc-6.1", "q35-6.12", "la57-6.12"];
+
+/// The object file with debug information of everything that a kernel's headers declare.
+pub fn compiled_headers(release: &str) -> PathBuf {
+    lab_dir().join("headers").join(format!("{release}.o"))
+}
 
 /// A snapshot that cannot be used, and why.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ mod capture;
 mod catch;
 mod fingerprint;
 mod guest;
+mod headers;
 mod initramfs;
 mod kernel;
 mod matrix;
@@ -24,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use vmie_lab::Snapshot;
+use vmie_lab::{STANDARD, Snapshot};
 
 use self::fingerprint::Fingerprint;
 use self::guest::Guest;
@@ -90,6 +91,16 @@ pub(crate) fn build_standard() -> Fallible<Vec<Snapshot>> {
 
 fn build_one(variant: &Variant, programs: &Programs, lab: &Path) -> Fallible<Snapshot> {
     let kernel = kernel::fetch(&variant.kernel, lab)?;
+    if let Err(error) = headers::ensure(&kernel.release, lab) {
+        // Builds leave the archive, the headers before the kernels; the standard ones are there.
+        if STANDARD.contains(&&*variant.name) {
+            return Err(error);
+        }
+        eprintln!(
+            "lab: {}: types are not compared with headers: {error}",
+            variant.name
+        );
+    }
     let fingerprint = fingerprint(variant, &kernel, programs)?;
     let dir = snapshot_dir(&variant.name);
     if let Some(snapshot) = fresh(&dir, &fingerprint) {
@@ -285,4 +296,18 @@ fn summary(snapshot: &Snapshot) {
         "  vmie maps {dir}/memory.elf --cr3 {:#x}     # {}",
         snapshot.current.root, snapshot.current.program
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_standard_set_is_known_by_name_and_has_all_that_tests_require_of_it() {
+        let standard = variant::standard();
+        let names: Vec<&str> = standard.iter().map(|v| v.name.as_str()).collect();
+        assert_eq!(names, STANDARD);
+        assert!(standard.iter().any(|v| v.cpu.is_none()), "four levels");
+        assert!(standard.iter().any(|v| v.cpu.is_some()), "five levels");
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use vmie::{AddrRange, AddressSpace, Gpa, Gva, Image, Mode, OpenOptions};
-use vmie_lab::{ImageFile, ImageFormat, Snapshot};
+use vmie_lab::{ImageFile, ImageFormat, STANDARD, Snapshot};
 
 /// All snapshots.
 pub(crate) fn snapshots() -> Vec<Snapshot> {
@@ -13,9 +13,8 @@ pub(crate) fn snapshots() -> Vec<Snapshot> {
 /// Whether these are at least the variants of every ordinary run, which together have all that tests
 /// look for. The matrix tests one guest at a time.
 pub(crate) fn are_standard(snapshots: &[Snapshot]) -> bool {
-    ["pc-6.1", "q35-6.12", "la57-6.12"]
-        .iter()
-        .all(|name| snapshots.iter().any(|snapshot| snapshot.variant == *name))
+    let has = |name: &&str| snapshots.iter().any(|snapshot| snapshot.variant == **name);
+    STANDARD.iter().all(has)
 }
 
 /// Runs `check` on every image of every snapshot, named for messages.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use vmie::os::{FindingKind, Guest, Process, find};
 use vmie::{AddrRange, Fault, Gpa, Gva, Memory, Spans};
 
-use crate::support::{Case, each, open};
+use crate::support::{Case, each_raw};
 
 /// Physical memory with some words replaced.
 struct Patched {
@@ -81,7 +81,7 @@ impl<'c> Victim<'c> {
     fn with(&self, words: &[(u64, u64)]) -> Box<dyn Guest> {
         let words = words.iter().map(|&(va, word)| (self.gpa(va), word));
         let patched: Arc<dyn Memory<Addr = Gpa>> = Arc::new(Patched {
-            memory: open(&self.case.truth),
+            memory: Arc::clone(&self.case.memory),
             words: words.collect(),
         });
         find(&patched, &[]).expect("the kernel itself is whole")
@@ -102,7 +102,7 @@ fn in_time<R>(run: impl FnOnce() -> R) -> R {
 
 #[test]
 fn damaged_lists_of_tasks() {
-    each(|case| {
+    each_raw(|case| {
         let victim = Victim::new(case);
         let tasks = victim.offset("task_struct", "tasks");
         let process = &victim.processes[victim.processes.len() / 2];
@@ -132,7 +132,7 @@ fn damaged_lists_of_tasks() {
 
 #[test]
 fn hidden_processes() {
-    each(|case| {
+    each_raw(|case| {
         let victim = Victim::new(case);
         let tasks = victim.offset("task_struct", "tasks");
         let mut user = victim.processes.iter().filter(|p| p.root.is_some());
@@ -163,7 +163,7 @@ fn hidden_processes() {
 
 #[test]
 fn damaged_pid_tables() {
-    each(|case| {
+    each_raw(|case| {
         let victim = Victim::new(case);
         let top =
             victim.symbol("init_pid_ns") + victim.offset("pid_namespace", "idr.idr_rt.xa_head");
@@ -192,7 +192,7 @@ fn damaged_pid_tables() {
 
 #[test]
 fn absurd_counts() {
-    each(|case| {
+    each_raw(|case| {
         let victim = Victim::new(case);
         let mut user = victim.processes.iter().filter(|p| p.root.is_some());
         let process = user.next_back().expect("a process with memory");
@@ -216,7 +216,7 @@ fn absurd_counts() {
 
 #[test]
 fn damaged_views_of_mappings() {
-    each(|case| {
+    each_raw(|case| {
         let victim = Victim::new(case);
         let mut user = victim.processes.iter().filter(|p| p.root.is_some());
         let process = user.next_back().expect("a process with memory");
@@ -275,7 +275,7 @@ fn damages_of_list(victim: &Victim<'_>, mm: u64) -> Vec<Damage> {
 
 #[test]
 fn damaged_lists_of_modules() {
-    each(|case| {
+    each_raw(|case| {
         let victim = Victim::new(case);
         let list = victim.offset("module", "list");
         let modules = case.guest.modules(None).expect("modules").items;

@@ -1,7 +1,10 @@
-//! Processes, mappings, modules and symbols of Linux guests compared with the guests' own `/proc`.
+//! Processes, mappings, modules, symbols and types of Linux guests compared with the guests' own
+//! `/proc`, with pahole and with a compiler.
 
 mod damage;
 mod mappings;
 mod modules;
+mod pahole;
 mod processes;
 mod support;
+mod types;
