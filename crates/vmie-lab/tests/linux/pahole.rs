@@ -54,8 +54,10 @@ pub(crate) fn run(form: &str, file: &Path) -> Vec<Record> {
     for record in records.iter_mut().filter(|record| record.size.is_none()) {
         let name = record.title.strip_prefix("union ").expect("a union");
         let sizes = sizes.get(name).expect("is listed");
-        assert_eq!(sizes.len(), 1, "{name} has several sizes: {sizes:?}");
-        record.size = sizes.first().copied();
+        // A structure may have the same name.
+        if let (1, Some(&size)) = (sizes.len(), sizes.first()) {
+            record.size = Some(size);
+        }
     }
     records
 }
