@@ -6,13 +6,16 @@
 
 use std::sync::{Arc, OnceLock};
 
-use vmie::os::{self, FindError, Finding, FindingKind, Guest, Listing, OsError, Process};
-use vmie::{Gpa, Memory};
+use vmie::os::{
+    self, FindError, Finding, FindingKind, Guest, Listing, OsError, PageState, Process, Vma,
+};
+use vmie::{AddrRange, Address as _, Gpa, Gva, Memory};
 
 use crate::escape;
 use crate::exit::Failure;
 use crate::report::Reporter;
 use crate::source::{Source, shell_word};
+use crate::space::own_half;
 
 /// Findings told one by one. A doctored guest can have any number of them.
 const FINDINGS_SHOWN: usize = 32;
@@ -21,6 +24,8 @@ const FINDINGS_SHOWN: usize = 32;
 pub(crate) struct Os {
     guest: Box<dyn Guest>,
     processes: OnceLock<Result<Listing<Process>, OsError>>,
+    /// What the process that is looked into has arranged to be mapped.
+    areas: OnceLock<(u32, Option<Listing<Vma>>)>,
 }
 
 impl Os {
@@ -58,6 +63,7 @@ impl Os {
         Ok(Self {
             guest,
             processes: OnceLock::new(),
+            areas: OnceLock::new(),
         })
     }
 
@@ -94,22 +100,51 @@ impl Os {
         }
     }
 
+    /// The processes of this short name, or else those whose program is in a file of this name.
+    ///
+    /// A short name holds 15 bytes, and processes may change it.
+    fn named(&self, name: &str) -> Result<Vec<&Process>, Failure> {
+        let all = &self.processes()?.items;
+        let by_short: Vec<&Process> = all.iter().filter(|process| process.name == name).collect();
+        if !by_short.is_empty() {
+            return Ok(by_short);
+        }
+        let of_file = |process: &&Process| self.file_name(process).is_some_and(|own| own == name);
+        Ok(all.iter().filter(of_file).collect())
+    }
+
+    /// The name of the file of a process's program, without folders.
+    fn file_name(&self, process: &Process) -> Option<String> {
+        // Not worth asking for: kernel threads have none.
+        process.root?;
+        let path = self.guest.program(process).ok()??;
+        let path = path.strip_suffix(" (deleted)").unwrap_or(&path);
+        path.rsplit('/').next().map(str::to_owned)
+    }
+
     /// The only process of this name that has memory of its own.
     pub(crate) fn by_name(&self, name: &str) -> Result<&Process, Failure> {
-        const SHOWN: usize = 16;
         let all = &self.processes()?.items;
-        let named: Vec<&Process> = all.iter().filter(|process| process.name == name).collect();
+        let named = self.named(name)?;
         let live = named.iter().filter(|process| process.root.is_some());
         let candidates: Vec<&Process> = live.copied().collect();
         match (&candidates[..], &named[..]) {
             // One without memory is chosen too: what is done with it says why it has none.
             (&[only], _) | (&[], &[only]) => Ok(only),
-            (_, []) => Err(Failure::new(format!(
-                "there is no process named `{}`",
-                escape::plain(name)
-            ))
-            .found(format!("{} processes, none of this name", all.len()))
-            .hint("`vmie ps`, to list them; names are case-sensitive")),
+            (_, []) => {
+                let failure = Failure::new(format!(
+                    "there is no process named `{}`",
+                    escape::plain(name)
+                ))
+                .found(format!("{} processes, none of this name", all.len()));
+                let alike: Vec<&Process> = all
+                    .iter()
+                    .filter(|process| self.is_like(process, name))
+                    .collect();
+                Err(self
+                    .offer(failure, &alike)
+                    .hint("`vmie ps`, to list them; names are case-sensitive"))
+            }
             (several, _) => {
                 let several = if several.is_empty() { &named } else { several };
                 let failure = Failure::new(format!(
@@ -117,19 +152,170 @@ impl Os {
                     several.len(),
                     escape::plain(name)
                 ));
-                let mut failure = several.iter().take(SHOWN).fold(failure, |failure, one| {
-                    failure.hint(format!("--pid {}  ({})", one.pid, self.about(one)))
-                });
-                if several.len() > SHOWN {
-                    failure = failure.hint(format!(
-                        "{} more; `vmie ps` lists them",
-                        several.len() - SHOWN
-                    ));
-                }
-                Err(failure)
+                Err(self.offer(failure, several))
             }
         }
     }
+
+    /// Whether a process may have been meant by a name that it does not have.
+    fn is_like(&self, process: &Process, name: &str) -> bool {
+        // Anything is like nothing.
+        const SHORTEST: usize = 2;
+        let name = name.to_lowercase();
+        let names = [Some(process.name.clone()), self.file_name(process)];
+        name.len() >= SHORTEST
+            && names.into_iter().flatten().any(|own| {
+                let own = own.to_lowercase();
+                own.contains(&name) || own.len() >= SHORTEST && name.contains(&own)
+            })
+    }
+
+    /// Offers processes by their numbers.
+    fn offer(&self, failure: Failure, processes: &[&Process]) -> Failure {
+        const SHOWN: usize = 16;
+        let failure = processes.iter().take(SHOWN).fold(failure, |failure, one| {
+            failure.hint(format!(
+                "--pid {}  ({}: {})",
+                one.pid,
+                escape::plain(&one.name),
+                escape::plain(&self.about(one))
+            ))
+        });
+        match processes.len().saturating_sub(SHOWN) {
+            0 => failure,
+            more => failure.hint(format!("{more} more; `vmie ps` lists them")),
+        }
+    }
+
+    /// Where a page of a process is that its page tables do not map; `None` when there is no more to say.
+    pub(crate) fn whereabouts(&self, process: &Process, va: Gva) -> Option<Whereabouts> {
+        let space = self.guest.space_of(process).ok()?;
+        if own_half::<Gva>(space.mode()).is_some_and(|half| !half.contains(va)) {
+            let hidden = process.user_root == Some(space.root())
+                && self.guest.kernel_space().translate(va).is_ok();
+            return hidden.then(|| Whereabouts {
+                state: "hidden",
+                detail: "user mode does not see the kernel's memory here (page-table isolation); \
+                         --kernel shows it"
+                    .to_owned(),
+            });
+        }
+        let (state, detail) = match self.guest.page_state(process, va).ok()? {
+            PageState::Swapped { area, offset } => {
+                ("swapped", format!("in swap: page {offset} of area {area}"))
+            }
+            PageState::Forbidden { gpa } => (
+                "forbidden",
+                format!("in memory at {gpa}, but the process may not touch it"),
+            ),
+            PageState::Special => (
+                "special",
+                "being moved, broken, or marked by the system".to_owned(),
+            ),
+            PageState::Empty => self.of_empty(process, va)?,
+            _ => return None,
+        };
+        Some(Whereabouts { state, detail })
+    }
+
+    /// What a page is that is nowhere in the guest's memory.
+    fn of_empty(&self, process: &Process, va: Gva) -> Option<(&'static str, String)> {
+        let areas = self.areas(process)?;
+        let Some(area) = next_area(areas, va).filter(|area| area.range.contains(va)) else {
+            let whole = areas.findings.is_empty();
+            let detail = "the process has nothing arranged here".to_owned();
+            return whole.then_some(("no area", detail));
+        };
+        Some(match &area.file {
+            Some(file) => {
+                let within = (va.0 - area.range.start().0) / PAGE * PAGE;
+                let offset = file.offset.wrapping_add(within);
+                (
+                    "in file",
+                    format!(
+                        "of the file {}, offset {offset:#x}: never read into this process, or dropped",
+                        file.path
+                    ),
+                )
+            }
+            None => ("untouched", "never touched".to_owned()),
+        })
+    }
+
+    /// What a process has arranged to be mapped. A verb looks into one process.
+    fn areas(&self, process: &Process) -> Option<&Listing<Vma>> {
+        let list = || (process.pid, self.guest.vmas(process).ok());
+        let (pid, areas) = self.areas.get_or_init(list);
+        areas.as_ref().filter(|_| *pid == process.pid)
+    }
+
+    /// Cuts a range that a process's page tables do not map into parts of which the same can be said, in
+    /// one word; `None` where there is no more to say.
+    pub(crate) fn parts(
+        &self,
+        process: &Process,
+        range: AddrRange<Gva>,
+    ) -> Vec<(AddrRange<Gva>, Option<&'static str>)> {
+        // Holes of terabytes have few areas in them; each of its pages is looked at.
+        let mut pages_left = MAX_PAGES;
+        let mut parts: Vec<(AddrRange<Gva>, Option<&'static str>)> = Vec::new();
+        let mut at = Some(range.start());
+        while let Some(part) = at.and_then(|at| AddrRange::inclusive(at, range.last())) {
+            let start = part.start();
+            let to = self.next_border(process, start).min(part.last());
+            pages_left = pages_left.saturating_sub(1);
+            let (last, state) = match pages_left {
+                0 => (part.last(), None),
+                _ => (to, self.whereabouts(process, start).map(|is| is.state)),
+            };
+            match parts.last_mut() {
+                Some((joined, known)) if *known == state => {
+                    if let Some(longer) = AddrRange::inclusive(joined.start(), last) {
+                        *joined = longer;
+                    }
+                }
+                _ => parts.extend(AddrRange::inclusive(start, last).map(|new| (new, state))),
+            }
+            at = last.checked_add(1);
+        }
+        parts
+    }
+
+    /// The last address that what is said of `va` holds for at least: of its page in an area, all up to
+    /// the next area outside.
+    fn next_border(&self, process: &Process, va: Gva) -> Gva {
+        let Some(areas) = self.areas(process) else {
+            return Gva(u64::MAX);
+        };
+        match next_area(areas, va) {
+            Some(area) if area.range.contains(va) => Gva(va.0 | (PAGE - 1)),
+            Some(area) => Gva(area.range.start().0.saturating_sub(1)).max(va),
+            // The process's own half ends somewhere before the kernel's begins.
+            None if va.0 >> 63 == 0 => Gva(u64::MAX >> 1),
+            None => Gva(u64::MAX),
+        }
+    }
+}
+
+/// The area that an address is in, or else the next one behind it. A guest may have very many.
+fn next_area(areas: &Listing<Vma>, va: Gva) -> Option<&Vma> {
+    let before = areas.items.partition_point(|area| area.range.last() < va);
+    areas.items.get(before)
+}
+
+/// How many pages of a hole are looked at one by one.
+const MAX_PAGES: usize = 1 << 16;
+
+/// Bytes in the smallest page.
+const PAGE: u64 = 4096;
+
+/// Where a page is that a process cannot reach.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Whereabouts {
+    /// In one word.
+    pub(crate) state: &'static str,
+    /// In a sentence. Parts of it are the guest's.
+    pub(crate) detail: String,
 }
 
 /// No operating system: what each step of the search saw.

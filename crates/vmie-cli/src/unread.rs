@@ -1,6 +1,6 @@
 //! The errors for "nothing at all could be looked at", which must never look like "nothing found".
 
-use vmie::{Address, AddressSpace, Coverage, Gap, Prot};
+use vmie::{Address, AddressSpace, Coverage, Gap, Gva, Prot};
 
 use crate::args;
 use crate::exit::Failure;
@@ -33,7 +33,13 @@ pub(crate) fn nothing_read<A: Address>(
         ));
     }
     failure = match (coverage.gaps.first(), perm) {
-        (Some(gap), _) => failure.found(gap_text(gap)),
+        (Some(gap), _) => {
+            let failure = failure.found(gap_text(gap));
+            let is = space.names.process().filter(|_| gap.cause.is_unmapped());
+            let is = is.and_then(|(os, process)| os.whereabouts(process, Gva(gap.start.raw())));
+            is.into_iter()
+                .fold(failure, |failure, is| failure.found(is.detail))
+        }
         (None, Some(perm)) => failure.found(format!(
             "no region allows at least {}",
             args::perm_letters(perm)

@@ -39,7 +39,13 @@ pub(super) fn run(args: &VtopArgs, options: &Options) -> Result<Done> {
     let mut coverage = Coverage::default();
     let mut last_unknown = None;
     for va in addrs {
-        let row = WalkRow::new(memory, va, space.names.name(va.0));
+        let mut row = WalkRow::new(memory, va, space.names.name(va.0));
+        if row.fault.is_some_and(|fault| fault.cause.is_unmapped())
+            && let Some((os, process)) = space.names.process()
+            && let Some(is) = os.whereabouts(process, va)
+        {
+            (row.state, row.detail) = (Some(is.state), Some(is.detail));
+        }
         match (row.fault, row.gpa, row.in_image) {
             (Some(fault), ..) => {
                 coverage.add_gap(va, 1, fault.cause);
@@ -95,6 +101,11 @@ struct WalkRow {
     in_image: Option<bool>,
     /// Why there is no translation.
     cause: Option<&'static str>,
+    /// Where a page of a process is that is not mapped, in a word and in a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
     steps: Vec<StepRow>,
     #[serde(skip)]
     mode: Mode,
@@ -116,6 +127,8 @@ impl WalkRow {
             user: mapping.map(|mapping| mapping.prot.user()),
             in_image: mapping.map(|mapping| space.phys().read(mapping.gpa, &mut [0]).is_ok()),
             cause: fault.map(|fault| fault.cause.label()),
+            state: None,
+            detail: None,
             steps: walk
                 .steps
                 .into_iter()
@@ -141,6 +154,8 @@ impl Row for WalkRow {
         Column::left("user"),
         Column::left("in_image"),
         Column::left("cause"),
+        Column::left("state").with_os(),
+        Column::left("detail").with_os(),
         Column::left("steps"),
     ];
 
@@ -163,7 +178,13 @@ impl Row for WalkRow {
                     ""
                 }
             ),
-            (.., Some(fault)) => writeln!(text, " -> {}", fault.cause),
+            (.., Some(fault)) => {
+                let _ = writeln!(text, " -> {}", fault.cause);
+                match &self.detail {
+                    Some(detail) => writeln!(text, "  {}", escape::plain(detail)),
+                    None => Ok(()),
+                }
+            }
             _ => writeln!(text),
         };
         let spec = self.mode.spec();

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use vmie_lab::{ImageFile, ImageFormat, Process, Snapshot};
+use vmie_lab::{ImageFile, ImageFormat, Page, Process, Snapshot};
 
 use crate::command::{each, hex, run_bare};
 use crate::support::snapshots;
@@ -173,7 +173,10 @@ fn symbols_are_those_of_kallsyms_and_lead_back() {
         for (va, _, name, _) in &theirs {
             by_name.entry(name).or_default().push(*va);
         }
+        // Low numbers are places in the memory of each CPU.
+        let is_address = |va: u64| va >> 63 == 1;
         let unique = by_name.iter().filter(|(_, vas)| vas.len() == 1);
+        let unique = unique.filter(|(_, vas)| is_address(vas[0]));
         let sample: Vec<_> = unique.step_by(by_name.len() / 50).collect();
         let typed: Vec<String> = sample
             .iter()
@@ -189,6 +192,72 @@ fn symbols_are_those_of_kallsyms_and_lead_back() {
         let found: Vec<u64> = rows.iter().map(|row| hex(&row["va"])).collect();
         let expected: Vec<u64> = sample.iter().map(|(_, vas)| vas[0]).collect();
         assert_eq!(found, expected, "{}", snapshot.variant);
+        for (va, _, name, _) in &theirs {
+            if name == "__per_cpu_start" && !is_address(*va) {
+                let args = ["--kernel", name];
+                let (rows, status) = run_bare(snapshot, image, "vtop", &args);
+                assert_eq!((rows.len(), status), (0, 2), "{}", snapshot.variant);
+            }
+        }
+    });
+}
+
+#[test]
+fn offsets_in_kernel_modules_count_from_the_address_that_the_guest_gives() {
+    each_raw(|snapshot, image| {
+        let text = snapshot.guest_text("proc/modules").expect("modules");
+        for line in text.lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            let base = u64::from_str_radix(words[5].trim_start_matches("0x"), 16);
+            let typed = format!("{}+0x10", words[0]);
+            let rows = found(snapshot, image, "vtop", &["--kernel", &typed]);
+            assert_eq!(
+                hex(&rows[0]["va"]),
+                base.expect("an address") + 0x10,
+                "{}: {typed}",
+                snapshot.variant
+            );
+        }
+    });
+}
+
+#[test]
+fn pages_that_are_not_in_memory_say_where_they_are() {
+    each_raw(|snapshot, image| {
+        let mut swapped = 0;
+        for process in with_mappings(snapshot) {
+            let pid = process.pid.to_string();
+            for run in &process.pages {
+                let Page::Swapped { area, offset } = run.page else {
+                    continue;
+                };
+                let va = format!("{:#x}", run.va);
+                let (rows, status) = run_bare(snapshot, image, "vtop", &["--pid", &pid, &va]);
+                assert_eq!(status, 1, "{rows:?}");
+                assert_eq!(rows[0]["state"], "swapped", "{rows:?}");
+                let detail = format!("in swap: page {offset} of area {area}");
+                assert_eq!(rows[0]["detail"], detail.as_str(), "{rows:?}");
+            }
+
+            // A page before the mapping has something else to say.
+            for vma in &process.vmas {
+                let pages = process.pages.iter().filter(|run| {
+                    matches!(run.page, Page::Swapped { .. }) && vma.range.contains(&run.va)
+                });
+                let expected: u64 = pages.map(|run| run.count * 4096).sum();
+                let typed = format!("{:#x}..{:#x}", vma.range.start - 0x1000, vma.range.end);
+                let (rows, status) = match expected {
+                    0 => continue,
+                    _ => run_bare(snapshot, image, "read", &["--pid", &pid, &typed]),
+                };
+                assert_eq!(status, 0, "{} {typed}", snapshot.variant);
+                let ours = rows.iter().filter(|row| row["state"] == "swapped");
+                let ours: u64 = ours.map(|row| number(&row["len"])).sum();
+                assert_eq!(ours, expected, "{} {typed}", snapshot.variant);
+                swapped += 1;
+            }
+        }
+        assert!(swapped > 0, "{}", snapshot.variant);
     });
 }
 
@@ -250,6 +319,13 @@ fn a_process_is_the_same_by_name_by_number_and_by_root() {
             let rows = found(snapshot, image, "read", &[&[&*range][..], &args].concat());
             assert_eq!(rows, by_root, "{} {args:?}", snapshot.variant);
         }
+
+        // Longer than a process's own name can be.
+        let file = "objects-static-pie";
+        let process = all.iter().find(|p| p.exe == format!("/lab/{file}"));
+        let pid = process.expect("runs in every guest").pid.to_string();
+        let of = |args: [&str; 2]| found(snapshot, image, "maps", &args);
+        assert_eq!(of(["--process", file]), of(["--pid", &pid]));
     });
 }
 

@@ -49,8 +49,10 @@ fn processes_equal_the_guests_own_list() {
                 truth.state == 'Z',
                 "{what}"
             );
-            // A process whose first thread has exited shows no arguments, but still has them.
+            // A process whose first thread has exited shows no program and no arguments, but still has them.
             if truth.state != 'Z' {
+                let program = case.guest.program(process).ok().flatten();
+                assert_eq!(program.unwrap_or_default(), truth.exe, "{what}");
                 let args: Vec<Vec<u8>> = case
                     .guest
                     .command_line(process)

@@ -125,6 +125,13 @@ pub trait Guest: Send + Sync {
     /// When it has none ([`OsError::NoMemory`]), or they cannot be read.
     fn command_line(&self, process: &Process) -> Result<Vec<String>, OsError>;
 
+    /// The file of the program that a process runs; `None` when the system does not say.
+    ///
+    /// # Errors
+    ///
+    /// When the process has no memory ([`OsError::NoMemory`]), or what leads to the name is damaged.
+    fn program(&self, process: &Process) -> Result<Option<String>, OsError>;
+
     /// The address space of a process, as its user mode sees it.
     ///
     /// # Errors

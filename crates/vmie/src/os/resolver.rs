@@ -9,8 +9,13 @@
 //! **Addresses of names.** The same forms, the offset optional and in hexadecimal with `0x` or in
 //! decimal. A bare name is looked for in three places, and the first that knows it answers: symbols of
 //! the process's own images, symbols of the kernel, symbols of its modules; names of images, which
-//! stand for their first address, come before the symbols of images other than the kernel. A name that
-//! stands for several addresses there is refused with the list of them rather than guessed.
+//! stand for the address that the system gives for them, come before the symbols of images other than the
+//! kernel. A name that stands for several addresses there is refused with the list of them rather than
+//! guessed, and so is one of the kernel's that stands for a place in the memory of each CPU and not for an
+//! address.
+//!
+//! Offsets count from that address of an image. Parts of kernel modules may lie below it; where no symbol
+//! covers these, they have no name.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -23,6 +28,9 @@ const KERNEL: &str = "kernel";
 
 /// How many addresses of an ambiguous name are listed.
 const MAX_LISTED: usize = 8;
+
+/// The memory of each CPU is far smaller than this, and the kernel is far above it.
+const MAX_PER_CPU: u64 = 1 << 30;
 
 type Load<'g> = Box<dyn Fn() -> Result<Arc<SymbolTable>, OsError> + Send + Sync + 'g>;
 
@@ -41,6 +49,7 @@ pub enum Tier {
 pub struct Scope<'g> {
     name: String,
     range: AddrRange<Gva>,
+    base: Gva,
     tier: Tier,
     load: Load<'g>,
     loaded: OnceLock<Result<Arc<SymbolTable>, OsError>>,
@@ -67,14 +76,27 @@ impl<'g> Scope<'g> {
         Self {
             name: name.into(),
             range,
+            base: range.start(),
             tier,
             load: Box::new(load),
             loaded: OnceLock::new(),
         }
     }
 
+    /// The same image with offsets counted from `base`, instead of from where it starts.
+    #[must_use]
+    pub fn based_at(mut self, base: Gva) -> Self {
+        self.base = base;
+        self
+    }
+
     fn symbols(&self) -> Result<&Arc<SymbolTable>, &OsError> {
         self.loaded.get_or_init(|| (self.load)()).as_ref()
+    }
+
+    /// Whether one of its symbols stands for a place in the memory of each CPU.
+    fn is_per_cpu(&self, va: Gva) -> bool {
+        self.tier == Tier::Kernel && !self.range.contains(va) && va.raw() <= MAX_PER_CPU
     }
 }
 
@@ -85,7 +107,7 @@ pub struct Place<'r> {
     pub module: Option<&'r str>,
     /// The symbol; `None` where none covers the address.
     pub symbol: Option<&'r str>,
-    /// Bytes from the symbol, or else from the start of the image.
+    /// Bytes from the symbol, or else from the address of the image.
     pub offset: u64,
 }
 
@@ -140,6 +162,17 @@ pub enum ResolveError {
         /// The first of them.
         addresses: Vec<Gva>,
     },
+    /// The name is that of a place in the memory of each CPU.
+    #[error(
+        "{name:?} is not at an address but {offset:#x} bytes into the memory of each CPU, which starts \
+         where the words of __per_cpu_offset say"
+    )]
+    PerCpu {
+        /// The name.
+        name: String,
+        /// Bytes from the start of that memory.
+        offset: u64,
+    },
     /// The offset leads out of the address space.
     #[error("{0} lies beyond the end of the address space")]
     Beyond(String),
@@ -181,9 +214,9 @@ impl<'g> Resolver<'g> {
         let modules = guest.modules(None).map(|listing| listing.items);
         match modules {
             Ok(modules) => scopes.extend(modules.into_iter().map(|module| {
-                let (name, range) = (module.name.clone(), module.range);
+                let (name, range, base) = (module.name.clone(), module.range, module.base);
                 let load = move || guest.module_symbols(None, &module);
-                Scope::new(name, range, Tier::KernelModule, load)
+                Scope::new(name, range, Tier::KernelModule, load).based_at(base)
             })),
             Err(error) => missing.push(error),
         }
@@ -197,9 +230,9 @@ impl<'g> Resolver<'g> {
         match guest.modules(Some(process)) {
             Ok(listing) => {
                 let scope = |module: Module| {
-                    let (name, range) = (module.name.clone(), module.range);
+                    let (name, range, base) = (module.name.clone(), module.range, module.base);
                     let load = move || guest.module_symbols(Some(process), &module);
-                    Scope::new(name, range, Tier::Process, load)
+                    Scope::new(name, range, Tier::Process, load).based_at(base)
                 };
                 scopes.extend(listing.items.into_iter().map(scope));
             }
@@ -233,7 +266,7 @@ impl<'g> Resolver<'g> {
             None => Place {
                 module: module(first).then_some(first.name.as_str()),
                 symbol: None,
-                offset: va.raw() - first.range.start().raw(),
+                offset: va.offset_from(first.base)?,
             },
         })
     }
@@ -274,7 +307,7 @@ impl<'g> Resolver<'g> {
                 module: module.to_owned(),
                 error: error.clone(),
             })?;
-            found.extend(symbols.named(symbol).map(|symbol| symbol.va));
+            found.extend(symbols.named(symbol).map(|symbol| (scope, symbol.va)));
         }
         if !known {
             return Err(ResolveError::NoModule(module.to_owned()));
@@ -289,13 +322,16 @@ impl<'g> Resolver<'g> {
     fn anywhere(&self, name: &str) -> Result<Gva, ResolveError> {
         let of_tier = |tier| self.scopes.iter().filter(move |scope| scope.tier == tier);
         let symbols = |tier| {
-            let tables = of_tier(tier).filter_map(|scope| scope.symbols().ok());
-            let all = tables.flat_map(|table| table.named(name).map(|symbol| symbol.va));
+            let tables = of_tier(tier).filter_map(|scope| Some((scope, scope.symbols().ok()?)));
+            let all = tables.flat_map(|(scope, table)| {
+                let named = table.named(name);
+                named.map(move |symbol| (scope, symbol.va))
+            });
             only(name, all.collect())
         };
         let images = |tier| {
             let named = of_tier(tier).filter(|scope| scope.name == name);
-            only(name, named.map(|scope| scope.range.start()).collect())
+            only(name, named.map(|scope| (scope, scope.base)).collect())
         };
         for found in [
             images(Tier::Process),
@@ -314,7 +350,15 @@ impl<'g> Resolver<'g> {
 }
 
 /// The only one of these addresses, `None` when there is none.
-fn only(name: &str, mut found: Vec<Gva>) -> Result<Option<Gva>, ResolveError> {
+fn only(name: &str, all: Vec<(&Scope<'_>, Gva)>) -> Result<Option<Gva>, ResolveError> {
+    let addresses = all.iter().filter(|(scope, va)| !scope.is_per_cpu(*va));
+    let mut found: Vec<Gva> = addresses.map(|&(_, va)| va).collect();
+    if let (true, Some((_, va))) = (found.is_empty(), all.first()) {
+        return Err(ResolveError::PerCpu {
+            name: name.to_owned(),
+            offset: va.raw(),
+        });
+    }
     found.sort_unstable();
     found.dedup();
     match found[..] {
@@ -368,6 +412,57 @@ mod tests {
         let range = AddrRange::inclusive(Gva(start), Gva(end)).expect("not empty");
         let table = table(symbols, range);
         Scope::new(name, range, tier, move || Ok(Arc::clone(&table)))
+    }
+
+    /// A resolver for a kernel whose addresses are as high as they are in reality.
+    fn high() -> Resolver<'static> {
+        const KERNEL: u64 = 0xffff_ffff_8000_0000;
+        Resolver::new(vec![
+            scope(
+                "kernel",
+                Tier::Kernel,
+                (KERNEL, KERNEL + 0xfff),
+                &[
+                    ("fixed_percpu_data", 0, 0),
+                    ("pcpu_hot", 0x1_f440, 0),
+                    ("_text", KERNEL, 0),
+                ],
+            ),
+            scope(
+                "ext4",
+                Tier::KernelModule,
+                (KERNEL + 0x10_0000, KERNEL + 0x10_ffff),
+                &[],
+            )
+            .based_at(Gva(KERNEL + 0x10_8000)),
+        ])
+    }
+
+    #[test]
+    fn offsets_count_from_the_address_of_an_image() {
+        let resolver = high();
+        let base = 0xffff_ffff_8010_8000;
+        assert_eq!(resolver.address("ext4"), Ok(Gva(base)));
+        assert_eq!(resolver.address("ext4+0x10"), Ok(Gva(base + 0x10)));
+        let name = |va| resolver.name(Gva(va)).map(|place| place.to_string());
+        assert_eq!(name(base + 0x10).as_deref(), Some("ext4+0x10"));
+        assert_eq!(name(base - 0x10), None);
+    }
+
+    #[test]
+    fn places_in_the_memory_of_each_cpu_are_no_addresses() {
+        let resolver = high();
+        for (text, offset) in [
+            ("fixed_percpu_data", 0),
+            ("pcpu_hot", 0x1_f440),
+            ("kernel!pcpu_hot+8", 0x1_f440),
+        ] {
+            match resolver.address(text) {
+                Err(ResolveError::PerCpu { offset: told, .. }) => assert_eq!(told, offset),
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+        assert!(resolver.address("_text").is_ok());
     }
 
     fn resolver() -> Resolver<'static> {

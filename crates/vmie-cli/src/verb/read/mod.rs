@@ -96,7 +96,7 @@ impl Reading<'_, '_> {
     ) -> Result<Coverage<A>> {
         let sink = self.options.sink("read", self.space.kind());
         let sink = sink.named(self.space.names.shown());
-        let mut rows = Rows::new(view, sink);
+        let mut rows = Rows::new(view, sink, self.space.names.process());
         let mut coverage = Coverage::default();
         let end = pieces::walk(memory, range, &mut coverage, &mut |piece| {
             rows.piece(&piece)

@@ -172,7 +172,7 @@ fn rows<V: View>(view: V, memory: &Fake, range: AddrRange<Gva>, pieces: &[&[u8]]
         &reporter,
         Box::new(&mut out),
     );
-    let mut rows = Rows::new(view, sink);
+    let mut rows = Rows::new(view, sink, None);
     let mut at = range.start();
     for bytes in pieces {
         let flow = rows.piece(&Piece::Bytes { start: at, bytes });

@@ -8,11 +8,13 @@ use std::marker::PhantomData;
 use std::ops::ControlFlow;
 
 use serde::Serialize;
-use vmie::{AddrRange, Address, Cause, Memory};
+use vmie::os::Process;
+use vmie::{AddrRange, Address, Cause, Gva, Memory};
 
 use super::pieces::Piece;
 use crate::asm::{self, Bits, Disassembler};
 use crate::exit::Result;
+use crate::guest::Os;
 use crate::names::Names;
 use crate::output::{Cell, Column, Hex, Row, Sink, Totals, View as RowView};
 use crate::size;
@@ -52,6 +54,9 @@ pub(super) struct ReadRow<V> {
     /// Why there are no bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     gap: Option<&'static str>,
+    /// Where the pages of a process are that are not mapped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
     #[serde(skip)]
     ascii: String,
     #[serde(skip)]
@@ -72,15 +77,17 @@ impl<V> ReadRow<V> {
             target: None,
             name: None,
             gap: None,
+            state: None,
             ascii: bytes.iter().copied().map(ascii).collect(),
             view: PhantomData,
         }
     }
 
-    fn gap(at: u64, len: u64, cause: Cause) -> Self {
+    fn gap(at: u64, len: u64, cause: Cause, state: Option<&'static str>) -> Self {
         Self {
             len,
             gap: Some(cause.label()),
+            state,
             ..Self::new(at, &[])
         }
     }
@@ -113,7 +120,11 @@ impl<V: View> Row for ReadRow<V> {
     fn view(&self) -> RowView {
         let mut cells = vec![Cell::new(format!("{:#x}", self.va.0)).strong()];
         if let Some(gap) = self.gap {
-            cells.push(Cell::new(format!("-- {} {gap} --", size::exact(self.len))).gap());
+            let state = self
+                .state
+                .map_or_else(String::new, |state| format!(": {state}"));
+            let len = size::exact(self.len);
+            cells.push(Cell::new(format!("-- {len} {gap}{state} --")).gap());
             return RowView::Cells(cells);
         }
         cells.push(Cell::new(self.spaced()));
@@ -143,6 +154,7 @@ impl View for Hex16 {
         Column::table_only("ascii"),
         Column::hidden("len"),
         Column::hidden("gap"),
+        Column::hidden("state").with_os(),
     ];
 
     fn row(&mut self, at: u64, bytes: &[u8], last: bool) -> Option<(usize, ReadRow<Self>)> {
@@ -162,6 +174,7 @@ impl View for Words64 {
         Column::table_only("ascii"),
         Column::hidden("len"),
         Column::hidden("gap"),
+        Column::hidden("state").with_os(),
     ];
 
     fn row(&mut self, at: u64, bytes: &[u8], last: bool) -> Option<(usize, ReadRow<Self>)> {
@@ -205,6 +218,7 @@ impl View for Asm<'_, '_> {
         Column::hidden("target").with_os(),
         Column::hidden("len"),
         Column::hidden("gap"),
+        Column::hidden("state").with_os(),
     ];
 
     const AHEAD: usize = asm::MAX_LEN - 1;
@@ -236,11 +250,14 @@ pub(super) struct Rows<'a, V> {
     at: u64,
     waiting: Vec<ReadRow<V>>,
     started: bool,
+    process: Option<(&'a Os, &'a Process)>,
 }
 
 impl<'a, V: View> Rows<'a, V> {
-    pub(super) fn new(view: V, sink: Sink<'a>) -> Self {
+    /// Rows for `sink`; of memory of `process`, where it is that of one.
+    pub(super) fn new(view: V, sink: Sink<'a>, process: Option<(&'a Os, &'a Process)>) -> Self {
         Self {
+            process,
             view,
             sink,
             run: Vec::new(),
@@ -269,18 +286,41 @@ impl<'a, V: View> Rows<'a, V> {
                 if self.cut(owned, true)?.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
-                let row = ReadRow::gap(start.raw(), len, cause);
-                if self.started {
-                    return self.sink.row(&row);
+                for (start, len, state) in self.parts(start.raw(), len, cause) {
+                    let row = ReadRow::gap(start, len, cause, state);
+                    if self.gap(row)?.is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
                 }
-                self.waiting.push(row);
-                if self.waiting.len() < MAX_WAITING {
-                    return Ok(ControlFlow::Continue(()));
-                }
-                self.started = true;
-                self.release()
+                Ok(ControlFlow::Continue(()))
             }
         }
+    }
+
+    /// The parts of a gap of which there is different things to say: where the pages of a process are that
+    /// its tables do not map.
+    fn parts(&self, start: u64, len: u64, cause: Cause) -> Vec<(u64, u64, Option<&'static str>)> {
+        let process = self.process.filter(|_| cause.is_unmapped());
+        match process.zip(AddrRange::new(Gva(start), len)) {
+            Some(((os, process), range)) => os
+                .parts(process, range)
+                .into_iter()
+                .map(|(part, state)| (part.start().0, part.len(), state))
+                .collect(),
+            None => vec![(start, len, None)],
+        }
+    }
+
+    fn gap(&mut self, row: ReadRow<V>) -> Result<ControlFlow<()>> {
+        if self.started {
+            return self.sink.row(&row);
+        }
+        self.waiting.push(row);
+        if self.waiting.len() < MAX_WAITING {
+            return Ok(ControlFlow::Continue(()));
+        }
+        self.started = true;
+        self.release()
     }
 
     /// Ends the last run, completing its last row from behind the range where the view wants that.

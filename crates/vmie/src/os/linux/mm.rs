@@ -34,6 +34,7 @@ pub(super) struct MmPlan {
     ia32_compat: Option<Slot>,
     /// `context.vdso_image`.
     vdso_image: Option<Slot>,
+    exe_file: Option<Slot>,
 }
 
 /// The memory of a process. Numbers are as the guest has them.
@@ -61,6 +62,7 @@ impl MmPlan {
             context_flags: mm.want(&["context.flags"]),
             ia32_compat: mm.want(&["context.ia32_compat"]),
             vdso_image: mm.want(&["context.vdso_image"]),
+            exe_file: mm.want(&["exe_file"]),
             plan: mm.plan(),
         })
     }
@@ -146,6 +148,11 @@ impl Mm {
     /// The pointer to what describes the kernel's copy of the vdso.
     pub(super) fn vdso_image(&self) -> Option<u64> {
         self.plan.vdso_image.map(|slot| self.object.number(slot))
+    }
+
+    /// The pointer to the file of the program.
+    pub(super) fn exe_file(&self) -> Option<u64> {
+        self.plan.exe_file.map(|slot| self.object.number(slot))
     }
 
     /// Where the arguments are, and the environment behind them.

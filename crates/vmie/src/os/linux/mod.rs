@@ -179,6 +179,10 @@ impl Guest for Linux {
         self.arguments(process)
     }
 
+    fn program(&self, process: &Process) -> Result<Option<String>, OsError> {
+        self.program_path(process)
+    }
+
     fn space_of(&self, process: &Process) -> Result<AddressSpace, OsError> {
         self.user_space(process)
     }

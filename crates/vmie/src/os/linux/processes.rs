@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::Linux;
+use super::files::{Files, as_in_proc};
 use super::kthreads::KthreadPlan;
 use super::mm::{Mm, MmPlan};
 use super::object::{Findings, Plan, Planner, Slot};
+use super::ring::Budget;
 use super::tasks::{Group, Task, TaskTables};
 use crate::addr::{AddrRange, Address, Gva};
 use crate::memory::Memory;
@@ -19,6 +21,10 @@ const MIN_THREAD_BYTES: u64 = 8 << 10;
 
 /// The kernel's own bound on the number of threads.
 const MAX_THREADS: u64 = 4 << 20;
+
+/// How many steps the way from a program's file to its path may have: there are many processes to ask for
+/// theirs.
+const MAX_PATH_STEPS: usize = 512;
 
 /// How much of a command line is read.
 const MAX_ARGUMENTS: u64 = 1 << 20;
@@ -171,6 +177,24 @@ impl Linux {
         }
         let text = |arg: &[u8]| String::from_utf8_lossy(arg).into_owned();
         Ok(bytes.split(|&byte| byte == 0).map(text).collect())
+    }
+
+    /// The path of the program that a process runs, as `/proc/PID/exe` has it.
+    pub(super) fn program_path(&self, process: &Process) -> Result<Option<String>, OsError> {
+        let Some(pointer) = self.mm_of(process)?.exe_file().filter(|&file| file != 0) else {
+            return Ok(None);
+        };
+        let mut findings = Findings::default();
+        let mut files = Files {
+            plan: &self.vma_plan()?.files,
+            memory: &self.space,
+            symbols: &self.symbols,
+            steps: &mut Budget(MAX_PATH_STEPS),
+        };
+        let file = files
+            .file(pointer, &mut findings)
+            .map_err(|bad| Self::damaged(process, "the file of its program", bad))?;
+        Ok(Some(as_in_proc(&file)))
     }
 
     /// The space that a process's user mode sees.

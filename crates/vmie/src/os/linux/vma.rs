@@ -57,7 +57,7 @@ pub(super) struct VmaPlan {
     /// Of the name in what the private data of a special area is.
     special_name: u64,
     maple: Option<MaplePlan>,
-    files: FilePlan,
+    pub(super) files: FilePlan,
 }
 
 #[derive(Clone, Copy, Debug)]
