@@ -256,6 +256,17 @@ impl Findings {
         self.add(bad.kind(), Some(at), format!("{what} {bad}"));
     }
 
+    /// How many there are so far.
+    pub(super) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Whether something could not be read, going by what came behind the first `len`.
+    pub(super) fn unreadable_since(&self, len: usize) -> bool {
+        let mut since = self.kept.iter().skip(len);
+        since.any(|finding| finding.kind == FindingKind::Unreadable)
+    }
+
     pub(super) fn finish(mut self) -> Vec<Finding> {
         if self.dropped > 0 {
             let text = format!("{} more of these are left out", self.dropped);

@@ -242,7 +242,7 @@ impl TaskTables {
     ///
     /// # Errors
     ///
-    /// When `init_task` is not where it should be.
+    /// When `init_task` is not where it should be, or cannot be read and neither can the other views.
     pub(super) fn groups(
         &self,
         memory: &dyn Memory<Addr = Gva>,
@@ -254,6 +254,7 @@ impl TaskTables {
             at: self.init_task,
             why,
         };
+        let mut unreadable = None;
         match self.task.read(memory, self.init_task.raw()) {
             Ok(idle) if idle.pid == 0 && idle.comm.starts_with("swapper") => {}
             Ok(idle) => {
@@ -263,12 +264,8 @@ impl TaskTables {
                 )));
             }
             Err(NotATask::Looks(why)) => return Err(damaged(why.into())),
-            Err(NotATask::Link(BadLink::Fault { fault, .. })) => {
-                return Err(OsError::Unreadable {
-                    what: "init_task".into(),
-                    fault,
-                });
-            }
+            // An image that lacks the page still has the pid table.
+            Err(NotATask::Link(BadLink::Fault { fault, .. })) => unreadable = Some(fault),
             Err(NotATask::Link(bad)) => return Err(damaged(format!("its address {bad}"))),
         }
         let census = Census {
@@ -282,7 +279,14 @@ impl TaskTables {
             met: Vec::new(),
             refused: HashSet::new(),
         };
-        Ok(census.take())
+        let groups = census.take();
+        match unreadable {
+            Some(fault) if groups.is_empty() => Err(OsError::Unreadable {
+                what: "init_task".into(),
+                fault,
+            }),
+            _ => Ok(groups),
+        }
     }
 }
 
@@ -318,7 +322,7 @@ struct Census<'c> {
 
 impl Census<'_> {
     fn take(mut self) -> Vec<Group> {
-        self.list();
+        let list_read = self.list();
         let table_read = self.table();
         // Threads and hints lead to tasks that lead to more of both.
         let mut counted = HashMap::new();
@@ -332,12 +336,13 @@ impl Census<'_> {
             self.hint(&task, task.group_leader, "first thread");
             self.hint(&task, task.real_parent, "parent");
         }
-        self.compare(table_read);
+        self.compare(list_read, table_read);
         self.group(&counted)
     }
 
-    /// The list of processes.
-    fn list(&mut self) {
+    /// The list of processes. Whether all of it could be read.
+    fn list(&mut self) -> bool {
+        let before = self.findings.len();
         let task = &self.tables.task;
         let head = Gva(self.tables.init_task.raw().wrapping_add(task.tasks_node));
         let nodes = ring(self.memory, head, "tasks", &mut self.budget, self.findings);
@@ -350,10 +355,12 @@ impl Census<'_> {
             }
             Err(bad) => self.findings.bad_link(bad, head, "the list of tasks"),
         }
+        !self.findings.unreadable_since(before)
     }
 
-    /// The tables of numbers. Whether they could be read.
+    /// The tables of numbers. Whether all of them could be read.
     fn table(&mut self) -> bool {
+        let before = self.findings.len();
         let entries = self
             .tables
             .pids
@@ -363,7 +370,7 @@ impl Census<'_> {
             Err(bad) => {
                 let text = format!("the pointer to the pid table {bad}");
                 self.findings.add(bad.kind(), None, text);
-                return false;
+                Vec::new()
             }
         };
         for entry in entries {
@@ -376,7 +383,7 @@ impl Census<'_> {
                 self.compare_entry(entry, Gva(at), pid, thread_pid);
             }
         }
-        true
+        !self.findings.unreadable_since(before)
     }
 
     fn compare_entry(&mut self, entry: Entry, at: Gva, pid: u32, thread_pid: Option<u64>) {
@@ -502,22 +509,30 @@ impl Census<'_> {
         }
     }
 
-    /// Reports what is in one view and not in another.
-    fn compare(&mut self, table_read: bool) {
+    /// Reports what is in one view and not in another. What is missing from a view of which a part could
+    /// not be read is no sign of hiding: it is only counted.
+    fn compare(&mut self, list_read: bool, table_read: bool) {
         let has_threads =
             self.tables.signal.thread_head.is_some() && self.tables.task.thread_node.is_some();
         let mut tasks: Vec<&(Task, Views)> = self.tasks.values().collect();
         tasks.sort_unstable_by_key(|(task, _)| (task.pid, task.at));
+        let (mut not_in_list, mut not_in_table) = (0, 0);
         for (task, views) in tasks {
             let mut missing = Vec::new();
             if task.leads() && !views.list {
-                missing.push("the list of tasks");
+                match list_read {
+                    true => missing.push("the list of tasks"),
+                    false => not_in_list += 1,
+                }
             }
             if has_threads && !views.threads {
                 missing.push("the list of its process's threads");
             }
-            if table_read && !views.table {
-                missing.push("the pid table");
+            if !views.table {
+                match table_read {
+                    true => missing.push("the pid table"),
+                    false => not_in_table += 1,
+                }
             }
             if missing.is_empty() {
                 continue;
@@ -531,6 +546,18 @@ impl Census<'_> {
             };
             let text = format!("{what} is not in {}", missing.join(", and not in "));
             self.findings.add(FindingKind::Hidden, Some(task.at), text);
+        }
+        for (count, whole) in [
+            (
+                not_in_list,
+                "processes are not in what of the list of tasks",
+            ),
+            (not_in_table, "threads are not in what of the pid table"),
+        ] {
+            if count > 0 {
+                let text = format!("{count} {whole} could be read");
+                self.findings.add(FindingKind::Unreadable, None, text);
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::world::{Definition, World, types};
-use crate::os::FindingKind::{self, Damaged, Hidden, Inconsistent, Limit};
+use crate::os::FindingKind::{self, Damaged, Hidden, Inconsistent, Limit, Unreadable};
 use crate::os::OsError;
 use crate::os::linux::object::Findings;
 use crate::os::linux::tasks::TaskTables;
@@ -319,6 +319,49 @@ fn whole_guests_have_no_findings() {
     for form in FORMS {
         assert_eq!(Guest::new(form).kinds(), (all(), vec![]), "{form:?}");
     }
+}
+
+#[test]
+fn what_an_image_lacks_of_one_view_is_in_another() {
+    for form in FORMS {
+        let mut guest = Guest::new(form);
+        guest.world.lose(guest.init_task, 0x100);
+        // The list of tasks, and how many are not in it.
+        let (groups, kinds) = guest.kinds();
+        assert_eq!((groups, kinds), (all(), vec![Unreadable; 2]), "{form:?}");
+
+        // The buckets, or the top node.
+        let mut guest = Guest::new(form);
+        let table = guest.number(guest.table);
+        guest.world.lose(table & !3, 4 * 8);
+        let (groups, kinds) = guest.kinds();
+        assert_eq!(groups, all(), "{form:?}");
+        assert!(kinds.len() >= 2 && kinds.iter().all(|&kind| kind == Unreadable));
+
+        // Nothing is left of any view: that is no empty list.
+        guest.world.lose(guest.init_task, 0x100);
+        let error = guest.list(1000).expect_err("nothing to list");
+        assert!(matches!(error, OsError::Unreadable { .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn what_is_behind_a_lost_task_is_not_hidden() {
+    // Two processes whose links are lost, and one between them that no walk reaches.
+    let mut guest = Guest::new(Form::Xarray);
+    for pid in [1, 70] {
+        let at = guest.thread(pid).at + TASKS;
+        guest.world.lose(at, 16);
+    }
+    let (groups, findings) = guest.list(1000).expect("init_task is whole");
+    assert!(groups.contains(&vec![4]), "{groups:?}");
+    assert!(
+        findings
+            .iter()
+            .all(|finding| finding.kind != Hidden || !finding.text.contains("list of tasks")),
+        "{findings:#?}"
+    );
+    assert!(findings.iter().any(|finding| finding.kind == Unreadable));
 }
 
 #[test]

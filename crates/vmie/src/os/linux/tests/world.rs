@@ -17,6 +17,8 @@ const HEAP: u64 = 0xffff_8880_0010_0000;
 /// Memory of which only those pages are mapped that something was put into.
 pub(super) struct World {
     pages: BTreeMap<u64, Box<[u8; PAGE as usize]>>,
+    /// What is mapped, but not in the image.
+    lost: Vec<std::ops::Range<u64>>,
     next: u64,
     symbols: Vec<(&'static str, u64)>,
 }
@@ -25,6 +27,7 @@ impl World {
     pub(super) fn new() -> Self {
         Self {
             pages: BTreeMap::new(),
+            lost: Vec::new(),
             next: HEAP,
             symbols: Vec::new(),
         }
@@ -67,6 +70,11 @@ impl World {
 
     pub(super) fn put32(&mut self, at: u64, value: u32) {
         self.put(at, &value.to_le_bytes());
+    }
+
+    /// Takes bytes out of the image.
+    pub(super) fn lose(&mut self, at: u64, len: u64) {
+        self.lost.push(at..at + len);
     }
 
     /// All addresses in use, for tests that damage anything.
@@ -112,6 +120,14 @@ impl Memory for World {
                     entry: 0,
                 },
             })?;
+            if self.lost.iter().any(|lost| lost.contains(&at)) {
+                return Err(Fault {
+                    addr: Gva(at),
+                    cause: Cause::Absent {
+                        gpa: Gpa(at & 0xffff_ffff),
+                    },
+                });
+            }
             *byte = page[(at % PAGE) as usize];
         }
         Ok(())
