@@ -55,7 +55,13 @@ pub(crate) fn snapshot(
     fs::create_dir_all(dir.join("qemu"))?;
     let (cpu, cpus, ram) = moment(&mut guest, current.pid, dir)?;
     let five_levels = has_five_levels(&cpus);
-    let root = roots[&current.pid];
+    // Not that in which the program was caught: after a panic with page-table isolation the CPU has the
+    // kernel's view of it.
+    let root = cpus
+        .iter()
+        .find(|registers| registers.cpu == cpu)
+        .ok_or("the CPU has gone")?
+        .root();
 
     for (name, content) in &guest.witness.files {
         let path = dir.join("guest").join(name);

@@ -53,7 +53,7 @@ fn code_is_found_in_the_whole_space() {
         let cases = cases(&snapshot);
         let case = cases
             .iter()
-            .find(|case| case.root == snapshot.current.root)
+            .find(|case| case.program == snapshot.current.program)
             .expect("the current program is one of them");
         let space = space(&snapshot, raw(&snapshot), case.root);
         let found = find(&space, case, &SweepOptions::default());
