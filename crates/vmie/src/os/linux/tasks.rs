@@ -547,15 +547,12 @@ impl Census<'_> {
             let text = format!("{what} is not in {}", missing.join(", and not in "));
             self.findings.add(FindingKind::Hidden, Some(task.at), text);
         }
-        for (count, whole) in [
-            (
-                not_in_list,
-                "processes are not in what of the list of tasks",
-            ),
-            (not_in_table, "threads are not in what of the pid table"),
+        for (count, what, view) in [
+            (not_in_list, "processes", "the list of tasks"),
+            (not_in_table, "threads", "the pid table"),
         ] {
             if count > 0 {
-                let text = format!("{count} {whole} could be read");
+                let text = format!("{count} {what} are in no part of {view} that could be read");
                 self.findings.add(FindingKind::Unreadable, None, text);
             }
         }
