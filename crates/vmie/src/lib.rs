@@ -11,6 +11,7 @@ mod image;
 mod memory;
 pub mod os;
 pub mod paging;
+pub mod search;
 pub mod signature;
 mod sweep;
 mod view;
@@ -26,7 +27,7 @@ pub use memory::{
 };
 pub use paging::{AddressSpace, Mode};
 pub use sweep::{
-    DEFAULT_MAX_BYTES, DEFAULT_WINDOW, Found, MAX_WINDOW, ManyOutcome, Piece, Sighting, SpacePart,
-    SweepOptions, SweepOutcome, Window, quiet, sweep, sweep_many,
+    DEFAULT_MAX_BYTES, DEFAULT_WINDOW, Found, MAX_WINDOW, ManyOutcome, Piece, Scanner, Sighting,
+    SpacePart, SweepOptions, SweepOutcome, Window, quiet, seek, seek_many, sweep, sweep_many,
 };
 pub use view::View;

@@ -26,6 +26,7 @@ mod display;
 mod engine;
 mod error;
 mod parse;
+mod scanner;
 #[cfg(test)]
 mod tests;
 
@@ -39,7 +40,7 @@ use std::sync::Arc;
 
 use crate::addr::{Address, Gva};
 use crate::memory::Memory;
-use crate::sweep::{Found, ManyOutcome, SpacePart, SweepOptions, SweepOutcome, sweep, sweep_many};
+use crate::sweep::{Found, ManyOutcome, SpacePart, SweepOptions, SweepOutcome, seek, seek_many};
 
 /// The longest jump: `[n-m]` and `[n]` take up to this many bytes.
 pub const MAX_JUMP: usize = 4096;
@@ -299,42 +300,24 @@ pub struct Match<A> {
 /// Finds all matches of a set in a memory, in order.
 ///
 /// The look-ahead is set by what the signatures need, whatever `options` says; all else is as in
-/// [`sweep`].
+/// [`sweep`](crate::sweep()).
 pub fn scan<A: Address>(
     memory: &dyn Memory<Addr = A>,
     set: &Set,
     options: &SweepOptions<A>,
     progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
-    emit: impl FnMut(Match<A>) -> ControlFlow<()>,
+    mut emit: impl FnMut(Match<A>) -> ControlFlow<()>,
 ) -> SweepOutcome<A> {
-    let options = SweepOptions {
-        overlap: set.max_len() - 1,
-        behind: 0,
-        ..options.clone()
-    };
-    sweep(
-        memory,
-        &options,
-        progress,
-        |window, found| {
-            let mut hits = Found::with_limit(found.limit());
-            set.find(window.bytes, window.owned, &mut hits);
-            let overflow = hits.is_full();
-            let matches = hits.into_items().into_iter().map(|hit| Match {
-                addr: window.addr(hit.offset),
-                sig: hit.sig,
-            });
-            found.extend(matches, overflow);
-        },
-        emit,
-    )
+    seek(memory, set, options, progress, |addr, sig| {
+        emit(Match { addr, sig })
+    })
 }
 
 /// Finds all matches of a set in many address spaces, by space, then in order, and looks at each
 /// physical frame once however many of them map it: a match comes with the index of its space.
 ///
 /// The look-ahead is set by what the signatures need, whatever `options` says; all else is as in
-/// [`sweep_many`].
+/// [`sweep_many`](crate::sweep_many()).
 pub fn scan_many(
     parts: &[SpacePart<'_>],
     set: &Set,
@@ -342,30 +325,8 @@ pub fn scan_many(
     progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
     mut emit: impl FnMut(usize, Match<Gva>) -> ControlFlow<()>,
 ) -> ManyOutcome {
-    let options = SweepOptions {
-        overlap: set.max_len() - 1,
-        behind: 0,
-        ..options.clone()
-    };
-    sweep_many(
-        parts,
-        &options,
-        progress,
-        |piece, found| {
-            let mut hits = Found::with_limit(found.limit());
-            set.find(piece.bytes, piece.owned, &mut hits);
-            let overflow = hits.is_full();
-            let hits = hits.into_items().into_iter();
-            found.extend(hits.map(|hit| (hit.offset, hit.sig)), overflow);
-        },
-        |found| {
-            emit(
-                found.space,
-                Match {
-                    addr: found.addr,
-                    sig: found.item,
-                },
-            )
-        },
-    )
+    seek_many(parts, set, options, progress, |found| {
+        let (addr, sig) = (found.addr, found.item);
+        emit(found.space, Match { addr, sig })
+    })
 }

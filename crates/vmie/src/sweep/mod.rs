@@ -43,12 +43,13 @@
 //!    for exactly where memory begins or a hole ends.
 //! 4. Alignment is that of the address, `window.start`, never of the offset in the window.
 //! 5. Test it with the window sizes 1, 2, 3 and 7, with holes, and with 1 and 2 threads.
-//! 6. To work on many address spaces at once ([`sweep_many`]) it must do without addresses: written
-//!    for a [`Piece`], it pushes offsets.
+//! 6. Better still, implement [`Scanner`]: written for a [`Piece`], it does without addresses, says
+//!    itself how far it looks, and works on many address spaces at once ([`seek_many`]).
 
 mod look;
 mod many;
 mod plan;
+mod scanner;
 #[cfg(test)]
 pub(crate) mod testmem;
 #[cfg(test)]
@@ -63,6 +64,7 @@ use crate::memory::{Coverage, Gap, Memory, Prot};
 use look::{Buffers, Looked, look};
 pub use many::{ManyOutcome, Piece, Sighting, SpacePart, sweep_many};
 use plan::{Plan, Step, Task};
+pub use scanner::{Scanner, seek, seek_many};
 
 /// Bytes owned by one window unless said otherwise: 256 KiB.
 ///

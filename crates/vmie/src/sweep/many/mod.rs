@@ -141,7 +141,7 @@ impl<'a> Piece<'a> {
     /// The coarsest alignment of an address that a scanner can see.
     pub const ALIGN: u64 = 64;
 
-    fn of<A: Address>(window: &Window<'a, A>) -> Self {
+    pub(super) fn of<A: Address>(window: &Window<'a, A>) -> Self {
         Self {
             bytes: window.bytes,
             owned: window.owned,

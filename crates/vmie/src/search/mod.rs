@@ -1,0 +1,16 @@
+//! Typed values, text and strings in memory.
+//!
+//! Both searches are [`Scanner`](crate::Scanner)s: [`Finder`] looks for values and texts that somebody
+//! names, [`Strings`] for whatever reads as text. [`seek`](crate::seek()) sends them over one memory,
+//! [`seek_many`](crate::seek_many()) over many spaces.
+
+mod finder;
+mod lanes;
+mod strings;
+mod text;
+mod value;
+
+pub use finder::{Finder, Query, Sought};
+pub use strings::{Encoding, Encodings, MIN_CHARS, Strings, Text, continue_text};
+pub use text::{TextError, TextQuery};
+pub use value::{ValueError, ValueQuery, ValueType};

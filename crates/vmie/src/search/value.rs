@@ -1,0 +1,388 @@
+//! Numbers as they are searched for: a type, and which of its values.
+
+use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+/// The type of a number in memory, little-endian.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ValueType {
+    /// 8 bits without sign.
+    U8,
+    /// 8 bits with sign.
+    I8,
+    /// 16 bits without sign.
+    U16,
+    /// 16 bits with sign.
+    I16,
+    /// 32 bits without sign.
+    U32,
+    /// 32 bits with sign.
+    I32,
+    /// 64 bits without sign.
+    U64,
+    /// 64 bits with sign.
+    I64,
+    /// IEEE 754 single precision.
+    F32,
+    /// IEEE 754 double precision.
+    F64,
+}
+
+impl ValueType {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::U8,
+        Self::I8,
+        Self::U16,
+        Self::I16,
+        Self::U32,
+        Self::I32,
+        Self::U64,
+        Self::I64,
+        Self::F32,
+        Self::F64,
+    ];
+
+    /// How many bytes it takes.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::U8 | Self::I8 => 1,
+            Self::U16 | Self::I16 => 2,
+            Self::U32 | Self::I32 | Self::F32 => 4,
+            Self::U64 | Self::I64 | Self::F64 => 8,
+        }
+    }
+
+    /// Its name, as Rust calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::U8 => "u8",
+            Self::I8 => "i8",
+            Self::U16 => "u16",
+            Self::I16 => "i16",
+            Self::U32 => "u32",
+            Self::I32 => "i32",
+            Self::U64 => "u64",
+            Self::I64 => "i64",
+            Self::F32 => "f32",
+            Self::F64 => "f64",
+        }
+    }
+
+    const fn signed(self) -> bool {
+        matches!(self, Self::I8 | Self::I16 | Self::I32 | Self::I64)
+    }
+
+    const fn float(self) -> bool {
+        matches!(self, Self::F32 | Self::F64)
+    }
+
+    /// The bit that is set for negative numbers; zero where there are none.
+    const fn sign(self) -> u64 {
+        if self.signed() {
+            1 << (self.size() * 8 - 1)
+        } else {
+            0
+        }
+    }
+
+    /// The least and greatest value, of integers.
+    const fn bounds(self) -> (i128, i128) {
+        let bits = self.size() * 8;
+        if self.signed() {
+            (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+        } else {
+            (0, (1 << bits) - 1)
+        }
+    }
+
+    /// The number that these bits are, as text.
+    pub fn show(self, bits: u64) -> String {
+        match self {
+            Self::F32 => f32::from_bits(bits as u32).to_string(),
+            Self::F64 => f64::from_bits(bits).to_string(),
+            _ => self.integer(bits).to_string(),
+        }
+    }
+
+    /// The integer that these bits are.
+    fn integer(self, bits: u64) -> i128 {
+        let value = i128::from(bits);
+        if bits & self.sign() != 0 {
+            value - (1 << (self.size() * 8))
+        } else {
+            value
+        }
+    }
+
+    /// The float that these bits are, without loss.
+    fn real(self, bits: u64) -> f64 {
+        match self {
+            Self::F32 => f64::from(f32::from_bits(bits as u32)),
+            _ => f64::from_bits(bits),
+        }
+    }
+}
+
+impl fmt::Display for ValueType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Which values of a type are searched for.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct ValueQuery {
+    pub(super) ty: ValueType,
+    pub(super) test: Test,
+}
+
+/// A test on the bits of a value.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum Test {
+    /// `(bits ^ flip) - low <= span`, modulo the width of the type. Flipping the sign puts negative
+    /// numbers below the others.
+    Integer { flip: u64, low: u64, span: u64 },
+    /// `low <= value <= high`; single precision is compared in double, without loss.
+    Real { low: f64, high: f64 },
+    /// Not a number.
+    Nan,
+}
+
+impl ValueQuery {
+    /// Reads what somebody typed: a number (`7`, `-7`, `0x1f`, `3.14`, `inf`, `nan`), a range without its
+    /// end (`100..200`, `..0`) or with it (`100..=200`), or for floats a number and how far off it may
+    /// be (`3.14~0.01`). A float without that is equal as it is, `3.14` in single precision to the
+    /// nearest single-precision number.
+    ///
+    /// # Errors
+    ///
+    /// When it is none of these, does not fit the type, or can match no value.
+    pub fn parse(ty: ValueType, text: &str) -> Result<Self, ValueError> {
+        let error = |reason: &str| ValueError {
+            ty,
+            text: text.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let text = text.trim();
+        let test = if ty.float() {
+            real(ty, text).map_err(|reason| error(&reason))?
+        } else {
+            integer(ty, text).map_err(|reason| error(&reason))?
+        };
+        Ok(Self { ty, test })
+    }
+
+    /// The type.
+    pub fn ty(&self) -> ValueType {
+        self.ty
+    }
+
+    /// Whether these bits are searched for: the naive test.
+    pub fn accepts(&self, bits: u64) -> bool {
+        match self.test {
+            Test::Integer { flip, low, span } => {
+                let value = self.ty.integer(bits);
+                let low = self.ty.integer(low ^ flip);
+                value >= low && value - low <= i128::from(span)
+            }
+            Test::Real { low, high } => {
+                let value = self.ty.real(bits);
+                low <= value && value <= high
+            }
+            Test::Nan => self.ty.real(bits).is_nan(),
+        }
+    }
+}
+
+/// Something that is no value to search for.
+#[derive(Clone, PartialEq, Eq, Error, Debug)]
+#[error("`{text}` is no {ty} to search for: {reason}")]
+pub struct ValueError {
+    /// The type.
+    pub ty: ValueType,
+    /// What was typed.
+    pub text: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// The two sides of a range, and whether its end belongs to it.
+fn sides(text: &str) -> Option<(&str, &str, bool)> {
+    let (low, high) = text.split_once("..")?;
+    Some(match high.strip_prefix('=') {
+        Some(high) => (low.trim(), high.trim(), true),
+        None => (low.trim(), high.trim(), false),
+    })
+}
+
+const EMPTY: &str = "no value is in this range";
+
+fn integer(ty: ValueType, text: &str) -> Result<Test, String> {
+    let (least, most) = ty.bounds();
+    let number = |text: &str| {
+        let (negative, digits) = match text.strip_prefix('-') {
+            Some(digits) => (true, digits),
+            None => (false, text),
+        };
+        let digits = digits.replace('_', "");
+        let value = match digits.strip_prefix("0x").or(digits.strip_prefix("0X")) {
+            Some(digits) => i128::from_str_radix(digits, 16),
+            None => i128::from_str(&digits),
+        };
+        // A second sign is none of ours.
+        let value = value.ok().filter(|&value| value >= 0);
+        let value = value.ok_or_else(|| {
+            format!("`{text}` is not a whole number: decimal, or 0x and hexadecimal digits")
+        })?;
+        Ok::<i128, String>(if negative { -value } else { value })
+    };
+    let (low, high) = match sides(text) {
+        None => {
+            let value = number(text)?;
+            if value < least || value > most {
+                return Err(format!("it does not fit; {ty} is {least} to {most}"));
+            }
+            (value, value)
+        }
+        Some((low, high, inclusive)) => {
+            let low = if low.is_empty() { least } else { number(low)? };
+            let high = match high {
+                "" => most,
+                high => number(high)? - i128::from(!inclusive),
+            };
+            (low.max(least), high.min(most))
+        }
+    };
+    if low > high {
+        return Err(EMPTY.to_owned());
+    }
+    let flip = ty.sign();
+    let mask = u64::MAX >> (64 - ty.size() * 8);
+    Ok(Test::Integer {
+        flip,
+        low: (low as u64 & mask) ^ flip,
+        span: (high - low) as u64,
+    })
+}
+
+fn real(ty: ValueType, text: &str) -> Result<Test, String> {
+    let number = |text: &str| {
+        let value = if ty == ValueType::F32 {
+            f32::from_str(text).map(f64::from)
+        } else {
+            f64::from_str(text)
+        };
+        value.map_err(|_| format!("`{text}` is not a number"))
+    };
+    let (low, high) = if let Some((value, tolerance)) = text.split_once('~') {
+        let value = number(value.trim())?;
+        let tolerance = tolerance.trim();
+        let off = f64::from_str(tolerance).ok().filter(|off| *off >= 0.0);
+        let off = off.ok_or_else(|| format!("`{tolerance}` is not how far off a number may be"))?;
+        (value - off, value + off)
+    } else if let Some((low, high, inclusive)) = sides(text) {
+        let low = match low {
+            "" => f64::NEG_INFINITY,
+            low => number(low)?,
+        };
+        let high = match high {
+            "" => f64::INFINITY,
+            high if inclusive => number(high)?,
+            high => number(high)?.next_down(),
+        };
+        (low, high)
+    } else {
+        let value = number(text)?;
+        if value.is_nan() {
+            return Ok(Test::Nan);
+        }
+        (value, value)
+    };
+    if low <= high {
+        Ok(Test::Real { low, high })
+    } else {
+        Err(EMPTY.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(ty: ValueType, text: &str) -> ValueQuery {
+        ValueQuery::parse(ty, text).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn numbers_and_ranges_accept_what_they_say() {
+        let bits = |value: i64| value as u64 & 0xffff_ffff;
+        for (text, yes, no) in [
+            ("7", &[7][..], &[6, 8, -7][..]),
+            ("-7", &[-7], &[7, 0]),
+            ("0x1f", &[31], &[30]),
+            ("-0x10", &[-16], &[16]),
+            ("1_000", &[1000], &[999]),
+            ("-3..2", &[-3, -1, 0, 1], &[-4, 2]),
+            ("-3..=2", &[-3, 2], &[-4, 3]),
+            ("..0", &[-1, i64::from(i32::MIN)], &[0, 1]),
+            ("5..", &[5, i64::from(i32::MAX)], &[4, -5]),
+            ("..", &[0, -1, 1], &[]),
+        ] {
+            let query = query(ValueType::I32, text);
+            assert!(yes.iter().all(|&v| query.accepts(bits(v))), "{text}");
+            assert!(!no.iter().any(|&v| query.accepts(bits(v))), "{text}");
+        }
+        assert!(query(ValueType::U64, "0xffffffffffffffff").accepts(u64::MAX));
+        assert!(query(ValueType::I64, "-9223372036854775808").accepts(1 << 63));
+    }
+
+    #[test]
+    fn floats_are_equal_near_or_between() {
+        let single = |value: f32| u64::from(value.to_bits());
+        assert!(query(ValueType::F32, "2.75").accepts(single(2.75)));
+        assert!(!query(ValueType::F32, "2.75").accepts(single(2.7500002)));
+        assert!(query(ValueType::F32, "2.75~0.01").accepts(single(2.759)));
+        assert!(query(ValueType::F32, "..=1.1").accepts(single(1.1)));
+        assert!(!query(ValueType::F32, "..1.1").accepts(single(1.1)));
+        assert!(query(ValueType::F64, "0").accepts((-0.0f64).to_bits()));
+        assert!(query(ValueType::F64, "1..2").accepts(1.999_999f64.to_bits()));
+        assert!(!query(ValueType::F64, "..").accepts(f64::NAN.to_bits()));
+        assert!(query(ValueType::F64, "nan").accepts(f64::NAN.to_bits()));
+        assert!(query(ValueType::F64, "-inf").accepts(f64::NEG_INFINITY.to_bits()));
+    }
+
+    #[test]
+    fn what_is_no_value_says_why() {
+        for (ty, text, reason) in [
+            (ValueType::U8, "256", "it does not fit; u8 is 0 to 255"),
+            (ValueType::I8, "-129", "it does not fit; i8 is -128 to 127"),
+            (ValueType::U8, "300..400", EMPTY),
+            (ValueType::U32, "9..9", EMPTY),
+            (ValueType::F64, "2..1", EMPTY),
+            (ValueType::F64, "nan..1", EMPTY),
+            (
+                ValueType::F32,
+                "1~-1",
+                "`-1` is not how far off a number may be",
+            ),
+            (ValueType::F32, "x", "`x` is not a number"),
+        ] {
+            let error = ValueQuery::parse(ty, text).expect_err(text);
+            assert_eq!(error.reason, reason, "{text}");
+        }
+        for text in ["", "x", "--5", "0x", "1.5", "+-1"] {
+            assert!(ValueQuery::parse(ValueType::U32, text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn bits_are_shown_as_what_they_are() {
+        assert_eq!(ValueType::I8.show(0xff), "-1");
+        assert_eq!(ValueType::U8.show(0xff), "255");
+        assert_eq!(ValueType::I64.show(u64::MAX), "-1");
+        assert_eq!(ValueType::F32.show(u64::from(1.5f32.to_bits())), "1.5");
+    }
+}

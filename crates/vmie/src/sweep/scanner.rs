@@ -1,0 +1,86 @@
+//! What a scanner is, and how it is sent over one memory or over many spaces.
+
+use std::ops::ControlFlow;
+
+use crate::addr::{Address, Gva};
+use crate::memory::Memory;
+use crate::sweep::{
+    Found, ManyOutcome, Piece, Sighting, SpacePart, SweepOptions, SweepOutcome, sweep, sweep_many,
+};
+
+/// Looks for something in pieces of memory, without knowing where they are from.
+///
+/// What starts at a byte may depend only on [`Scanner::behind`] bytes before it, on
+/// [`Scanner::overlap`] bytes after it, on where memory begins or ends within those, and on the address
+/// modulo [`Piece::ALIGN`]. Then results are the same for every window size, and a frame that many
+/// processes map needs to be looked at once.
+pub trait Scanner: Sync {
+    /// What is known of a result besides its address.
+    type Item: Clone + Send;
+
+    /// How many bytes before a result it may depend on.
+    fn behind(&self) -> usize;
+
+    /// How many bytes after the first byte of a result it may depend on.
+    fn overlap(&self) -> usize;
+
+    /// Pushes what starts in `piece.bytes[..piece.owned]`, as offset and item, by ascending offset.
+    fn scan(&self, piece: &Piece<'_>, found: &mut Found<(usize, Self::Item)>);
+}
+
+/// Sends a scanner over a memory: [`sweep`], with the surroundings that the scanner asks for whatever
+/// `options` says.
+pub fn seek<A: Address, S: Scanner + ?Sized>(
+    memory: &dyn Memory<Addr = A>,
+    scanner: &S,
+    options: &SweepOptions<A>,
+    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    mut emit: impl FnMut(A, S::Item) -> ControlFlow<()>,
+) -> SweepOutcome<A> {
+    sweep(
+        memory,
+        &around(scanner, options),
+        progress,
+        |window, found| {
+            let mut hits = Found::with_limit(found.limit());
+            scanner.scan(&Piece::of(window), &mut hits);
+            let overflow = hits.is_full();
+            let hits = hits.into_items().into_iter();
+            found.extend(
+                hits.map(|(offset, item)| (window.addr(offset), item)),
+                overflow,
+            );
+        },
+        |(addr, item)| emit(addr, item),
+    )
+}
+
+/// Sends a scanner over many spaces at once: [`sweep_many`], with the surroundings that the scanner
+/// asks for whatever `options` says.
+pub fn seek_many<S: Scanner + ?Sized>(
+    parts: &[SpacePart<'_>],
+    scanner: &S,
+    options: &SweepOptions<Gva>,
+    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    emit: impl FnMut(Sighting<S::Item>) -> ControlFlow<()>,
+) -> ManyOutcome {
+    let options = around(scanner, options);
+    sweep_many(
+        parts,
+        &options,
+        progress,
+        |piece, found| scanner.scan(piece, found),
+        emit,
+    )
+}
+
+fn around<A: Address, S: Scanner + ?Sized>(
+    scanner: &S,
+    options: &SweepOptions<A>,
+) -> SweepOptions<A> {
+    SweepOptions {
+        behind: scanner.behind(),
+        overlap: scanner.overlap(),
+        ..options.clone()
+    }
+}
