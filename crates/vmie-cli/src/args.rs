@@ -19,6 +19,7 @@ use crate::output::Format;
 /// arguments behind it.
 const GLOBAL: &str = "Global options";
 const SPACE: &str = "Space";
+const WHAT: &str = "What to find";
 
 const AFTER_HELP: &str = "\
 Addresses: 0x and hexadecimal digits, or decimal; where the operating system is known, also a
@@ -96,6 +97,10 @@ pub(crate) enum Verb {
     Read(ReadArgs),
     /// Find byte signatures
     Scan(ScanArgs),
+    /// Find numbers, texts and bytes
+    Find(Box<FindArgs>),
+    /// Find whatever reads as text
+    Strings(StringsArgs),
     /// List the processes of the guest
     Ps(PsArgs),
     /// List kernel modules, or the program and libraries of a process
@@ -301,9 +306,9 @@ pub(crate) struct EverywhereArgs {
     pub(crate) all_processes: bool,
 }
 
-#[derive(Args, Debug)]
-#[command(group = ArgGroup::new("what").args(["signatures", "files"]).required(true).multiple(true))]
-pub(crate) struct ScanArgs {
+/// Where to search.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SearchArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
     #[command(flatten)]
@@ -312,6 +317,13 @@ pub(crate) struct ScanArgs {
     pub(crate) everywhere: EverywhereArgs,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("what").args(["signatures", "files"]).required(true).multiple(true))]
+pub(crate) struct ScanArgs {
+    #[command(flatten)]
+    pub(crate) search: SearchArgs,
 
     /// A signature, such as '48 8B ?? ?? E8'; may be given several times
     #[arg(
@@ -325,6 +337,94 @@ pub(crate) struct ScanArgs {
     /// A file of signatures, one `name = "signature"` a line (TOML)
     #[arg(short = 'f', long = "file", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) files: Vec<PathBuf>,
+
+    /// Show so many bytes before each match and from it on
+    #[arg(long, value_name = "N", value_parser = parse_context)]
+    pub(crate) context: Option<usize>,
+}
+
+/// What to look for: at least one value, text or sequence of bytes.
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("what").required(true).multiple(true).args([
+    "u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "str", "utf16", "bytes",
+]))]
+pub(crate) struct FindArgs {
+    #[command(flatten)]
+    pub(crate) search: SearchArgs,
+
+    /// Numbers of this type: V, A..B (B excluded), A..=B
+    #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
+    pub(crate) u8: Vec<String>,
+    #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
+    pub(crate) i8: Vec<String>,
+    #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
+    pub(crate) u16: Vec<String>,
+    #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
+    pub(crate) i16: Vec<String>,
+    #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
+    pub(crate) u32: Vec<String>,
+    #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
+    pub(crate) i32: Vec<String>,
+    #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
+    pub(crate) u64: Vec<String>,
+    #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
+    pub(crate) i64: Vec<String>,
+
+    /// Numbers of this type, equal as typed; V~T for those at most T off, A..B, A..=B
+    #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
+    pub(crate) f32: Vec<String>,
+    #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
+    pub(crate) f64: Vec<String>,
+
+    /// Text, in UTF-8 (which for English text is ASCII)
+    #[arg(long, help_heading = WHAT, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) str: Vec<String>,
+
+    /// Text, in UTF-16 with the low byte first, as Windows has it
+    #[arg(long, help_heading = WHAT, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) utf16: Vec<String>,
+
+    /// Bytes in hexadecimal, such as '4d 5a 90'
+    #[arg(long, help_heading = WHAT, value_name = "HEX")]
+    pub(crate) bytes: Vec<String>,
+
+    /// Upper and lower case of texts are the same
+    #[arg(short, long)]
+    pub(crate) ignore_case: bool,
+
+    /// Only at addresses that are multiples of N, a power of two
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_align)]
+    pub(crate) align: u64,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StringsArgs {
+    #[command(flatten)]
+    pub(crate) search: SearchArgs,
+
+    /// At least so many characters
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) min: u16,
+
+    /// In these encodings
+    #[arg(
+        long,
+        value_name = "ENCODING",
+        value_delimiter = ',',
+        default_value = "ascii,utf16"
+    )]
+    pub(crate) encoding: Vec<StringEncoding>,
+}
+
+/// Encodings of strings, as typed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum StringEncoding {
+    /// A byte each: letters, digits, signs and blanks of ASCII
+    Ascii,
+    /// One to four bytes each: every character that is not a control; contains ASCII
+    Utf8,
+    /// Two bytes each, the low byte first: ASCII, and Latin, Greek and Cyrillic letters
+    Utf16,
 }
 
 #[derive(Args, Debug)]
@@ -487,6 +587,25 @@ fn parse_perm(text: &str) -> Result<Prot, String> {
 pub(crate) fn perm_letters(perm: Prot) -> String {
     let user = if perm.user() { "u" } else { "" };
     format!("{perm}{user}").replace('-', "")
+}
+
+fn parse_context(text: &str) -> Result<usize, String> {
+    const MOST: u64 = 4096;
+    match parse_u64(text)? {
+        n @ 1..=MOST => Ok(n as usize),
+        _ => Err(format!(
+            "`{text}` is not a number of bytes from 1 to {MOST}"
+        )),
+    }
+}
+
+fn parse_align(text: &str) -> Result<u64, String> {
+    let align = parse_u64(text)?;
+    if align.is_power_of_two() {
+        Ok(align)
+    } else {
+        Err(format!("`{text}` is not a power of two"))
+    }
 }
 
 fn parse_byte(text: &str) -> Result<u8, String> {

@@ -11,9 +11,10 @@ use crate::addr::RangeExpr;
 use crate::exit::Failure;
 use crate::guest::{Os, tell_findings};
 use crate::names::Names;
-use crate::output::Totals;
+use crate::output::{Hex, Totals};
 use crate::regions::Arranged;
 use crate::report::{Reporter, Words};
+use crate::seek::{Place, Site};
 use crate::size;
 use crate::source::Source;
 use crate::space::own_half;
@@ -178,18 +179,6 @@ impl Member<'_> {
     }
 }
 
-/// Where something was found.
-pub(crate) struct Place<'a> {
-    /// Number of the process; `None` for the kernel.
-    pub(crate) pid: Option<u32>,
-    /// Name of the process.
-    pub(crate) process: Option<&'a str>,
-    /// What the process calls the region; in the kernel, the image.
-    pub(crate) region: Option<String>,
-    /// The name of the address.
-    pub(crate) name: Option<String>,
-}
-
 /// Names the places of results, which come space by space.
 pub(crate) struct Places<'a, 's> {
     spaces: &'a Spaces<'s>,
@@ -206,16 +195,20 @@ struct Current<'s> {
 
 impl<'s> Places<'_, 's> {
     /// The place of an address in space `index`.
-    pub(crate) fn name(&mut self, index: usize, va: Gva) -> Place<'s> {
+    pub(crate) fn name(&mut self, index: usize, va: Gva) -> Place {
         let process = self.spaces.members[index].process;
         let current = match self.current.take() {
             Some(current) if current.index == index => current,
             _ => self.enter(index),
         };
-        let place = Place {
+        let site = Site {
             pid: process.map(|process| process.pid),
-            process: process.map(|process| &*process.name),
+            process: process.map(|process| process.name.clone()),
             region: current.arranged.name(&current.names, va),
+        };
+        let place = Place {
+            site: Some(site),
+            va: Hex(va.0),
             name: current.names.name(va.0),
         };
         self.current = Some(current);

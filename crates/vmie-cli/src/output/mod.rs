@@ -78,8 +78,21 @@ pub(crate) struct Column {
     pub(crate) head: &'static str,
     /// Whether tables align it to the right.
     pub(crate) right: bool,
-    /// Whether it is there only for spaces whose operating system is known.
-    pub(crate) os: bool,
+    /// When it is there.
+    pub(crate) when: When,
+}
+
+/// When a column is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum When {
+    /// Always.
+    Always,
+    /// For spaces whose operating system is known.
+    Named,
+    /// Where rows are about many spaces.
+    Many,
+    /// Where an option asks for what it shows.
+    Asked,
 }
 
 impl Column {
@@ -89,7 +102,7 @@ impl Column {
             key,
             head: key,
             right: false,
-            os: false,
+            when: When::Always,
         }
     }
 
@@ -99,7 +112,7 @@ impl Column {
             key,
             head: key,
             right: true,
-            os: false,
+            when: When::Always,
         }
     }
 
@@ -110,7 +123,20 @@ impl Column {
 
     /// The column where the operating system of the space is known, and none elsewhere.
     pub(crate) const fn with_os(self) -> Self {
-        Self { os: true, ..self }
+        let when = When::Named;
+        Self { when, ..self }
+    }
+
+    /// The column where rows are about many spaces, and none elsewhere.
+    pub(crate) const fn with_many(self) -> Self {
+        let when = When::Many;
+        Self { when, ..self }
+    }
+
+    /// The column where an option asks for it, and none elsewhere.
+    pub(crate) const fn if_asked(self) -> Self {
+        let when = When::Asked;
+        Self { when, ..self }
     }
 
     /// A column that only tables show.
@@ -119,7 +145,7 @@ impl Column {
             key: "",
             head,
             right: false,
-            os: false,
+            when: When::Always,
         }
     }
 
@@ -129,7 +155,7 @@ impl Column {
             key,
             head: "",
             right: false,
-            os: false,
+            when: When::Always,
         }
     }
 }
@@ -164,6 +190,8 @@ pub(crate) struct Sink<'a> {
     verb: &'static str,
     space: SpaceKind,
     named: bool,
+    many: bool,
+    asked: bool,
     reporter: &'a Reporter,
     out: Box<dyn Write + 'a>,
     buffer: Vec<u8>,
@@ -197,6 +225,8 @@ impl<'a> Sink<'a> {
             verb,
             space,
             named: false,
+            many: false,
+            asked: false,
             reporter,
             out,
             buffer: Vec::new(),
@@ -212,10 +242,29 @@ impl<'a> Sink<'a> {
         Self { named, ..self }
     }
 
+    /// The sink with the columns for rows about many spaces, or without.
+    pub(crate) fn many(self, many: bool) -> Self {
+        Self { many, ..self }
+    }
+
+    /// The sink with the columns that an option asks for, or without.
+    pub(crate) fn asked(self, asked: bool) -> Self {
+        Self { asked, ..self }
+    }
+
+    fn shows(&self, column: &Column) -> bool {
+        match column.when {
+            When::Always => true,
+            When::Named => self.named,
+            When::Many => self.many,
+            When::Asked => self.asked,
+        }
+    }
+
     /// The columns of this run.
     fn columns<R: Row>(&self) -> Vec<Column> {
         let columns = R::COLUMNS.iter().copied();
-        columns.filter(|column| self.named || !column.os).collect()
+        columns.filter(|column| self.shows(column)).collect()
     }
 
     /// How many rows there were.
@@ -233,7 +282,7 @@ impl<'a> Sink<'a> {
                 match row.view() {
                     View::Cells(cells) => {
                         let shown = R::COLUMNS.iter().filter(|column| !column.head.is_empty());
-                        let kept = shown.map(|column| self.named || !column.os);
+                        let kept = shown.map(|column| self.shows(column));
                         let cells = cells.into_iter().zip(kept.chain(std::iter::repeat(true)));
                         let cells = cells.filter_map(|(cell, kept)| kept.then_some(cell));
                         self.table.push(cells.collect());

@@ -3,6 +3,7 @@
 mod completions;
 mod demo;
 mod export;
+mod find;
 mod info;
 mod man;
 mod maps;
@@ -11,6 +12,7 @@ mod ps;
 mod read;
 mod scan;
 mod show;
+mod strings;
 mod symbols;
 mod types;
 mod vtop;
@@ -27,6 +29,8 @@ pub(crate) fn run(verb: &Verb, options: &Options) -> Result<Done> {
         Verb::Vtop(args) => vtop::run(args, options),
         Verb::Read(args) => read::run(args, options),
         Verb::Scan(args) => scan::run(args, options),
+        Verb::Find(args) => find::run(args, options),
+        Verb::Strings(args) => strings::run(args, options),
         Verb::Ps(args) => ps::run(args, options),
         Verb::Modules(args) => modules::run(args, options),
         Verb::Symbols(args) => symbols::run(args, options),

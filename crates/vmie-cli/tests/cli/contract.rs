@@ -29,6 +29,8 @@ const VERBS: &[(&str, &[&str], &[&str])] = &[
         &["va", "bytes", "text"],
     ),
     ("scan", &["-s", SIG], &["va", "sig"]),
+    ("find", &["--u8", "1.."], &["va", "type"]),
+    ("strings", &[], &["va", "encoding", "text"]),
 ];
 
 fn is_addr(value: &Value) -> bool {
@@ -71,6 +73,7 @@ fn check_row(verb: &str, row: &Value, keys: &[&str]) {
             }),
             "text" => value.is_string() || gap,
             "sig" => value.is_string() || value.is_u64(),
+            "type" | "encoding" => value.is_string(),
             "steps" => value.as_array().is_some_and(|steps| {
                 steps.iter().all(|step| {
                     step["level"].is_u64() && is_addr(&step["gpa"]) && is_addr(&step["entry"])

@@ -1,0 +1,159 @@
+//! `vmie scan`: byte signatures in an address space, in many, or in physical memory.
+
+use std::fmt;
+
+use serde::Serialize;
+use vmie::signature::{Set, Signature};
+
+use crate::args::ScanArgs;
+use crate::exit::{Done, Failure, Result};
+use crate::options::Options;
+use crate::output::{Cell, Column, Hex, Row, View};
+use crate::seek::{Around, Place, Seek};
+use crate::sigfile;
+
+pub(super) fn run(args: &ScanArgs, options: &Options) -> Result<Done> {
+    // Signatures first: a typing mistake should not wait for a large image to open.
+    let (set, names) = signatures(args)?;
+    let seek = Seek {
+        verb: "scan",
+        args: &args.search,
+        options,
+        asked: args.context.is_some(),
+    };
+    let context = args.context.unwrap_or(0);
+    seek.run(&set, |place, sig, around| {
+        Some(MatchRow {
+            context: (context > 0).then(|| Context::of(place.va.0, context, around)),
+            place,
+            sig: &names[sig],
+        })
+    })
+}
+
+/// The signatures, and what each is called in a row.
+fn signatures(args: &ScanArgs) -> Result<(Set, Vec<SigName>)> {
+    let mut signatures = Vec::new();
+    let mut names = Vec::new();
+    for (number, text) in args.signatures.iter().enumerate() {
+        let signature = Signature::parse("", text).map_err(|error| {
+            let explained = error.explain();
+            let (what, place) = explained.split_once('\n').unwrap_or((&explained, ""));
+            // The caret is placed below the text, so both lose the same indent.
+            let place: Vec<&str> = place
+                .lines()
+                .map(|line| line.get(2..).unwrap_or(""))
+                .collect();
+            Failure::new(format!("signature {number}, {what}")).found(place.join("\n"))
+        })?;
+        signatures.push(signature);
+        names.push(SigName::Number(number as u64));
+    }
+    for path in &args.files {
+        for signature in sigfile::read(path)? {
+            names.push(SigName::Name(signature.name().to_owned()));
+            signatures.push(signature);
+        }
+    }
+    let set = Set::compile(signatures).map_err(|error| Failure::new(error.to_string()))?;
+    Ok((set, names))
+}
+
+/// What a signature is called in a row.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum SigName {
+    Number(u64),
+    Name(String),
+}
+
+impl fmt::Display for SigName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct MatchRow<'a> {
+    #[serde(flatten)]
+    place: Place,
+    sig: &'a SigName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<Context>,
+}
+
+/// The bytes around a match.
+#[derive(Serialize)]
+struct Context {
+    va: Hex,
+    /// Two digits a byte.
+    bytes: String,
+    /// How many stand before the match.
+    #[serde(skip)]
+    before: usize,
+}
+
+impl Context {
+    /// So many bytes before a match and from it on, as far as they can be read.
+    fn of(va: u64, len: usize, around: &dyn Around) -> Self {
+        let mut bytes = around.read(va, len);
+        let mut before = 0;
+        // Back to where memory begins, by halves of what is left: what can be read ends at a page.
+        let mut step = len.min(usize::try_from(va).unwrap_or(len));
+        while step > 0 {
+            let start = va - (before + step) as u64;
+            if before + step <= len && start <= va {
+                let more = around.read(start, step);
+                if more.len() == step {
+                    bytes.splice(0..0, more);
+                    before += step;
+                    step = step
+                        .min(len - before)
+                        .min(usize::try_from(start).unwrap_or(len));
+                    continue;
+                }
+            }
+            step /= 2;
+        }
+        Self {
+            va: Hex(va - before as u64),
+            bytes: bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+            before,
+        }
+    }
+
+    fn view(&self) -> String {
+        let digits = self.bytes.as_bytes().chunks(2);
+        let mut text = String::new();
+        for (i, byte) in digits.enumerate() {
+            let mark = if i == self.before { "> " } else { "" };
+            text.push_str(mark);
+            text.push_str(std::str::from_utf8(byte).unwrap_or_default());
+            text.push(' ');
+        }
+        text.trim_end().to_owned()
+    }
+}
+
+impl Row for MatchRow<'_> {
+    const COLUMNS: &'static [Column] = &[
+        Column::right("pid").with_many(),
+        Column::left("process").with_many(),
+        Column::right("va"),
+        Column::left("sig"),
+        Column::left("context").if_asked(),
+        Column::left("region").with_many(),
+        Column::left("name").with_os(),
+    ];
+
+    fn view(&self) -> View {
+        let context = self.context.as_ref().map(Context::view);
+        View::Cells(self.place.cells([
+            Cell::new(self.sig.to_string()),
+            Cell::new(context.unwrap_or_default()),
+        ]))
+    }
+}
