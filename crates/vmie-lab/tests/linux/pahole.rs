@@ -160,9 +160,11 @@ fn name(code: &str) -> String {
     }
     let start = code.rfind(|c| !is_word(c)).map_or(0, |at| at + 1);
     // What is left of `unsigned int   :4` is a type.
-    let alone = !code[..start].trim_end().ends_with(is_word)
-        && !code[..start].trim_end().ends_with(['*', '}']);
-    match alone {
+    let before = code[..start].trim_end();
+    let alone = !before.ends_with(is_word) && !before.ends_with(['*', '}']);
+    // `struct b;`: the members of another record, as if they stood here.
+    let keyword = before.rsplit(' ').next().unwrap_or_default();
+    match alone || ["struct", "union"].contains(&keyword) {
         true => String::new(),
         false => code[start..].to_owned(),
     }
@@ -187,9 +189,10 @@ fn declarations_are_understood() {
         \tstruct {\n\
         \t\tint                z;                    /*     0     4 */\n\
         \t} *far;                                          /*    48     8 */\n\
-        \tchar                       tail[];               /*    56     0 */\n\n\
-        \t/* size: 56, cachelines: 1, members: 8 */\n\
-        \t/* last cacheline: 56 bytes */\n\
+        \tstruct h                   ;                     /*    56     4 */\n\
+        \tchar                       tail[];               /*    60     0 */\n\n\
+        \t/* size: 60, cachelines: 1, members: 9 */\n\
+        \t/* last cacheline: 60 bytes */\n\
         } __attribute__((__packed__));\n";
     let member = |name: &str, bit, bits| (name.to_owned(), bit, bits);
     let mut members = vec![
@@ -203,12 +206,13 @@ fn declarations_are_understood() {
         member("y", 320, 32),
         member("", 320, 32),
         member("far", 384, 64),
-        member("tail", 448, 0),
+        member("", 448, 32),
+        member("tail", 480, 0),
     ];
     members.sort();
     let expected = Record {
         title: "struct a".into(),
-        size: Some(56),
+        size: Some(60),
         members,
     };
     assert_eq!(parse(text), [expected]);

@@ -120,7 +120,8 @@ fn layouts_equal_those_that_pahole_reads_in_the_guests_btf() {
         let unknown: BTreeSet<&String> = known.filter(|title| !compared.contains(*title)).collect();
         assert_eq!(unknown, BTreeSet::new(), "{}", case.name());
         assert!(well_known().is_subset(&compared), "{}", case.name());
-        assert!(compared.len() > 5_000 && members > 50_000);
+        // 5.10 has 6,600 and 45,000; kernels only grow.
+        assert!(compared.len() > 5_000 && members > 40_000);
     });
 }
 
