@@ -16,6 +16,7 @@ mod read;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod variables;
 mod write;
 
 use std::path::Path;

@@ -68,6 +68,8 @@ fn types() -> Types {
     let pair = w.structure("", 8, &[("x", int, 0), ("y", int, 32)]);
     w.typedef("pair_t", pair);
     w.structure("other", 16, &[("head", other, 0), ("pair", pair, 64)]);
+    w.structure("taint_flag", 3, &[("c_true", char, 0)]);
+    w.structure("printk_ringbuffer", 8, &[("text", name, 0)]);
     // No record has one of these.
     w.enumeration("lonely", false, &[("ALONE", 3)]);
     types_of_btf(w.bytes()).expect("well-formed")
@@ -81,6 +83,10 @@ fn symbols() -> SymbolTable {
         ("_text", text, b'T'),
         ("linux_banner", text + 0x100_0000, b'D'),
         ("init_task", text + 0x200_0000, b'D'),
+        ("modules", text + 0x210_0000, b'D'),
+        ("taint_flags", text + 0x210_0010, b'R'),
+        ("cap_last_cap", text + 0x210_0028, b'R'),
+        ("prb", text + 0x210_0030, b'D'),
     ] {
         builder.push(name.as_bytes(), Gva(va), kind);
     }
@@ -204,6 +210,13 @@ fn the_json_is_what_others_expect() {
     let task = serde_json::json!({"kind": "struct", "name": "task_struct"});
     assert_eq!(json["symbols"]["init_task"]["type"], task);
     assert_eq!(json["symbols"]["_text"]["type"]["kind"], "function");
+    let ty = |name: &str| json["symbols"][name]["type"].clone();
+    assert_eq!(ty("modules")["name"], "list_head");
+    assert_eq!(ty("cap_last_cap")["name"], "int");
+    assert_eq!(ty("taint_flags")["count"], 8);
+    assert_eq!(ty("taint_flags")["subtype"]["name"], "taint_flag");
+    assert_eq!(ty("prb")["kind"], "pointer");
+    assert_eq!(ty("prb")["subtype"]["name"], "printk_ringbuffer");
     assert_eq!(json["base_types"]["void"]["kind"], "void");
     assert_eq!(json["base_types"]["pointer"]["size"], 8);
     assert_eq!(json["enums"]["mode"]["constants"]["BACK"], -1);

@@ -14,26 +14,21 @@ use super::base64;
 use super::schema::{
     Base, Descriptor, Enum, Field, File, Linux, Metadata, Origin, Producer, Symbol, User,
 };
+use super::variables::{self, Shape};
 use crate::os::types::{Encoding, MAX_NESTING, Record, Type, TypeError, TypeId, Types};
 use crate::os::{Guest, OsError, SymbolTable};
 
 /// The version of the schema that is written.
 const FORMAT: &str = "6.2.0";
 
+/// Bytes in a pointer.
+const POINTER: u64 = 8;
+
+/// How many elements a variable is said to have at most.
+const MAX_ELEMENTS: u64 = 1 << 20;
+
 /// How hard xz tries, of 0 to 9.
 const XZ_PRESET: u32 = 3;
-
-/// Kernel variables whose types no kernel tells, and which other tools start from.
-const VARIABLES: [(&str, &str); 8] = [
-    ("init_task", "task_struct"),
-    ("init_mm", "mm_struct"),
-    ("init_pid_ns", "pid_namespace"),
-    ("init_files", "files_struct"),
-    ("init_cred", "cred"),
-    ("modules", "list_head"),
-    ("prb", "printk_ringbuffer"),
-    ("tcp_hashinfo", "inet_hashinfo"),
-];
 
 /// What to write.
 #[derive(Clone, Copy, Debug)]
@@ -325,13 +320,21 @@ impl<'e> Exporter<'e> {
     fn symbols(&mut self) -> BTreeMap<String, Symbol> {
         let extent = self.what.symbols.extent();
         let mut symbols = BTreeMap::new();
+        let all = self.what.symbols.iter();
+        // From each to the next at another address: those are in order.
+        let mut behind: Vec<u64> = all.map(|symbol| symbol.va.0).collect();
+        behind.dedup();
         for symbol in self.what.symbols.iter() {
             // Per-CPU symbols are offsets and do not move.
             let moves = extent.is_some_and(|extent| extent.contains(symbol.va));
             let slide = if moves { self.what.slide } else { 0 };
             let ty = match symbol.kind {
                 't' | 'T' | 'w' | 'W' => Some(Descriptor::Function {}),
-                _ => self.variable(symbol.name),
+                _ => {
+                    let next = behind.partition_point(|&va| va <= symbol.va.0);
+                    let room = behind.get(next).map_or(0, |next| next - symbol.va.0);
+                    self.variable(symbol.name, room)
+                }
             };
             let banner = (symbol.name == "linux_banner")
                 .then(|| base64::encode(format!("{}\n\0", self.what.banner).as_bytes()));
@@ -347,9 +350,25 @@ impl<'e> Exporter<'e> {
         symbols
     }
 
-    fn variable(&mut self, name: &str) -> Option<Descriptor> {
-        if let Some((_, ty)) = VARIABLES.iter().find(|(variable, _)| *variable == name) {
-            return self.descriptor(self.what.types.find(ty).ok()?, 0).ok();
+    /// What a variable is; `room` is how many bytes there are up to the next symbol.
+    fn variable(&mut self, name: &str, room: u64) -> Option<Descriptor> {
+        if let Some((shape, ty)) = variables::of(self.what.types, name) {
+            let size = self.what.types.size_of(ty).ok()?;
+            let subtype = Box::new(self.descriptor(ty, 0).ok()?);
+            // Padding may follow: what is in there is all zeros.
+            let count = |size: u64| room.checked_div(size).unwrap_or(0).min(MAX_ELEMENTS);
+            return Some(match shape {
+                Shape::One => *subtype,
+                Shape::Pointer => Descriptor::Pointer { subtype },
+                Shape::Array => Descriptor::Array {
+                    count: count(size),
+                    subtype,
+                },
+                Shape::Pointers => Descriptor::Array {
+                    count: count(POINTER),
+                    subtype: Box::new(Descriptor::Pointer { subtype }),
+                },
+            });
         }
         let known = self.what.types.named(name);
         let variable = known
