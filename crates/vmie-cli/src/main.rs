@@ -29,6 +29,7 @@ mod interrupt;
 mod names;
 mod options;
 mod output;
+mod place;
 mod regions;
 mod report;
 mod seek;

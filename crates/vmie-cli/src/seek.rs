@@ -3,7 +3,6 @@
 
 use std::ops::ControlFlow::{self, Break, Continue};
 
-use serde::Serialize;
 use vmie::search::{Text, continue_text};
 use vmie::{Address, Gva, Memory, Prot, Scanner, SweepOptions, seek, seek_many};
 
@@ -11,52 +10,13 @@ use crate::args::SearchArgs;
 use crate::exit::{Done, Failure, Result, Stop};
 use crate::interrupt;
 use crate::options::Options;
-use crate::output::{Cell, Hex, Row, Sink, SpaceKind, Totals};
+use crate::output::{Hex, Row, Sink, SpaceKind, Totals};
+use crate::place::Place;
 use crate::report::Words;
 use crate::source::Source;
 use crate::space::{Space, Target};
 use crate::spaces::Spaces;
 use crate::unread::nothing_read;
-
-/// Where a result is, as a part of its row.
-#[derive(Serialize)]
-pub(crate) struct Place {
-    /// Where there are many spaces.
-    #[serde(flatten)]
-    pub(crate) site: Option<Site>,
-    pub(crate) va: Hex,
-    /// The name of the address, with a known operating system.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) name: Option<String>,
-}
-
-/// In which of many spaces a result is.
-#[derive(Serialize)]
-pub(crate) struct Site {
-    /// Null for the kernel.
-    pub(crate) pid: Option<u32>,
-    pub(crate) process: Option<String>,
-    /// What the process calls the region; in the kernel, the image.
-    pub(crate) region: Option<String>,
-}
-
-impl Place {
-    /// The cells that tables show: process, address, what the row is about, region, name.
-    pub(crate) fn cells(&self, about: impl IntoIterator<Item = Cell>) -> Vec<Cell> {
-        let site = self.site.as_ref();
-        let text = |text: Option<&String>| Cell::new(text.map_or("", |text| text));
-        let pid = site.and_then(|site| site.pid);
-        let mut cells = vec![
-            Cell::new(pid.map_or_else(String::new, |pid| pid.to_string())),
-            text(site.and_then(|site| site.process.as_ref())),
-            Cell::new(format!("{:#x}", self.va.0)).strong(),
-        ];
-        cells.extend(about);
-        cells.push(text(site.and_then(|site| site.region.as_ref())));
-        cells.push(text(self.name.as_ref()));
-        cells
-    }
-}
 
 /// The memory that a result is in.
 pub(crate) trait Around {

@@ -19,6 +19,7 @@
 //! state the addresses and values of their own objects. A fourth is not of a guest but of its kernel: what
 //! a compiler makes of that kernel's headers ([`compiled_headers`]).
 
+mod hex;
 mod process;
 mod program;
 pub mod qemu;

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::snapshot::hex;
+use crate::hex;
 
 /// One leaf entry of the page tables: a line of `info tlb`. The flags are those of the *leaf* alone;
 /// levels above may restrict further.

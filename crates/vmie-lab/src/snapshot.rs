@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::hex;
 use crate::qemu::{Registers, TlbEntry};
 use crate::{Error, Process, Program, qemu, read_text};
 
@@ -322,23 +323,6 @@ fn system_ram(iomem: &str) -> Vec<std::ops::Range<u64>> {
             Some(first..last.checked_add(1)?)
         })
         .collect()
-}
-
-/// Addresses as `"0x..."` in JSON, so that people can read them.
-pub(crate) mod hex {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
-    pub(crate) fn serialize<S: Serializer>(value: &u64, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&format!("{value:#x}"))
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
-        let text = String::deserialize(from)?;
-        text.strip_prefix("0x")
-            .and_then(|digits| u64::from_str_radix(digits, 16).ok())
-            .ok_or_else(|| D::Error::custom(format!("not a 0x number: {text}")))
-    }
 }
 
 #[cfg(test)]

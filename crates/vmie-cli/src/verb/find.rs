@@ -10,7 +10,8 @@ use crate::args::FindArgs;
 use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
 use crate::output::{Cell, Column, Row, View};
-use crate::seek::{Around, Place, Seek};
+use crate::place::Place;
+use crate::seek::{Around, Seek};
 
 pub(super) fn run(args: &FindArgs, options: &Options) -> Result<Done> {
     let (queries, kinds): (Vec<Query>, Vec<Kind>) = queries(args)?.into_iter().unzip();

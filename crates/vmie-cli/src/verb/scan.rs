@@ -9,7 +9,8 @@ use crate::args::ScanArgs;
 use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
 use crate::output::{Cell, Column, Hex, Row, View};
-use crate::seek::{Around, Place, Seek};
+use crate::place::Place;
+use crate::seek::{Around, Seek};
 use crate::sigfile;
 
 pub(super) fn run(args: &ScanArgs, options: &Options) -> Result<Done> {

@@ -7,7 +7,8 @@ use crate::args::{StringEncoding, StringsArgs};
 use crate::exit::{Done, Result};
 use crate::options::Options;
 use crate::output::{Cell, Column, Row, View};
-use crate::seek::{Place, Seek};
+use crate::place::Place;
+use crate::seek::Seek;
 
 /// The longest text of a row, in bytes. A region full of one letter is one string.
 const LONGEST: usize = 64 << 10;

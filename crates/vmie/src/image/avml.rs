@@ -22,8 +22,8 @@ use std::sync::{Mutex, PoisonError};
 use super::TOO_MANY_PARTS;
 use super::error::OpenErrorKind;
 use super::filemap::FileMap;
-use super::lime::Header;
 use super::segments::SegmentsBuilder;
+use crate::addr::{AddrRange, Address, Gpa};
 
 /// The most a frame decodes to, in bytes, by the framing format.
 const MAX_DECODED: u32 = 1 << 16;
@@ -63,7 +63,7 @@ pub(super) fn may_be_left_out(end: u64, next: u64) -> bool {
 pub(super) fn index(
     map: &FileMap,
     begin: u64,
-    block: &Header,
+    block: AddrRange<Gpa>,
     builder: &mut SegmentsBuilder,
 ) -> Result<Indexed, OpenErrorKind> {
     let damaged = |offset, expected: String, found: String| OpenErrorKind::Damaged {
@@ -73,29 +73,30 @@ pub(super) fn index(
         found,
         advice: "the file was overwritten there, or was not written by AVML",
     };
+    let (start, len) = (block.start().raw(), block.len());
     let mut offset = begin;
     let mut done = 0;
-    while done < block.len {
-        let left = block.len - done;
+    while done < len {
+        let left = len - done;
         let mut cut = || {
-            builder.add_truncated(block.start + done, left, map.len());
+            builder.add_truncated(start + done, left, map.len());
             Ok(Indexed::Truncated)
         };
         let Some([kind, l0, l1, l2]) = map.array(offset) else {
             return cut();
         };
-        let len = u64::from(u32::from_le_bytes([l0, l1, l2, 0]));
-        let next = offset + CHUNK_HEADER + len;
+        let chunk = u64::from(u32::from_le_bytes([l0, l1, l2, 0]));
+        let next = offset + CHUNK_HEADER + chunk;
         if next > map.len() {
             return cut();
         }
         match kind {
             COMPRESSED | UNCOMPRESSED => {
-                let size = decoded_size(map, offset, kind, len).ok_or_else(|| {
+                let size = decoded_size(map, offset, kind, chunk).ok_or_else(|| {
                     damaged(
                         offset,
                         format!("a frame that decodes to at most {MAX_DECODED} bytes"),
-                        format!("a frame of type {kind:#04x} and {len} bytes"),
+                        format!("a frame of type {kind:#04x} and {chunk} bytes"),
                     )
                 })?;
                 if u64::from(size) > left {
@@ -106,7 +107,7 @@ pub(super) fn index(
                     ));
                 }
                 // Refused only when empty: `lime::header` has checked the block's range.
-                builder.add_frame(block.start + done, size, offset);
+                builder.add_frame(start + done, size, offset);
                 done += u64::from(size);
             }
             0xff if map.array(offset) != Some(*STREAM_IDENTIFIER) => {

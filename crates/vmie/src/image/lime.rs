@@ -21,6 +21,7 @@ use super::error::OpenErrorKind;
 use super::filemap::FileMap;
 use super::segments::{Added, GPA_LIMIT, SegmentsBuilder};
 use super::{Format, Parsed, TOO_MANY_PARTS};
+use crate::addr::{AddrRange, Gpa};
 
 /// Length of a header in bytes.
 const HEADER: u64 = 32;
@@ -40,6 +41,12 @@ pub(super) struct Header {
     pub(super) start: u64,
     /// Length in bytes, not zero; the range lies below [`GPA_LIMIT`].
     pub(super) len: u64,
+}
+
+impl Header {
+    fn range(&self) -> AddrRange<Gpa> {
+        AddrRange::new(Gpa(self.start), self.len).expect("the range was checked with the header")
+    }
 }
 
 /// Reads the header at `offset`.
@@ -125,7 +132,7 @@ pub(super) fn parse(map: &FileMap) -> Result<(Format, Parsed), OpenErrorKind> {
         last_end = Some(header.start + header.len);
         if header.compressed {
             format = Format::Avml;
-            match avml::index(map, offset, &header, &mut builder)? {
+            match avml::index(map, offset, header.range(), &mut builder)? {
                 avml::Indexed::Whole { end, length_ok } => {
                     wrong_lengths += u64::from(!length_ok);
                     offset = end;

@@ -2,8 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use super::find::Log;
 use super::hints::window;
+use super::log::Log;
 use super::scan::each_chunk;
 use crate::addr::{Address, Gva};
 use crate::memory::Memory;

@@ -31,6 +31,7 @@ use super::anchor::{self, Anchor, Root};
 use super::banner;
 use super::hints::{self, Hint};
 use super::kallsyms::{self, IMAGE_START, Kallsyms, Places};
+use super::log::{Log, MAX_CANDIDATES};
 use super::scan::{each_note, each_table};
 use super::vmcoreinfo::VmCoreInfo;
 use crate::addr::{AddrRange, Address, Gpa, Gva};
@@ -39,29 +40,11 @@ use crate::memory::Prot;
 use crate::os::{FindOptions, Phys, Step, SymbolTable, Trail};
 use crate::paging::{AddressSpace, Mode};
 
-/// How many notes, and how many token tables, are looked into before giving up.
-pub(super) const MAX_CANDIDATES: usize = 64;
-
 /// How many hints are followed.
 const MAX_HINTS: usize = 8;
 
 /// Names of the top page table, by kernel version.
 const ROOT_SYMBOLS: [&str; 3] = ["init_top_pgt", "init_level4_pgt", "swapper_pg_dir"];
-
-/// The record of a search.
-#[derive(Debug, Default)]
-pub(super) struct Log(Vec<Step>);
-
-impl Log {
-    /// Adds a step.
-    pub(super) fn say(&mut self, name: &'static str, seen: impl Into<String>) {
-        // A hostile guest can offer many wrong candidates; nobody reads more than this.
-        if self.0.len() < MAX_CANDIDATES {
-            let seen = seen.into();
-            self.0.push(Step { name, seen });
-        }
-    }
-}
 
 /// Looks for a Linux kernel.
 pub(super) fn find(
@@ -82,7 +65,7 @@ pub(super) fn find(
             space: kernel.anchor.space,
             symbols: Arc::new(kernel.symbols),
             version: kernel.version,
-            steps: log.0,
+            steps: log.into_steps(),
             types: OnceLock::new(),
             supplied: options.types.clone(),
             tables: OnceLock::new(),
@@ -90,7 +73,7 @@ pub(super) fn find(
             cache_plan: OnceLock::new(),
             module_plan: OnceLock::new(),
         }),
-        None => Err(log.0),
+        None => Err(log.into_steps()),
     }
 }
 

@@ -14,6 +14,7 @@ mod hints;
 mod images;
 mod kallsyms;
 mod kthreads;
+mod log;
 mod maple;
 mod mm;
 mod modules;

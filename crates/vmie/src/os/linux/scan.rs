@@ -5,8 +5,8 @@
 
 use std::ops::ControlFlow;
 
-use super::find::{Log, MAX_CANDIDATES};
 use super::kallsyms::{self, DIGITS, Kallsyms, NotFound};
+use super::log::{Log, MAX_CANDIDATES};
 use super::vmcoreinfo;
 use crate::addr::{AddrRange, Address, Gpa};
 use crate::memory::{Memory, Prot, read_around_holes};

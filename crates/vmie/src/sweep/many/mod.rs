@@ -52,6 +52,7 @@ mod cut;
 mod frames;
 mod look;
 mod plain;
+mod reach;
 mod report;
 mod seams;
 #[cfg(test)]
@@ -64,9 +65,9 @@ use crate::addr::{AddrRange, Address, Gva};
 use crate::memory::Coverage;
 use crate::paging::AddressSpace;
 use crate::sweep::{Found, SweepOptions, Window};
-use cut::Reach;
 use frames::Ram;
 use look::Unfinished;
+use reach::Reach;
 
 /// Bounds on the memory that a batch of spaces may take. What does not fit is swept one by one, which
 /// holds back nothing.

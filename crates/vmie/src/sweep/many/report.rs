@@ -7,9 +7,10 @@
 
 use std::ops::ControlFlow::{self, Break, Continue};
 
-use super::cut::{Event, Reach, Zone, cut, walk};
+use super::cut::{Event, Zone, cut, walk};
 use super::look::Seen;
 use super::plain::sweep_part;
+use super::reach::Reach;
 use super::seams::Seam;
 use super::{Many, Piece, Sighting, SpacePart};
 use crate::addr::{AddrRange, Gva};

@@ -7,8 +7,8 @@
 
 use std::ops::ControlFlow::{self, Break, Continue};
 
-use super::cut::Reach;
 use super::frames::{FrameSet, PAGE, mapped, moved, nothing_at};
+use super::reach::Reach;
 use crate::addr::{AddrRange, Gpa, Gva};
 use crate::memory::{Fault, Memory, Spans};
 
