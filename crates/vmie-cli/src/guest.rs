@@ -4,18 +4,15 @@
 //! The engine answers with errors that say what was seen; here they get the third part of every error
 //! message, what to try.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
-use vmie::os::{
-    self, FindError, Finding, FindingKind, Guest, Listing, OsError, PageState, Process, Vma,
-};
-use vmie::{AddrRange, Address as _, Gpa, Gva, Memory};
+use vmie::os::{FindError, Finding, FindingKind, Guest, Listing, OsError, PageState, Process, Vma};
+use vmie::{AddrRange, Address as _, Gva};
 
 use crate::escape;
 use crate::exit::Failure;
+use crate::half::own_half;
 use crate::report::Reporter;
-use crate::source::{Source, shell_word};
-use crate::space::own_half;
 
 /// Findings told one by one. A doctored guest can have any number of them.
 const FINDINGS_SHOWN: usize = 32;
@@ -29,42 +26,13 @@ pub(crate) struct Os {
 }
 
 impl Os {
-    /// Looks for it.
-    pub(crate) fn find(source: &Source, reporter: &Reporter) -> Result<Self, FindError> {
-        let phys: Arc<dyn Memory<Addr = Gpa>> = source.image.clone();
-        let cpus = &source.info().cpus;
-        let guest = match &source.cache {
-            Some(cache) => {
-                let (guest, kept) = cache.find(&phys, cpus, &source.known)?;
-                if let Err(error) = kept {
-                    let path = shell_word(cache.path());
-                    reporter.warn(&format!("{path} is not written: {error}"));
-                }
-                guest
-            }
-            None => os::find_with(&phys, cpus, &source.known)?,
-        };
-        if let Some(supplied) = &source.known.types
-            && let Ok(types) = guest.types()
-            && !Arc::ptr_eq(&types, &supplied.types)
-        {
-            let what = format!(
-                "the kernel has types of its own; {} is not used",
-                supplied.origin
-            );
-            match &supplied.banner {
-                Some(banner) if !supplied.fits(guest.version()) => reporter.warn(&format!(
-                    "{what}, nor would it fit: it belongs to {}",
-                    escape::plain(banner)
-                )),
-                _ => reporter.detail(&what),
-            }
-        }
-        Ok(Self {
+    /// What was found.
+    pub(crate) fn new(guest: Box<dyn Guest>) -> Self {
+        Self {
             guest,
             processes: OnceLock::new(),
             areas: OnceLock::new(),
-        })
+        }
     }
 
     /// The engine's view of it.
@@ -318,12 +286,9 @@ pub(crate) struct Whereabouts {
     pub(crate) detail: String,
 }
 
-/// No operating system: what each step of the search saw.
-pub(crate) fn not_found(error: &FindError, source: &Source) -> Failure {
-    let mut failure = Failure::new(format!(
-        "no operating system was found in {}",
-        source.name()
-    ));
+/// No operating system in the image of this name: what each step of the search saw.
+pub(crate) fn not_found(error: &FindError, image: &str, cpus_known: bool) -> Failure {
+    let mut failure = Failure::new(format!("no operating system was found in {image}"));
     for (kind, steps) in &error.searches {
         for step in steps {
             // A step that was tried from several starting points saw the same at each.
@@ -333,7 +298,7 @@ pub(crate) fn not_found(error: &FindError, source: &Source) -> Failure {
             }
         }
     }
-    if source.info().cpus.is_empty() {
+    if !cpus_known {
         failure = failure.hint("check the --layout, for a raw image");
     }
     failure.hint("maps, vtop, read and scan need none with --cr3 GPA or --phys")

@@ -25,6 +25,7 @@ mod escape;
 mod exit;
 mod glob;
 mod guest;
+mod half;
 mod interrupt;
 mod names;
 mod options;

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use vmie::os::isf::Isf;
-use vmie::os::{Cache, FindError, FindOptions, SuppliedTypes};
-use vmie::{Image, ImageInfo, OpenErrorKind, OpenOptions};
+use vmie::os::{self, Cache, FindError, FindOptions, Guest, SuppliedTypes};
+use vmie::{Gpa, Image, ImageInfo, Memory, OpenErrorKind, OpenOptions};
 
 use crate::args::SourceArgs;
+use crate::escape;
 use crate::exit::Failure;
 use crate::guest::{self, Os};
 use crate::report::Reporter;
@@ -73,13 +74,53 @@ impl Source {
 
     /// The guest's operating system, looked for when first asked for.
     pub(crate) fn try_os(&self) -> Result<&Os, &FindError> {
-        let find = || Os::find(self, &self.reporter);
-        self.os.get_or_init(find).as_ref()
+        self.os.get_or_init(|| self.find_os()).as_ref()
+    }
+
+    fn find_os(&self) -> Result<Os, FindError> {
+        let phys: Arc<dyn Memory<Addr = Gpa>> = self.image.clone();
+        let cpus = &self.info().cpus;
+        let guest = match &self.cache {
+            Some(cache) => {
+                let (guest, kept) = cache.find(&phys, cpus, &self.known)?;
+                if let Err(error) = kept {
+                    let path = shell_word(cache.path());
+                    self.reporter
+                        .warn(&format!("{path} is not written: {error}"));
+                }
+                guest
+            }
+            None => os::find_with(&phys, cpus, &self.known)?,
+        };
+        self.tell_unused_types(&*guest);
+        Ok(Os::new(guest))
+    }
+
+    /// Says so when types were given that are of no use.
+    fn tell_unused_types(&self, guest: &dyn Guest) {
+        if let Some(supplied) = &self.known.types
+            && let Ok(types) = guest.types()
+            && !Arc::ptr_eq(&types, &supplied.types)
+        {
+            let what = format!(
+                "the kernel has types of its own; {} is not used",
+                supplied.origin
+            );
+            match &supplied.banner {
+                Some(banner) if !supplied.fits(guest.version()) => self.reporter.warn(&format!(
+                    "{what}, nor would it fit: it belongs to {}",
+                    escape::plain(banner)
+                )),
+                _ => self.reporter.detail(&what),
+            }
+        }
     }
 
     /// The guest's operating system, for what cannot do without.
     pub(crate) fn os(&self) -> Result<&Os, Failure> {
-        self.try_os().map_err(|error| guest::not_found(error, self))
+        let cpus_known = !self.info().cpus.is_empty();
+        self.try_os()
+            .map_err(|error| guest::not_found(error, &self.name(), cpus_known))
     }
 
     /// Bytes of physical memory that the image declares.

@@ -14,6 +14,7 @@ use crate::addr::RangeExpr;
 use crate::args::{OwnerArgs, Paging, SpaceArgs};
 use crate::exit::Failure;
 use crate::guest::{self, Os, tell_findings};
+use crate::half::own_half;
 use crate::names::Names;
 use crate::output::SpaceKind;
 use crate::report::Reporter;
@@ -111,16 +112,6 @@ impl<'s> Space<'s> {
             _ => None,
         })
     }
-}
-
-/// The half of a space that is a process's own; `None` where that is not a matter of the paging mode.
-pub(crate) fn own_half<A: Address>(mode: Mode) -> Option<AddrRange<A>> {
-    let bits = match mode {
-        Mode::FourLevel => 47,
-        Mode::FiveLevel => 56,
-        Mode::X86 | Mode::Pae => return None,
-    };
-    AddrRange::new(A::new(0), 1 << bits)
 }
 
 /// The process that was typed, if one was.

@@ -10,6 +10,7 @@ use vmie::{AddrRange, AddressSpace, Coverage, Gva, ManyOutcome, SpacePart};
 use crate::addr::RangeExpr;
 use crate::exit::Failure;
 use crate::guest::{Os, tell_findings};
+use crate::half::own_half;
 use crate::names::Names;
 use crate::output::{Hex, Totals};
 use crate::place::{Place, Site};
@@ -17,7 +18,6 @@ use crate::regions::Arranged;
 use crate::report::{Reporter, Words};
 use crate::size;
 use crate::source::Source;
-use crate::space::own_half;
 
 /// All spaces of a guest.
 pub(crate) struct Spaces<'s> {
