@@ -301,7 +301,7 @@ pub(crate) fn not_found(error: &FindError, image: &str, cpus_known: bool) -> Fai
     if !cpus_known {
         failure = failure.hint("check the --layout, for a raw image");
     }
-    failure.hint("maps, vtop, read and scan need none with --cr3 GPA or --phys")
+    failure.hint("maps, vtop, read, scan, find and strings need none with --cr3 GPA or --phys")
 }
 
 /// An error of the operating-system layer for the user.

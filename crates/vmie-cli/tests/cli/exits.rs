@@ -15,6 +15,8 @@ fn found_is_0() {
         ("vtop", vec![hex(CODE)]),
         ("read", vec![format!("{CODE:#x}+16")]),
         ("scan", vec!["-s".into(), SIG.into()]),
+        ("find", vec!["--bytes".into(), "E8 22".into()]),
+        ("strings", vec!["--min".into(), "1".into()]),
     ] {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let run = in_space(verb, &args);
@@ -30,6 +32,8 @@ fn nothing_found_is_1_and_prints_no_row() {
         ("maps", vec!["--range", "0x1000..0x2000"]),
         ("maps", vec!["--perm", "wx", "--range", "0..0x800000000000"]),
         ("scan", vec!["-s", "DE AD C0 DE 12 34 56 78"]),
+        ("find", vec!["--u64", "0x78563412dec0adde"]),
+        ("strings", vec!["--min", "64"]),
     ] {
         let run = in_space(verb, &args);
         assert_eq!(
@@ -185,4 +189,49 @@ fn a_full_disk_is_an_error() {
         .output()
         .expect("runs");
     assert_eq!(output.status.code(), Some(2));
+}
+
+/// A search that would take long is stopped when its first rows are there.
+#[cfg(unix)]
+#[test]
+fn ctrl_c_keeps_what_was_found() {
+    use std::fs::File;
+    use std::io::{BufRead as _, BufReader, Read as _};
+    use std::os::unix::fs::FileExt as _;
+    use std::process::Command;
+
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("large.raw");
+    let file = File::create(&path).expect("a file");
+    // Holes for the most part: large to look at, and nothing on the disk.
+    file.set_len(16 << 30).expect("a large file");
+    for at in (0..16u64 << 30).step_by(8 << 20) {
+        file.write_all_at(b"a string", at).expect("written");
+    }
+    drop(file);
+    let mut child = command()
+        .args(["strings", &path.display().to_string()])
+        .args(["--phys", "--layout", "0+16GiB@0", "-j", "1", "--strict"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut rows = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut first = String::new();
+    rows.read_line(&mut first).expect("a row");
+    assert!(first.contains("a string"), "{first}");
+    let pid = child.id().to_string();
+    let killed = Command::new("kill").args(["-INT", &pid]).status();
+    assert!(killed.expect("kill runs").success());
+    let mut rest = String::new();
+    rows.read_to_string(&mut rest).expect("more rows");
+    let mut errors = String::new();
+    let mut stderr = child.stderr.take().expect("a pipe");
+    stderr.read_to_string(&mut errors).expect("text");
+    let status = child.wait().expect("it ends");
+    // Under --strict: there is an answer, and a part was not looked at.
+    assert_eq!(status.code(), Some(3), "{errors}");
+    assert!(errors.contains("stopped by Ctrl-C"), "{errors}");
+    assert!(errors.contains("coverage: "), "{errors}");
+    assert!(rest.lines().count() < 2047, "all of it");
 }
