@@ -109,6 +109,9 @@ pub enum CompileError {
     /// There are none.
     #[error("there is no signature to look for")]
     Empty,
+    /// The machine lacks what the engine needs.
+    #[error("this machine cannot run the engine {0}")]
+    Unavailable(crate::signature::EngineKind),
     /// They are too large together.
     #[error(
         "the signatures have {elements} elements together, more than {}",

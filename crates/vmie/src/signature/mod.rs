@@ -26,12 +26,13 @@ mod display;
 mod engine;
 mod error;
 mod parse;
+mod rarity;
 mod scanner;
 #[cfg(test)]
 mod tests;
 
 pub use anchor::Anchor;
-pub use engine::{Engine, EngineKind, Hit};
+pub use engine::{Engine, EngineKind, Hit, NoSuchEngine};
 pub use error::{CompileError, ParseError};
 
 use std::ops::ControlFlow;
@@ -221,8 +222,11 @@ impl Set {
     ///
     /// # Errors
     ///
-    /// As [`Set::compile`].
+    /// As [`Set::compile`], and when this machine cannot run the engine.
     pub fn compile_for(signatures: Vec<Signature>, kind: EngineKind) -> Result<Self, CompileError> {
+        if !kind.is_available() {
+            return Err(CompileError::Unavailable(kind));
+        }
         let max_len = signatures
             .iter()
             .map(Signature::max_len)

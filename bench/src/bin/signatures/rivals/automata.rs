@@ -4,12 +4,12 @@
 //! rarity. The longest run of known bytes, as the literature has it, is slower on most images.
 
 use std::collections::HashMap;
-use std::time::Instant;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use daachorse::DoubleArrayAhoCorasick;
 
 use super::{Rival, Tally, margin};
+use crate::cpu_time;
 use crate::image::Image;
 use crate::sample::Pattern;
 
@@ -70,7 +70,7 @@ impl Pieces {
 }
 
 pub(super) fn all(patterns: &[Pattern]) -> Vec<Rival> {
-    let start = Instant::now();
+    let start = cpu_time();
     let pieces = Pieces::new(patterns);
     let kind = if pieces.list.len() <= DFA {
         AhoCorasickKind::DFA
@@ -82,7 +82,7 @@ pub(super) fn all(patterns: &[Pattern]) -> Vec<Rival> {
         .kind(Some(kind))
         .build(&pieces.list)
         .expect("a few thousand short pieces fit");
-    let built = start.elapsed();
+    let built = cpu_time().saturating_sub(start);
     let aho = Rival {
         name: format!("aho-corasick {kind:?} + verify"),
         built,
@@ -94,11 +94,11 @@ pub(super) fn all(patterns: &[Pattern]) -> Vec<Rival> {
             })
         }),
     };
-    let start = Instant::now();
+    let start = cpu_time();
     let pieces = Pieces::new(patterns);
     let automaton: DoubleArrayAhoCorasick<u32> =
         DoubleArrayAhoCorasick::new(&pieces.list).expect("different pieces, none empty");
-    let built = start.elapsed();
+    let built = cpu_time().saturating_sub(start);
     let daachorse = Rival {
         name: "daachorse + verify".to_owned(),
         built,

@@ -9,9 +9,9 @@ use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_ulonglong, c_void};
 use std::fmt::Write as _;
 use std::ptr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::{Rival, Tally, margin};
+use crate::cpu_time;
 use crate::image::Image;
 use crate::sample::Pattern;
 
@@ -120,11 +120,11 @@ impl Library {
 
     /// The patterns, compiled; `None` with a message when it refuses them.
     pub(crate) fn rival(&self, patterns: &[Pattern]) -> Option<Rival> {
-        let start = Instant::now();
+        let start = cpu_time();
         let database = Database::new(&self.functions, patterns)?;
         Some(Rival {
             name: self.name.clone(),
-            built: start.elapsed(),
+            built: cpu_time().saturating_sub(start),
             run: Box::new(move |image| database.run(image)),
         })
     }

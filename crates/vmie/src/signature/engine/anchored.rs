@@ -99,14 +99,31 @@ struct User {
 
 impl Anchored {
     pub(super) fn new(signatures: &Arc<[Signature]>) -> Self {
-        Self::with(signatures, Strategy::Best, BUDGET)
+        let which: Vec<usize> = (0..signatures.len()).collect();
+        Self::build(signatures, &which, Strategy::Best, BUDGET)
     }
 
+    /// For those signatures only whose numbers are given.
+    pub(super) fn for_some(signatures: &Arc<[Signature]>, which: &[usize]) -> Self {
+        Self::build(signatures, which, Strategy::Best, BUDGET)
+    }
+
+    #[cfg(test)]
     pub(super) fn with(signatures: &Arc<[Signature]>, strategy: Strategy, budget: usize) -> Self {
+        let which: Vec<usize> = (0..signatures.len()).collect();
+        Self::build(signatures, &which, strategy, budget)
+    }
+
+    fn build(
+        signatures: &Arc<[Signature]>,
+        which: &[usize],
+        strategy: Strategy,
+        budget: usize,
+    ) -> Self {
         let mut bare = Vec::new();
         let mut plain = Needles::default();
-        for (sig, signature) in signatures.iter().enumerate() {
-            let anchors = anchor::choose(signature.nodes());
+        for &sig in which {
+            let anchors = anchor::choose(signatures[sig].nodes());
             if anchors.is_empty() {
                 bare.push(sig);
             }
@@ -120,9 +137,9 @@ impl Anchored {
             Strategy::Best if plain.list.len() <= ONE_BY_ONE => {
                 vec![plain.group(Search::one_by_one)]
             }
-            Strategy::Best => groups(signatures, &STRIDES, ENOUGH).into(),
+            Strategy::Best => groups(signatures, which, &STRIDES, ENOUGH).into(),
             #[cfg(test)]
-            Strategy::Grams(stride) => groups(signatures, &[(stride, 0)], f64::MIN).into(),
+            Strategy::Grams(stride) => groups(signatures, which, &[(stride, 0)], f64::MIN).into(),
         };
         let groups: Vec<Group> = groups
             .into_iter()
@@ -148,15 +165,21 @@ impl Anchored {
 /// with different strides cost more than one with the smaller of the two, which also may take the
 /// rarest gram of each signature. Those left over go one by one, or through an automaton if they are
 /// many for every stride.
-fn groups(signatures: &[Signature], strides: &[(usize, usize)], enough: f64) -> [Group; 2] {
+fn groups(
+    signatures: &[Signature],
+    which: &[usize],
+    strides: &[(usize, usize)],
+    enough: f64,
+) -> [Group; 2] {
     let mut widest = None;
     for &(stride, few) in strides {
         let mut filtered = Needles::default();
         let mut others = Needles::default();
-        for (sig, signature) in signatures.iter().enumerate() {
-            match anchor::choose_for_grams(signature.nodes(), stride) {
+        for &sig in which {
+            let nodes = signatures[sig].nodes();
+            match anchor::choose_for_grams(nodes, stride) {
                 Some((anchors, bits)) if bits >= enough => filtered.add(sig, anchors),
-                _ => others.add(sig, anchor::choose(signature.nodes())),
+                _ => others.add(sig, anchor::choose(nodes)),
             }
         }
         let suits = others.list.len() <= few;

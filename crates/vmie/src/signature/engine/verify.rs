@@ -8,7 +8,13 @@ const SPARSE: usize = 4;
 /// How to test a signature.
 #[derive(Debug)]
 pub(super) enum Verifier {
-    /// One test a byte; all matches have the same length.
+    /// Compares under a mask, eight bytes at a time; all matches have the same length.
+    Masked {
+        len: usize,
+        /// Mask and value. Behind `len` the mask is zero.
+        words: Box<[(u64, u64)]>,
+    },
+    /// One test a byte, for what a mask cannot say; all matches have the same length.
     Flat(Vec<ByteTest>),
     /// With jumps or alternatives, from the tree.
     Tree(Vec<Node>),
@@ -36,7 +42,23 @@ impl Verifier {
                 Node::Skip { .. } | Node::Alt(_) => return Self::Tree(nodes.to_vec()),
             }
         }
-        Self::Flat(tests)
+        if tests.iter().any(|test| test.negated) {
+            return Self::Flat(tests);
+        }
+        let word = |tests: &[ByteTest]| {
+            let of = |part: fn(&ByteTest) -> u8| {
+                let mut bytes = [0; 8];
+                for (byte, test) in bytes.iter_mut().zip(tests) {
+                    *byte = part(test);
+                }
+                u64::from_le_bytes(bytes)
+            };
+            (of(|test| test.mask), of(|test| test.value))
+        };
+        Self::Masked {
+            len: tests.len(),
+            words: tests.chunks(8).map(word).collect(),
+        }
     }
 
     /// Whether `bytes` begins with a match.
@@ -44,6 +66,25 @@ impl Verifier {
     /// What the test costs is taken from `budget`. When that is used up, the answer means nothing.
     pub(super) fn matches(&self, bytes: &[u8], budget: &mut usize) -> bool {
         match self {
+            Self::Masked { len, words } => {
+                if bytes.len() < *len {
+                    return false;
+                }
+                let failed = words.iter().enumerate().position(|(i, &(mask, value))| {
+                    let rest = &bytes[i * 8..];
+                    let word = rest.first_chunk().map_or_else(
+                        || {
+                            let mut word = [0; 8];
+                            word[..rest.len()].copy_from_slice(rest);
+                            u64::from_le_bytes(word)
+                        },
+                        |word| u64::from_le_bytes(*word),
+                    );
+                    word & mask != value
+                });
+                *budget = budget.saturating_sub(failed.unwrap_or(words.len()));
+                failed.is_none()
+            }
             Self::Flat(tests) => {
                 if bytes.len() < tests.len() {
                     return false;

@@ -357,11 +357,108 @@ fn memory_made_to_match_almost_everywhere_takes_bounded_time() {
         ];
         expected.extend((0..5).filter(|&sig| matches[sig]).map(|sig| (at, sig)));
     }
-    for kind in [EngineKind::Auto, EngineKind::Dense] {
+    // All but the judge, which would take years.
+    let bounded = EngineKind::ALL
+        .into_iter()
+        .filter(|&kind| kind != EngineKind::Naive);
+    for kind in bounded.filter(|kind| kind.is_available()) {
         let set = Set::compile_for(signatures(&texts), kind).unwrap();
         let matches = run(&memory, &set, &SweepOptions::default());
         assert!(matches == expected, "{kind:?}");
     }
+}
+
+/// Bytes with the skew of code: a few values make up half of them.
+fn skewed(seed: u64, len: usize) -> Vec<u8> {
+    const COMMON: [u8; 8] = [0x00, 0x48, 0x8b, 0x89, 0xff, 0xe8, 0x0f, 0x24];
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        (state >> 33) as usize
+    };
+    (0..len)
+        .map(|_| match next() % 16 {
+            0..8 => COMMON[next() % 8],
+            8..14 => (next() % 32) as u8,
+            _ => next() as u8,
+        })
+        .collect()
+}
+
+/// Signatures cut out of `bytes`, some of their bytes masked.
+fn cut(bytes: &[u8], seed: u64, count: usize) -> Vec<Signature> {
+    let choice = skewed(seed, count * 64);
+    let cuts = choice.chunks_exact(64).enumerate().map(|(i, choice)| {
+        let at = (i * 7919 + usize::from(choice[0]) * 31) % (bytes.len() - 40);
+        let len = 5 + usize::from(choice[1]) % 30;
+        let text: Vec<String> = bytes[at..at + len]
+            .iter()
+            .zip(&choice[2..])
+            .map(|(byte, choice)| match choice % 29 {
+                1 | 2 => "??".to_owned(),
+                3 => format!("{:X}?", byte >> 4),
+                4 => format!("~{:02X}", byte ^ 0x55),
+                5 => format!("({byte:02X} | 90)"),
+                _ => format!("{byte:02X}"),
+            })
+            .collect();
+        text.join(" ").parse().ok()
+    });
+    cuts.flatten().collect()
+}
+
+#[test]
+fn many_signatures_over_several_batches() {
+    let mut bytes = skewed(1, 40_000);
+    // A stretch of zeros longer than a batch: it is skipped, and what begins or ends in it is not.
+    bytes[9_000..19_000].fill(0);
+    let mut signatures = cut(&bytes, 2, 400);
+    let around = |at: usize| {
+        let text: Vec<String> = bytes[at..at + 12]
+            .iter()
+            .map(|b| format!("{b:02X}"))
+            .collect();
+        text.join(" ").parse::<Signature>().unwrap()
+    };
+    signatures.extend([around(8_994), around(18_994), around(39_988), around(0)]);
+    let judge = Set::compile_for(signatures.clone(), EngineKind::Dense).unwrap();
+    let mut expected = Found::with_limit(usize::MAX);
+    judge.find(&bytes, 39_999, &mut expected);
+    assert!(expected.items().len() >= signatures.len());
+    for set in Set::with_every_engine(&signatures) {
+        if set.engine().name() != "naive" {
+            let mut found = Found::with_limit(usize::MAX);
+            set.find(&bytes, 39_999, &mut found);
+            assert!(found.items() == expected.items(), "{}", set.engine().name());
+        }
+    }
+}
+
+#[test]
+fn a_guest_full_of_a_gram_is_searched_in_bounded_time() {
+    // Every position holds the gram of every signature, and each test but the last byte's succeeds.
+    let bytes = [0x9d; 1 << 18];
+    let text = format!("{} ~9D", "9D ".repeat(900));
+    let signatures = vec![text.parse::<Signature>().unwrap(); 200];
+    for kind in EngineKind::ALL {
+        if kind == EngineKind::Naive || !kind.is_available() {
+            continue;
+        }
+        let set = Set::compile_for(signatures.clone(), kind).unwrap();
+        let mut found = Found::with_limit(usize::MAX);
+        set.find(&bytes, bytes.len(), &mut found);
+        assert_eq!(found.items(), [], "{kind}");
+    }
+}
+
+#[test]
+fn engines_go_by_their_names() {
+    for kind in EngineKind::ALL {
+        assert_eq!(kind.to_string().parse(), Ok(kind));
+        let set = Set::compile_for(signatures(&["90 91 92 93"]), kind);
+        assert_eq!(set.is_ok(), kind.is_available(), "{kind}");
+    }
+    assert!("fast".parse::<EngineKind>().is_err());
 }
 
 /// All byte conditions a signature stands for, its choices multiplied out: matching without sets or

@@ -1,0 +1,521 @@
+//! Which four bytes of each signature are looked for, and which of eight buckets they go into.
+//!
+//! A front looks each byte up in a table of the buckets that have this byte at this place, and a
+//! position passes when some bucket has all four. So what passes by chance is, summed over the
+//! buckets, the product of the shares of bytes that the bucket accepts at the four places.
+//!
+//! A signature of twenty bytes has a dozen windows to choose from, and the choice is free. It is made
+//! for all signatures together, greedily: of all windows and all buckets the pair that adds least to
+//! the expected cost, that is, to the sum above times the price of a position that passes, and to the
+//! expected occurrences of the window itself times the price of a test. Signatures with the fewest
+//! windows go first. The effect is that of minimisers: signatures come to use windows that look alike,
+//! and the buckets stay selective with ten thousand signatures, where each signature's rarest window
+//! would fill them with every byte there is.
+
+use crate::signature::{ByteTest, Node, Signature, rarity};
+
+/// Bytes in a gram.
+pub(super) const GRAM: usize = 4;
+
+/// Bytes that are compared under a mask before a signature is tested.
+pub(super) const WIDE: usize = 16;
+
+/// Buckets: a bit each in a byte of a table.
+const BUCKETS: usize = 8;
+
+/// Bytes of a gram that must count at the least. With two, hardly a set of thousands was faster for it,
+/// and every one paid for the further table.
+pub(super) const SHORTEST: usize = 3;
+
+/// How many grams a window with unknown bits may stand for: half an unknown byte.
+const MAX_GRAMS: usize = 16;
+
+/// The rarity in bits from which on a window is worth looking for.
+const ENOUGH: f64 = 7.0;
+
+/// The most windows that stand for one signature, which has one for each of its alternatives.
+const MAX_WINDOWS: usize = 64;
+
+/// So many bytes of any value end a stretch of bytes that are looked at together.
+const LONG_SKIP: usize = 8;
+
+/// So many windows of fewer than four bytes have a bucket for themselves.
+const FEW_SHORT: usize = 64;
+
+/// The share of positions that may pass in addition for a front that costs half as much.
+const HARDLY: f32 = 0.01;
+
+/// What a position that passes the front costs beside a test of a gram.
+const PASS: f32 = 1.0;
+const TEST: f32 = 25.0;
+
+/// What is looked for.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) windows: Vec<Window>,
+    pub(super) buckets: Buckets,
+    /// Signatures without a good window.
+    pub(super) rest: Vec<usize>,
+}
+
+/// Four bytes of a signature, with what stands around them.
+#[derive(Clone, Debug)]
+pub(super) struct Window {
+    pub(super) sig: usize,
+    /// Least and greatest distance from the start of the match.
+    pub(super) min_offset: usize,
+    pub(super) max_offset: usize,
+    /// How many bytes of the gram count, from the first on: two to four.
+    pub(super) len: usize,
+    sets: [Bytes; GRAM],
+    /// [`WIDE`] bytes that begin `back` before the window: those under the mask are known.
+    pub(super) mask: u128,
+    pub(super) value: u128,
+    pub(super) back: usize,
+}
+
+impl Window {
+    /// All grams it stands for, at most [`MAX_GRAMS`], with zeros for the bytes that do not count.
+    pub(super) fn grams(&self) -> impl Iterator<Item = u32> + use<> {
+        let mut grams = vec![0u32];
+        for (place, set) in self.sets[..self.len].iter().enumerate() {
+            grams = grams
+                .iter()
+                .flat_map(|&head| set.iter().map(move |b| head | u32::from(b) << (8 * place)))
+                .collect();
+        }
+        grams.into_iter()
+    }
+}
+
+impl Plan {
+    pub(super) fn new(signatures: &[Signature]) -> Self {
+        let mut plan = Self {
+            windows: Vec::with_capacity(signatures.len()),
+            buckets: Buckets::new(),
+            rest: Vec::new(),
+        };
+        let mut free = Vec::new();
+        let mut bound = Vec::new();
+        for (sig, signature) in signatures.iter().enumerate() {
+            let stretches = stretches(signature.nodes(), (0, 0));
+            let literal = literal_windows(&stretches);
+            if !literal.is_empty() {
+                free.push((sig, stretches, literal));
+                continue;
+            }
+            match best(signature.nodes(), (0, 0)) {
+                Some((windows, chance)) if -chance.log2() >= ENOUGH => {
+                    bound.extend(windows.into_iter().map(|window| Window { sig, ..window }));
+                }
+                _ => plan.rest.push(sig),
+            }
+        }
+        // A window with a byte that does not count accepts every byte there, and would open its bucket for
+        // all others. A few such share a bucket that nothing else goes into; for many one bucket is too
+        // small.
+        let is_short = |window: &&Window| window.len < GRAM;
+        let short = bound.iter().filter(is_short).count();
+        let apart = (1..=FEW_SHORT).contains(&short);
+        plan.buckets.first = usize::from(apart);
+        for window in bound {
+            if apart && window.len < GRAM {
+                plan.buckets.put(0, &window.sets);
+            } else {
+                plan.buckets.add(&window.sets);
+            }
+            plan.windows.push(window);
+        }
+        free.sort_by_key(|(_, _, literal)| literal.len());
+        for (sig, stretches, literal) in &free {
+            if let Some(choice) = plan.buckets.choose(literal) {
+                let window = stretches[choice.stretch].window(choice.index, GRAM);
+                plan.windows.push(Window {
+                    sig: *sig,
+                    ..window
+                });
+            }
+        }
+        plan
+    }
+}
+
+/// A window of known bytes that may be chosen.
+#[derive(Clone, Copy, Debug)]
+struct Literal {
+    bytes: [u8; GRAM],
+    stretch: usize,
+    index: usize,
+    /// Expected tests for each byte searched.
+    chance: f32,
+}
+
+fn literal_windows(stretches: &[Stretch]) -> Vec<Literal> {
+    let mut literal = Vec::new();
+    for (number, stretch) in stretches.iter().enumerate() {
+        for (index, places) in stretch.places.array_windows::<GRAM>().enumerate() {
+            let [Some(a), Some(b), Some(c), Some(d)] = places.map(Place::literal) else {
+                continue;
+            };
+            let bytes = [a, b, c, d];
+            let bits = rarity::bits(&bytes) - stretch.distances().log2();
+            if bits >= ENOUGH {
+                literal.push(Literal {
+                    bytes,
+                    stretch: number,
+                    index,
+                    chance: (-bits).exp2() as f32,
+                });
+            }
+        }
+    }
+    literal
+}
+
+/// The windows of which every match has one, and the tests that are expected for each byte searched.
+fn best(nodes: &[Node], offset: (usize, usize)) -> Option<(Vec<Window>, f64)> {
+    let mut best: Option<(Vec<Window>, f64)> = None;
+    let mut consider = |windows: Vec<Window>, chance: f64| {
+        if best.as_ref().is_none_or(|(_, least)| chance < *least) {
+            best = Some((windows, chance));
+        }
+    };
+    for stretch in stretches(nodes, offset) {
+        for len in SHORTEST..=GRAM {
+            for index in 0..(stretch.places.len() + 1).saturating_sub(len) {
+                if let Some(chance) = stretch.chance(index, len) {
+                    consider(vec![stretch.window(index, len)], chance);
+                }
+            }
+        }
+    }
+    let (mut min, mut max) = offset;
+    for node in nodes {
+        if let Node::Alt(branches) = node
+            && let Some((windows, chance)) = each(branches, (min, max))
+        {
+            consider(windows, chance);
+        }
+        let (node_min, node_max) = node.len_bounds();
+        min += node_min;
+        max += node_max;
+    }
+    best
+}
+
+/// Windows for every branch, if each has one: their chances add up.
+fn each(branches: &[Vec<Node>], offset: (usize, usize)) -> Option<(Vec<Window>, f64)> {
+    let mut all = Vec::new();
+    let mut sum = 0.0;
+    for branch in branches {
+        let (windows, chance) = best(branch, offset)?;
+        sum += chance;
+        all.extend(windows);
+        if all.len() > MAX_WINDOWS {
+            return None;
+        }
+    }
+    Some((all, sum))
+}
+
+/// A piece of a signature whose bytes stand at fixed distances from each other.
+#[derive(Debug)]
+struct Stretch {
+    /// Distance of the first from the start of the match.
+    min: usize,
+    max: usize,
+    places: Vec<Place>,
+}
+
+/// A byte of a stretch.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Any,
+    Test(ByteTest),
+    /// One of several bytes: alternatives of one byte each.
+    Of(Bytes),
+}
+
+impl Place {
+    fn literal(self) -> Option<u8> {
+        match self {
+            Self::Test(test) => test.literal(),
+            Self::Any | Self::Of(_) => None,
+        }
+    }
+
+    fn bytes(self) -> Bytes {
+        match self {
+            Self::Any => Bytes([u64::MAX; 4]),
+            Self::Test(test) => (0..=255).filter(|&byte| test.accepts(byte)).collect(),
+            Self::Of(bytes) => bytes,
+        }
+    }
+
+    /// Mask and value, as far as a mask can say it.
+    fn masked(self) -> (u8, u8) {
+        match self {
+            Self::Test(test) if !test.negated => (test.mask, test.value),
+            _ => (0, 0),
+        }
+    }
+}
+
+/// Cuts nodes, which begin `offset` (least, greatest) behind the match's start, into stretches.
+fn stretches(nodes: &[Node], offset: (usize, usize)) -> Vec<Stretch> {
+    let (mut min, mut max) = offset;
+    let mut all = Vec::new();
+    let mut places = Vec::new();
+    let mut start = offset;
+    for node in nodes {
+        let (node_min, node_max) = node.len_bounds();
+        match node {
+            Node::Byte(test) => places.push(Place::Test(*test)),
+            Node::Skip { min, max } if min == max && *max < LONG_SKIP => {
+                places.extend(std::iter::repeat_n(Place::Any, *max));
+            }
+            Node::Alt(branches) if let Some(bytes) = single_bytes(branches) => {
+                places.push(Place::Of(bytes));
+            }
+            Node::Skip { .. } | Node::Alt(_) => {
+                all.push(Stretch {
+                    min: start.0,
+                    max: start.1,
+                    places: std::mem::take(&mut places),
+                });
+                start = (min + node_min, max + node_max);
+            }
+        }
+        min += node_min;
+        max += node_max;
+    }
+    all.push(Stretch {
+        min: start.0,
+        max: start.1,
+        places,
+    });
+    all
+}
+
+/// The bytes that alternatives stand for when each is one byte.
+fn single_bytes(branches: &[Vec<Node>]) -> Option<Bytes> {
+    let mut all = Bytes::default();
+    for branch in branches {
+        let [Node::Byte(test)] = branch[..] else {
+            return None;
+        };
+        all = all.union(Place::Test(test).bytes());
+    }
+    Some(all)
+}
+
+impl Stretch {
+    fn distances(&self) -> f64 {
+        (self.max - self.min + 1) as f64
+    }
+
+    /// The tests that the window at `index` is expected to call for, if it stands for few grams.
+    fn chance(&self, index: usize, len: usize) -> Option<f64> {
+        let window = self.places.get(index..index + len)?;
+        let count: usize = window.iter().map(|place| place.bytes().len()).product();
+        if count == 0 || count > MAX_GRAMS {
+            return None;
+        }
+        let once: f64 = self
+            .window(index, len)
+            .grams()
+            .map(|gram| (-rarity::bits(&gram.to_le_bytes()[..len])).exp2())
+            .sum();
+        Some(once * self.distances())
+    }
+
+    /// The window of `len` bytes at `index`, of no signature yet, with the bytes around it that say most.
+    fn window(&self, index: usize, len: usize) -> Window {
+        let known = |start: usize| {
+            let mut mask = [0; WIDE];
+            let mut value = [0; WIDE];
+            for (i, place) in self.places[start..].iter().take(WIDE).enumerate() {
+                (mask[i], value[i]) = place.masked();
+            }
+            (u128::from_le_bytes(mask), u128::from_le_bytes(value), start)
+        };
+        let (mask, value, start) = (index.saturating_sub(WIDE - GRAM)..=index)
+            .map(known)
+            .max_by_key(|(mask, _, start)| (mask.count_ones(), *start))
+            .unwrap_or_default();
+        let mut sets = [Place::Any.bytes(); GRAM];
+        for (set, place) in sets.iter_mut().zip(&self.places[index..index + len]) {
+            *set = place.bytes();
+        }
+        Window {
+            sig: 0,
+            min_offset: self.min + index,
+            max_offset: self.max + index,
+            len,
+            sets,
+            mask,
+            value,
+            back: index - start,
+        }
+    }
+}
+
+/// A set of byte values.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Bytes([u64; 4]);
+
+impl Bytes {
+    fn insert(&mut self, byte: u8) {
+        self.0[usize::from(byte >> 6)] |= 1 << (byte & 63);
+    }
+
+    fn contains(&self, byte: u8) -> bool {
+        self.0[usize::from(byte >> 6)] >> (byte & 63) & 1 != 0
+    }
+
+    fn len(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    fn union(mut self, other: Self) -> Self {
+        for (word, other) in self.0.iter_mut().zip(other.0) {
+            *word |= other;
+        }
+        self
+    }
+
+    fn iter(&self) -> impl Iterator<Item = u8> {
+        (0..=255).filter(|&byte| self.contains(byte))
+    }
+}
+
+impl FromIterator<u8> for Bytes {
+    fn from_iter<I: IntoIterator<Item = u8>>(bytes: I) -> Self {
+        let mut set = Self::default();
+        bytes.into_iter().for_each(|byte| set.insert(byte));
+        set
+    }
+}
+
+/// The tables of a front: for each place and byte a bit for every bucket that accepts it there.
+#[derive(Debug)]
+pub(super) struct Buckets {
+    pub(super) tables: [[u8; 256]; GRAM],
+    /// The share of bytes that each bucket accepts at each place.
+    weights: [[f32; GRAM]; BUCKETS],
+    shares: [f32; 256],
+    /// The buckets before this one are taken.
+    first: usize,
+}
+
+impl Buckets {
+    fn new() -> Self {
+        let mut shares = [0.0; 256];
+        for (byte, share) in (0..=255).zip(&mut shares) {
+            *share = rarity::share(byte) as f32;
+        }
+        Self {
+            tables: [[0; 256]; GRAM],
+            weights: [[0.0; GRAM]; BUCKETS],
+            shares,
+            first: 0,
+        }
+    }
+
+    /// Takes the cheapest of some windows into the bucket where it adds least.
+    fn choose(&mut self, windows: &[Literal]) -> Option<Literal> {
+        let mut best: Option<(f32, usize, Literal)> = None;
+        for window in windows {
+            let fixed = TEST * window.chance;
+            if best.is_some_and(|(cost, _, _)| cost <= fixed) {
+                continue;
+            }
+            let tables: [u8; GRAM] =
+                std::array::from_fn(|place| self.tables[place][usize::from(window.bytes[place])]);
+            for (bucket, weights) in self.weights.iter().enumerate().skip(self.first) {
+                let mut before = 1.0;
+                let mut after = 1.0;
+                for place in 0..GRAM {
+                    let new = tables[place] >> bucket & 1 == 0;
+                    before *= weights[place];
+                    after *= weights[place]
+                        + if new {
+                            self.shares[usize::from(window.bytes[place])]
+                        } else {
+                            0.0
+                        };
+                }
+                let cost = fixed + PASS * (after - before);
+                if best.is_none_or(|(least, _, _)| cost < least) {
+                    best = Some((cost, bucket, *window));
+                }
+            }
+        }
+        let (_, bucket, window) = best?;
+        self.put(bucket, &window.bytes.map(|byte| Bytes::from_iter([byte])));
+        Some(window)
+    }
+
+    /// Takes a window into the bucket where it adds least.
+    fn add(&mut self, sets: &[Bytes; GRAM]) {
+        let growth = |bucket: usize| {
+            let mut before = 1.0;
+            let mut after = 1.0;
+            for (place, set) in sets.iter().enumerate() {
+                let weight = self.weights[bucket][place];
+                let new: f32 = set
+                    .iter()
+                    .filter(|&byte| self.tables[place][usize::from(byte)] >> bucket & 1 == 0)
+                    .map(|byte| self.shares[usize::from(byte)])
+                    .sum();
+                before *= weight;
+                after *= weight + new;
+            }
+            after - before
+        };
+        let bucket = (self.first..BUCKETS)
+            .min_by(|&a, &b| growth(a).total_cmp(&growth(b)))
+            .unwrap_or(self.first);
+        self.put(bucket, sets);
+    }
+
+    fn put(&mut self, bucket: usize, sets: &[Bytes; GRAM]) {
+        for (place, set) in sets.iter().enumerate() {
+            for byte in set.iter() {
+                let entry = &mut self.tables[place][usize::from(byte)];
+                if *entry >> bucket & 1 == 0 {
+                    *entry |= 1 << bucket;
+                    self.weights[bucket][place] += self.shares[usize::from(byte)];
+                }
+            }
+        }
+    }
+
+    /// The tables with entries joined whose bytes differ in the top bit, if that lets hardly more
+    /// positions pass: they are half as large.
+    pub(super) fn folded(&self) -> Option<[[u8; 128]; GRAM]> {
+        let mut folded = [[0; 128]; GRAM];
+        for (half, whole) in folded.iter_mut().zip(&self.tables) {
+            for (byte, entry) in whole.iter().enumerate() {
+                half[byte & 127] |= entry;
+            }
+        }
+        let more = self.passing(|place, byte| folded[place][byte & 127])
+            - self.passing(|place, byte| self.tables[place][byte]);
+        (more < HARDLY).then_some(folded)
+    }
+
+    /// The share of positions that are expected to pass with these tables.
+    pub(super) fn passing(&self, entry: impl Fn(usize, usize) -> u8) -> f32 {
+        let weight = |bucket: usize, place: usize| -> f32 {
+            let accepted = (0..256).filter(|&byte| entry(place, byte) >> bucket & 1 != 0);
+            accepted.map(|byte| self.shares[byte]).sum()
+        };
+        let product = |bucket| {
+            (0..GRAM)
+                .map(|place| weight(bucket, place))
+                .product::<f32>()
+        };
+        (0..BUCKETS).map(product).sum()
+    }
+}
