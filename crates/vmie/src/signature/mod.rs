@@ -137,6 +137,7 @@ fn elements(nodes: &[Node]) -> usize {
 /// | `~E8`, `~4?` | any byte but this, any byte without this half |
 /// | `[4]`, `[2-6]` | that many bytes of any value, at most [`MAX_JUMP`]; not at either end |
 /// | `(E8 \| E9 90)` | one of these; may be nested |
+/// | `"text"`, `u"text"` | the bytes of text in UTF-8, in UTF-16 (little-endian); `\"` and `\\` inside |
 /// | `{ ... }` | braces around the whole, as in YARA, are optional |
 /// | `// ...`, `/* ... */` | comments |
 /// | `\x48\x8B\x00 xx?` | bytes as in C, then a mask of `x` and `?`; without a mask all bytes count |
@@ -186,6 +187,15 @@ impl Signature {
         anchor::choose(&self.nodes)
     }
 
+    /// How many matches are expected by chance in a GiB of memory that is in use (pages of zeros aside).
+    ///
+    /// An estimate: literal bytes in a row are taken to be as frequent as in the programs and libraries
+    /// of a Linux system, and everything else as independent of what stands beside it. A signature of
+    /// which thousands are expected tells little about the place where it matches.
+    pub fn expected_per_gib(&self) -> f64 {
+        rarity::chance(&self.nodes) * f64::from(1 << 30)
+    }
+
     pub(crate) fn nodes(&self) -> &[Node] {
         &self.nodes
     }
@@ -201,6 +211,24 @@ impl FromStr for Signature {
 }
 
 /// Signatures compiled to be found together in one pass.
+///
+/// It never changes once it is compiled, so threads can share it. [`scan`] finds it in a memory; over
+/// bytes from anywhere else it works by itself:
+///
+/// ```
+/// use vmie::signature::{Hit, Set, Signature};
+///
+/// let set = Set::compile(vec![
+///     Signature::parse("call", "E8 ?? ?? ?? ?? 48")?,
+///     Signature::parse("name", "\"demo\"")?,
+/// ])?;
+/// let bytes = b"..demo..\xe8\x10\0\0\0\x48";
+/// assert_eq!(
+///     set.matches(bytes),
+///     [Hit { offset: 2, sig: 1 }, Hit { offset: 8, sig: 0 }]
+/// );
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Set {
     signatures: Arc<[Signature]>,
@@ -270,6 +298,15 @@ impl Set {
     /// The engine that finds them.
     pub fn engine(&self) -> &dyn Engine {
         &*self.engine
+    }
+
+    /// All matches in some bytes, overlapping ones too, by offset, then by signature.
+    ///
+    /// There can be as many as bytes times signatures; [`Set::find`] bounds their number.
+    pub fn matches(&self, bytes: &[u8]) -> Vec<Hit> {
+        let mut found = Found::with_limit(usize::MAX);
+        self.find(bytes, bytes.len(), &mut found);
+        found.into_items()
     }
 
     /// Pushes the hits that start in `bytes[..owned]` and end within `bytes`, each once, by offset,

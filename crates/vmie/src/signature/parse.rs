@@ -4,7 +4,8 @@
 //! text      = hex | escaped
 //! hex       = sequence | "{" sequence "}"
 //! sequence  = token { token | jump } token | token
-//! token     = byte | "~" byte | "(" sequence { "|" sequence } ")"
+//! token     = byte | "~" byte | "(" sequence { "|" sequence } ")" | text
+//! text      = [ "u" ] '"' { any character, `\"` and `\\` for these two } '"'
 //! byte      = two of 0-9 A-F ?, or a "?" that stands alone
 //! jump      = "[" number [ "-" number ] "]"
 //! escaped   = { "\x" two digits } [ mask of "x" and "?" ]
@@ -197,6 +198,7 @@ impl Parser<'_> {
                         }
                     }
                 }
+                Some('"' | 'u') => nodes.extend(self.quoted()?.into_iter().map(literal)),
                 Some(c) if c == '?' || c.is_ascii_hexdigit() => {
                     let node = self
                         .byte()?
@@ -215,6 +217,46 @@ impl Parser<'_> {
             return self.expected("a byte such as `48`, `4?` or `??`");
         }
         Ok(nodes)
+    }
+
+    /// Reads `"text"`, or `u"text"` as UTF-16 in little-endian order.
+    fn quoted(&mut self) -> Result<Vec<u8>> {
+        let wide = self.eat('u');
+        let open = self.at;
+        if !self.eat('"') {
+            return self.expected("`\"` after `u`");
+        }
+        let mut text = String::new();
+        loop {
+            let at = self.at;
+            match self.peek() {
+                None => return self.error(open, "this text has no end: expected `\"`"),
+                Some('"') => break,
+                Some('\\') => {
+                    self.bump();
+                    match self.peek() {
+                        Some(c @ ('"' | '\\')) => text.push(c),
+                        _ => {
+                            return self.error(
+                                at,
+                                "expected `\\\"` or `\\\\`; other characters stand for themselves",
+                            );
+                        }
+                    }
+                }
+                Some(c) => text.push(c),
+            }
+            self.bump();
+        }
+        self.bump();
+        if text.is_empty() {
+            return self.error(open, "this text is empty: expected a character");
+        }
+        Ok(if wide {
+            text.encode_utf16().flat_map(u16::to_le_bytes).collect()
+        } else {
+            text.into_bytes()
+        })
     }
 
     /// Reads `48`, `4?`, `?8`, `??`, or a `?` that stands alone; `None` for any byte.

@@ -11,6 +11,8 @@
 //! without pages that are all zero; `examples/rarity.rs` makes them. They are a guess about memory in
 //! general: a wrong one costs time, never a match.
 
+use crate::signature::Node;
+
 /// -8 log2 of the share, so 8 is a bit of information: `[256 * a + b]` of `b` among the bytes that
 /// follow `a`, then `[65536 + a]` of `a` among all bytes.
 static PAIRS: &[u8; (1 << 16) + 256] = include_bytes!("pairs.bin");
@@ -51,6 +53,29 @@ pub(super) fn bits(bytes: &[u8]) -> f64 {
         return f64::from(gram_weight(*gram) + tail.sum::<u32>()) / PER_BIT;
     }
     f64::from(chain(bytes)) / PER_BIT
+}
+
+/// The share of places at which nodes are expected to match: literal bytes in a row as [`bits`] has it,
+/// everything else as if it had nothing to do with what stands beside it.
+pub(super) fn chance(nodes: &[Node]) -> f64 {
+    let mut chance = 1.0;
+    let mut run = Vec::new();
+    for node in nodes {
+        if let Node::Byte(test) = node
+            && let Some(byte) = test.literal()
+        {
+            run.push(byte);
+            continue;
+        }
+        chance *= (-bits(&run)).exp2();
+        run.clear();
+        chance *= match node {
+            Node::Byte(test) => (0..=255).filter(|&b| test.accepts(b)).map(share).sum(),
+            Node::Skip { min, max } => (max - min + 1) as f64,
+            Node::Alt(branches) => branches.iter().map(|branch| self::chance(branch)).sum(),
+        };
+    }
+    (chance * (-bits(&run)).exp2()).min(1.0)
 }
 
 /// How rare bytes are by the chain alone.

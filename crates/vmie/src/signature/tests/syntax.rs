@@ -45,6 +45,10 @@ const GOOD: &[(&str, &str)] = &[
     ("~?8 ~4? ~ 00", "{ ~?8 ~4? ~00 }"),
     ("48 // load\n8B /* any */ 05", "48 8B 05"),
     ("{ /* { */ 48 } // done", "48"),
+    ("\"Demo\"", "44 65 6D 6F"),
+    ("u\"De\" 00 00", "44 00 65 00 00 00"),
+    ("48 \"// \\\" \\\\\" ?", "48 2F 2F 20 22 20 5C ??"),
+    ("(\"a\" | u\"\u{1f600}\")", "{ (61 | 3D D8 00 DE) }"),
 ];
 
 #[test]
@@ -128,6 +132,10 @@ const BAD: &[(&str, usize, &str)] = &[
     ("\\x48\\x8B x", 11, "ends after 1 of 2 bytes"),
     ("\\x48 xx", 7, "longer than the 1 bytes"),
     ("\\x48 x y", 8, "expected `x` or `?`"),
+    ("48 \"ab", 4, "no end"),
+    ("48 \"\"", 4, "empty"),
+    ("u48", 2, "expected `\"` after `u`, found `4`"),
+    ("\"a\\n\"", 3, "other characters stand for themselves"),
 ];
 
 #[test]
@@ -206,4 +214,23 @@ proptest! {
             Err(error) => prop_assert!(error.message().contains("everywhere"), "{}: {}", text, error),
         }
     }
+}
+
+#[test]
+fn expected_matches_tell_good_signatures_from_bad_ones() {
+    let expected = |text: &str| {
+        let signature: Signature = text.parse().expect("parses");
+        signature.expected_per_gib()
+    };
+    let gib = f64::from(1 << 30);
+    // Weights are whole eighths of a bit, and there are 9 of them at the most here.
+    let near = |a: f64, b: f64| (0.9..1.1).contains(&(a / b));
+    assert!(expected("00 00 00 00") > 1e6);
+    assert!(expected("41 5C 41 5D") > 1e3);
+    assert!(expected("9D A7 5E B9 13 C4 D5 E6") < 1e-3);
+    assert!(near(expected("90 ?? 90"), expected("90 [1] 90")));
+    assert!(near(expected("90 [1-4] 91"), 4.0 * expected("90 ?? 91")));
+    assert!(near(expected("90") + expected("91"), expected("(90 | 91)")));
+    assert!(near(expected("90") + expected("~90"), gib));
+    assert!(expected("4?") > expected("48"));
 }
