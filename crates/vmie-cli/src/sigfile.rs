@@ -1,7 +1,7 @@
 //! Files of signatures: TOML, one `name = "signature"` a line.
 //!
 //! Signatures keep the order of the file. Errors name the file, the line and the column, also inside
-//! the text of a signature.
+//! the text of a signature; all signatures that cannot be read are named at once.
 //!
 //! A signature in C form is full of backslashes, `"\x48\x8B"`, which a TOML string in double quotes
 //! would turn into characters. No signature needs those characters, so such a string is taken as it
@@ -58,9 +58,10 @@ fn parse(file: &str, text: &str) -> Result<Vec<Signature>, Failure> {
         return Err(Failure::new(format!("{file} holds no signature"))
             .hint("one name = \"signature\" a line, such as prologue = \"55 48 89 E5\""));
     }
-    entries
-        .into_iter()
-        .map(|(name, value)| {
+    let mut signatures = Vec::new();
+    let mut failures = Vec::new();
+    for (name, value) in entries {
+        let read = || {
             let span = value.span();
             let DeValue::String(decoded) = value.get_ref() else {
                 return Err(at(
@@ -84,8 +85,28 @@ fn parse(file: &str, text: &str) -> Result<Vec<Signature>, Failure> {
                     &format!("signature `{}`: {}", name.get_ref(), error.message()),
                 )
             })
-        })
-        .collect()
+        };
+        match read() {
+            Ok(signature) => signatures.push(signature),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    all_in_one(file, failures).map_or(Ok(signatures), Err)
+}
+
+/// What is wrong with a file, all of it at once: nobody wants to mend a file one error a run.
+fn all_in_one(file: &str, mut failures: Vec<Failure>) -> Option<Failure> {
+    if failures.len() <= 1 {
+        return failures.pop();
+    }
+    let count = failures.len();
+    let summary = Failure::new(format!(
+        "{count} of the signatures in {file} cannot be read"
+    ));
+    Some(failures.into_iter().fold(summary, |all, failure| {
+        let place = failure.found.join("\n");
+        all.found(format!("{}\n{place}", failure.what))
+    }))
 }
 
 /// What stands between the quotes of a TOML string, and how far from its start.
@@ -189,6 +210,12 @@ mod tests {
             bad.what
         );
         assert_eq!(bad.found, ["bad  = \"48 8B GG\"\n              ^"]);
+        let both = error("a = \"90 4\"\nb = \"90\"\nc = 1\n");
+        assert_eq!(both.what, "2 of the signatures in sigs.toml cannot be read");
+        assert_eq!(both.found.len(), 2);
+        assert!(both.found[0].starts_with("sigs.toml:1:9: signature `a`: "));
+        assert!(both.found[0].ends_with("\na = \"90 4\"\n        ^"));
+        assert!(both.found[1].starts_with("sigs.toml:3:5: the value of `c`"));
         assert!(error("a = 1").what.starts_with("sigs.toml:1:5: "));
         assert!(
             error("a = \"90\"\na = \"91\"")
