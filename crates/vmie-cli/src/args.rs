@@ -97,6 +97,9 @@ pub(crate) enum Verb {
     Read(ReadArgs),
     /// Find byte signatures
     Scan(ScanArgs),
+    /// Explain signatures
+    #[command(subcommand)]
+    Sig(SigArgs),
     /// Find numbers, texts and bytes
     Find(Box<FindArgs>),
     /// Find whatever reads as text
@@ -319,12 +322,10 @@ pub(crate) struct SearchArgs {
     pub(crate) filter: FilterArgs,
 }
 
+/// Which signatures.
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("what").args(["signatures", "files"]).required(true).multiple(true))]
-pub(crate) struct ScanArgs {
-    #[command(flatten)]
-    pub(crate) search: SearchArgs,
-
+pub(crate) struct SignatureArgs {
     /// A signature, such as '48 8B ?? ?? E8'; may be given several times
     #[arg(
         short,
@@ -337,10 +338,36 @@ pub(crate) struct ScanArgs {
     /// A file of signatures, one `name = "signature"` a line (TOML)
     #[arg(short = 'f', long = "file", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) files: Vec<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ScanArgs {
+    #[command(flatten)]
+    pub(crate) search: SearchArgs,
+    #[command(flatten)]
+    pub(crate) what: SignatureArgs,
 
     /// Show so many bytes before each match and from it on
     #[arg(long, value_name = "N", value_parser = parse_context)]
     pub(crate) context: Option<usize>,
+}
+
+/// What to do with signatures.
+#[derive(Subcommand, Debug)]
+pub(crate) enum SigArgs {
+    /// Show the canonical form, the mask, the anchors, and whether a signature is a good one
+    Explain(ExplainArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArgs {
+    /// Signatures, such as '48 8B ?? ?? E8'
+    #[arg(value_name = "SIG", required_unless_present = "files")]
+    pub(crate) texts: Vec<String>,
+
+    /// A file of signatures, one `name = "signature"` a line (TOML)
+    #[arg(short = 'f', long = "file", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) files: Vec<PathBuf>,
 }
 
 /// What to look for: at least one value, text or sequence of bytes.

@@ -35,6 +35,7 @@ mod regions;
 mod report;
 mod seek;
 mod sigfile;
+mod signatures;
 mod size;
 mod source;
 mod space;

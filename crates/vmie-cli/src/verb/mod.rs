@@ -12,6 +12,7 @@ mod ps;
 mod read;
 mod scan;
 mod show;
+mod sig;
 mod strings;
 mod symbols;
 mod types;
@@ -29,6 +30,7 @@ pub(crate) fn run(verb: &Verb, options: &Options) -> Result<Done> {
         Verb::Vtop(args) => vtop::run(args, options),
         Verb::Read(args) => read::run(args, options),
         Verb::Scan(args) => scan::run(args, options),
+        Verb::Sig(args) => sig::run(args, options),
         Verb::Find(args) => find::run(args, options),
         Verb::Strings(args) => strings::run(args, options),
         Verb::Ps(args) => ps::run(args, options),

@@ -1,9 +1,7 @@
 //! `vmie scan`: byte signatures in an address space, in many, or in physical memory.
 
-use std::fmt;
-
 use serde::Serialize;
-use vmie::signature::{Set, Signature};
+use vmie::signature::Set;
 
 use crate::args::ScanArgs;
 use crate::exit::{Done, Failure, Result};
@@ -11,11 +9,12 @@ use crate::options::Options;
 use crate::output::{Cell, Column, Hex, Row, View};
 use crate::place::Place;
 use crate::seek::{Around, Seek};
-use crate::sigfile;
+use crate::signatures::{self, SigName};
 
 pub(super) fn run(args: &ScanArgs, options: &Options) -> Result<Done> {
     // Signatures first: a typing mistake should not wait for a large image to open.
-    let (set, names) = signatures(args)?;
+    let (signatures, names): (Vec<_>, Vec<_>) = signatures::typed(&args.what)?.into_iter().unzip();
+    let set = Set::compile(signatures).map_err(|error| Failure::new(error.to_string()))?;
     let seek = Seek {
         verb: "scan",
         args: &args.search,
@@ -30,51 +29,6 @@ pub(super) fn run(args: &ScanArgs, options: &Options) -> Result<Done> {
             sig: &names[sig],
         })
     })
-}
-
-/// The signatures, and what each is called in a row.
-fn signatures(args: &ScanArgs) -> Result<(Set, Vec<SigName>)> {
-    let mut signatures = Vec::new();
-    let mut names = Vec::new();
-    for (number, text) in args.signatures.iter().enumerate() {
-        let signature = Signature::parse("", text).map_err(|error| {
-            let explained = error.explain();
-            let (what, place) = explained.split_once('\n').unwrap_or((&explained, ""));
-            // The caret is placed below the text, so both lose the same indent.
-            let place: Vec<&str> = place
-                .lines()
-                .map(|line| line.get(2..).unwrap_or(""))
-                .collect();
-            Failure::new(format!("signature {number}, {what}")).found(place.join("\n"))
-        })?;
-        signatures.push(signature);
-        names.push(SigName::Number(number as u64));
-    }
-    for path in &args.files {
-        for signature in sigfile::read(path)? {
-            names.push(SigName::Name(signature.name().to_owned()));
-            signatures.push(signature);
-        }
-    }
-    let set = Set::compile(signatures).map_err(|error| Failure::new(error.to_string()))?;
-    Ok((set, names))
-}
-
-/// What a signature is called in a row.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum SigName {
-    Number(u64),
-    Name(String),
-}
-
-impl fmt::Display for SigName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(number) => number.fmt(f),
-            Self::Name(name) => name.fmt(f),
-        }
-    }
 }
 
 #[derive(Serialize)]

@@ -23,6 +23,7 @@
 
 mod anchor;
 mod display;
+mod doubt;
 mod engine;
 mod error;
 mod parse;
@@ -32,6 +33,7 @@ mod scanner;
 mod tests;
 
 pub use anchor::Anchor;
+pub use doubt::Doubt;
 pub use engine::{Engine, EngineKind, Hit, NoSuchEngine};
 pub use error::{CompileError, ParseError};
 
