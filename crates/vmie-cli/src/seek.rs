@@ -4,7 +4,7 @@
 use std::ops::ControlFlow::{self, Break, Continue};
 
 use vmie::search::{Text, continue_text};
-use vmie::{Address, Gva, Memory, Prot, Scanner, SweepOptions, seek, seek_many};
+use vmie::{Address, Gva, Memory, Prot, Scanner, SweepOptions, read_around_holes, seek, seek_many};
 
 use crate::args::SearchArgs;
 use crate::exit::{Done, Failure, Result, Stop};
@@ -18,10 +18,16 @@ use crate::space::{Space, Target};
 use crate::spaces::Spaces;
 use crate::unread::nothing_read;
 
+/// Presence is a matter of pages.
+const PAGE: u64 = 4096;
+
 /// The memory that a result is in.
 pub(crate) trait Around {
     /// Bytes at `va` and behind it, as far as they can be read.
     fn read(&self, va: u64, len: usize) -> Vec<u8>;
+
+    /// Bytes that end just before `va`, back to what cannot be read.
+    fn before(&self, va: u64, len: usize) -> Vec<u8>;
 
     /// Reads on where a string goes on, see [`continue_text`].
     fn continue_text(&self, va: u64, text: &mut Text, most: usize) -> bool;
@@ -37,6 +43,17 @@ impl<A: Address> Around for In<'_, A> {
             bytes.truncate(usize::try_from(good).unwrap_or(0));
         }
         bytes
+    }
+
+    fn before(&self, va: u64, len: usize) -> Vec<u8> {
+        let len = usize::try_from(va).map_or(len, |below| len.min(below));
+        let mut bytes = vec![0; len];
+        let mut from = 0;
+        let start = A::new(va - len as u64);
+        read_around_holes(self.0, start, &mut bytes, PAGE, |at, len, _| {
+            from = at + len;
+        });
+        bytes.split_off(from)
     }
 
     fn continue_text(&self, va: u64, text: &mut Text, most: usize) -> bool {
@@ -98,9 +115,8 @@ impl Seek<'_> {
         let reporter = &self.options.reporter;
         let filter = &self.args.filter;
         let sweep = self.sweep(source, space.range(filter.range.as_ref())?);
-        let mut rows = Rows::new(self.options.sink(self.verb, space.kind()), |sink| {
-            sink.named(space.names.shown()).asked(self.asked)
-        });
+        let sink = self.options.sink(self.verb, space.kind());
+        let mut rows = Rows::new(sink.named(space.names.shown()).asked(self.asked));
         let outcome = seek(
             memory,
             scanner,
@@ -141,7 +157,7 @@ impl Seek<'_> {
         let spaces = Spaces::select(source, self.args.space.owner.kernel, reporter)?;
         let sweep = self.sweep(source, spaces.range(self.args.filter.range.as_ref())?);
         let sink = self.options.sink(self.verb, SpaceKind::Virtual);
-        let mut rows = Rows::new(sink, |sink| sink.named(true).many(true).asked(self.asked));
+        let mut rows = Rows::new(sink.named(true).many(true).asked(self.asked));
         let mut places = spaces.places(reporter);
         let parts = spaces.parts();
         let outcome = seek_many(
@@ -208,8 +224,7 @@ struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    fn new(sink: Sink<'a>, with: impl FnOnce(Sink<'a>) -> Sink<'a>) -> Self {
-        let sink = with(sink);
+    fn new(sink: Sink<'a>) -> Self {
         Self { sink, failed: None }
     }
 

@@ -1,21 +1,24 @@
 //! The signatures that were typed, with `-s` and in files.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::Serialize;
 use vmie::signature::Signature;
 
-use crate::args::SignatureArgs;
 use crate::exit::Failure;
 use crate::sigfile;
 
-/// The signatures, and what each is called in a row.
-pub(crate) fn typed(args: &SignatureArgs) -> Result<Vec<(Signature, SigName)>, Failure> {
+/// The signatures of the command line, then those of the files, and what each is called in a row.
+pub(crate) fn typed(
+    texts: &[String],
+    files: &[PathBuf],
+) -> Result<Vec<(Signature, SigName)>, Failure> {
     let mut all = Vec::new();
-    for (number, text) in args.signatures.iter().enumerate() {
+    for (number, text) in texts.iter().enumerate() {
         all.push((parse(number, text)?, SigName::Number(number as u64)));
     }
-    for path in &args.files {
+    for path in files {
         for signature in sigfile::read(path)? {
             let name = SigName::Name(signature.name().to_owned());
             all.push((signature, name));
@@ -25,7 +28,7 @@ pub(crate) fn typed(args: &SignatureArgs) -> Result<Vec<(Signature, SigName)>, F
 }
 
 /// Reads a signature of the command line.
-pub(crate) fn parse(number: usize, text: &str) -> Result<Signature, Failure> {
+fn parse(number: usize, text: &str) -> Result<Signature, Failure> {
     Signature::parse("", text).map_err(|error| {
         let explained = error.explain();
         let (what, place) = explained.split_once('\n').unwrap_or((&explained, ""));

@@ -4,6 +4,7 @@
 //! other end all the same, so everything that [`escape`](crate::escape) calls not plain is written as
 //! `\uXXXX`; to a JSON parser that is the same string.
 
+use std::fmt::Write as _;
 use std::io;
 
 use serde::{Serialize, Serializer};
@@ -21,6 +22,15 @@ impl Serialize for Hex {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&format_args!("{:#x}", self.0))
     }
+}
+
+/// Bytes as they stand in rows: two digits each.
+pub(crate) fn digits(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// A protection as `"rwx"`, with `-` for what is absent.

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-pub(crate) use json::{Hex, ProtText, Totals};
+pub(crate) use json::{Hex, ProtText, Totals, digits};
 pub(crate) use table::{Cell, strip};
 
 use crate::exit::{Result, Stop};

@@ -9,7 +9,7 @@ use vmie::signature::Signature;
 use crate::args::FindArgs;
 use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
-use crate::output::{Cell, Column, Row, View};
+use crate::output::{Cell, Column, Row, View, digits};
 use crate::place::Place;
 use crate::seek::{Around, Seek};
 
@@ -69,8 +69,7 @@ impl Kind {
             Self::Text(query) => Value::from(query.text.clone()),
             Self::Bytes(len) => {
                 let bytes = around.read(place.va.0, *len);
-                let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-                Value::from(digits)
+                Value::from(digits(&bytes))
             }
         }
     }

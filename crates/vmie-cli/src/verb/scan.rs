@@ -6,14 +6,17 @@ use vmie::signature::Set;
 use crate::args::ScanArgs;
 use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
-use crate::output::{Cell, Column, Hex, Row, View};
+use crate::output::{Cell, Column, Hex, Row, View, digits};
 use crate::place::Place;
 use crate::seek::{Around, Seek};
 use crate::signatures::{self, SigName};
 
 pub(super) fn run(args: &ScanArgs, options: &Options) -> Result<Done> {
     // Signatures first: a typing mistake should not wait for a large image to open.
-    let (signatures, names): (Vec<_>, Vec<_>) = signatures::typed(&args.what)?.into_iter().unzip();
+    let (signatures, names): (Vec<_>, Vec<_>) =
+        signatures::typed(&args.what.signatures, &args.what.files)?
+            .into_iter()
+            .unzip();
     let set = Set::compile(signatures).map_err(|error| Failure::new(error.to_string()))?;
     let seek = Seek {
         verb: "scan",
@@ -54,28 +57,12 @@ struct Context {
 impl Context {
     /// So many bytes before a match and from it on, as far as they can be read.
     fn of(va: u64, len: usize, around: &dyn Around) -> Self {
-        let mut bytes = around.read(va, len);
-        let mut before = 0;
-        // Back to where memory begins, by halves of what is left: what can be read ends at a page.
-        let mut step = len.min(usize::try_from(va).unwrap_or(len));
-        while step > 0 {
-            let start = va - (before + step) as u64;
-            if before + step <= len && start <= va {
-                let more = around.read(start, step);
-                if more.len() == step {
-                    bytes.splice(0..0, more);
-                    before += step;
-                    step = step
-                        .min(len - before)
-                        .min(usize::try_from(start).unwrap_or(len));
-                    continue;
-                }
-            }
-            step /= 2;
-        }
+        let mut bytes = around.before(va, len);
+        let before = bytes.len();
+        bytes.extend(around.read(va, len));
         Self {
             va: Hex(va - before as u64),
-            bytes: bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+            bytes: digits(&bytes),
             before,
         }
     }

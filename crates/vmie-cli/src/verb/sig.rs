@@ -8,7 +8,7 @@ use vmie::signature::{Anchor, Signature};
 use crate::args::{ExplainArgs, SigArgs};
 use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
-use crate::output::{Column, Row, SpaceKind, View};
+use crate::output::{Column, Row, SpaceKind, View, digits};
 use crate::signatures::{self, SigName};
 
 pub(super) fn run(args: &SigArgs, options: &Options) -> Result<Done> {
@@ -18,17 +18,7 @@ pub(super) fn run(args: &SigArgs, options: &Options) -> Result<Done> {
 }
 
 fn explain(args: &ExplainArgs, options: &Options) -> Result<Done> {
-    let mut all = Vec::new();
-    for (number, text) in args.texts.iter().enumerate() {
-        let signature = signatures::parse(number, text)?;
-        all.push((signature, SigName::Number(number as u64)));
-    }
-    for path in &args.files {
-        for signature in crate::sigfile::read(path)? {
-            let name = SigName::Name(signature.name().to_owned());
-            all.push((signature, name));
-        }
-    }
+    let all = signatures::typed(&args.texts, &args.files)?;
     if all.is_empty() {
         return Err(Failure::new("the files hold no signature").into());
     }
@@ -68,7 +58,7 @@ struct AnchorRow {
 impl<'a> SigRow<'a> {
     fn new(signature: &Signature, sig: &'a SigName) -> Self {
         let anchor = |anchor: &Anchor| AnchorRow {
-            bytes: hex(&anchor.bytes),
+            bytes: digits(&anchor.bytes),
             min_offset: anchor.min_offset,
             max_offset: anchor.max_offset,
         };
@@ -78,16 +68,12 @@ impl<'a> SigRow<'a> {
             canonical: signature.to_string(),
             min_len: signature.min_len(),
             max_len: signature.max_len(),
-            mask: signature.mask().map(|mask| hex(&mask)),
+            mask: signature.mask().map(|mask| digits(&mask)),
             anchors: signature.anchors().iter().map(anchor).collect(),
             expected_per_gib: rounded(signature.expected_per_gib()),
             doubts: doubts.iter().map(ToString::to_string).collect(),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Three digits that count: an estimate has no more.

@@ -16,10 +16,9 @@ impl Scanner for Set {
     }
 
     fn scan(&self, piece: &Piece<'_>, found: &mut Found<(usize, usize)>) {
-        let mut hits = Found::with_limit(found.limit());
-        self.find(piece.bytes, piece.owned, &mut hits);
-        let overflow = hits.is_full();
-        let hits = hits.into_items().into_iter();
-        found.extend(hits.map(|hit| (hit.offset, hit.sig)), overflow);
+        found.gather(
+            |hits| self.find(piece.bytes, piece.owned, hits),
+            |hit| (hit.offset, hit.sig),
+        );
     }
 }

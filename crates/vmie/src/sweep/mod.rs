@@ -198,6 +198,14 @@ impl<R> Found<R> {
         results.into_iter().for_each(|result| self.push(result));
     }
 
+    /// Lets `scan` find things of another kind, as many as fit here, and adds each as `item` makes of it.
+    pub(crate) fn gather<T>(&mut self, scan: impl FnOnce(&mut Found<T>), item: impl FnMut(T) -> R) {
+        let mut found = Found::with_limit(self.limit);
+        scan(&mut found);
+        let overflow = found.overflow;
+        self.extend(found.items.into_iter().map(item), overflow);
+    }
+
     /// How many results it takes.
     pub fn limit(&self) -> usize {
         self.limit

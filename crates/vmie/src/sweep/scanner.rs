@@ -42,13 +42,9 @@ pub fn seek<A: Address, S: Scanner + ?Sized>(
         &around(scanner, options),
         progress,
         |window, found| {
-            let mut hits = Found::with_limit(found.limit());
-            scanner.scan(&Piece::of(window), &mut hits);
-            let overflow = hits.is_full();
-            let hits = hits.into_items().into_iter();
-            found.extend(
-                hits.map(|(offset, item)| (window.addr(offset), item)),
-                overflow,
+            found.gather(
+                |hits| scanner.scan(&Piece::of(window), hits),
+                |(offset, item)| (window.addr(offset), item),
             );
         },
         |(addr, item)| emit(addr, item),

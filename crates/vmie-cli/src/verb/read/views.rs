@@ -3,7 +3,6 @@
 //! A run of bytes may come in several pieces; a view cuts it into rows as if it had come in one.
 //! Every view has the same row, [`ReadRow`]; a gap is a row too, with no bytes, its length and why.
 
-use std::fmt::Write as _;
 use std::marker::PhantomData;
 use std::ops::ControlFlow;
 
@@ -16,7 +15,7 @@ use crate::asm::{self, Bits, Disassembler};
 use crate::exit::Result;
 use crate::guest::Os;
 use crate::names::Names;
-use crate::output::{Cell, Column, Hex, Row, Sink, Totals, View as RowView};
+use crate::output::{Cell, Column, Hex, Row, Sink, Totals, View as RowView, digits};
 use crate::size;
 
 /// A way to cut bytes into rows.
@@ -67,10 +66,7 @@ impl<V> ReadRow<V> {
     fn new(at: u64, bytes: &[u8]) -> Self {
         Self {
             va: Hex(at),
-            bytes: bytes.iter().fold(String::new(), |mut text, byte| {
-                let _ = write!(text, "{byte:02x}");
-                text
-            }),
+            bytes: digits(bytes),
             len: bytes.len() as u64,
             value: None,
             text: None,

@@ -206,13 +206,9 @@ where
                     start,
                     len: window.owned as u64,
                 });
-                let mut hits = Found::with_limit(found.limit());
-                scan(&Piece::of(window), &mut hits);
-                let overflow = hits.is_full();
-                let hits = hits.into_items().into_iter();
-                found.extend(
-                    hits.map(|(offset, item)| Look::Hit(start + offset as u64, item)),
-                    overflow,
+                found.gather(
+                    |hits| scan(&Piece::of(window), hits),
+                    |(offset, item)| Look::Hit(start + offset as u64, item),
                 );
             },
             |look| {

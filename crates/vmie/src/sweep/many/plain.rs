@@ -53,13 +53,9 @@ pub(super) fn sweep_part<R: Send>(
         &options,
         progress,
         |window, found: &mut Found<(Gva, R)>| {
-            let mut hits = Found::with_limit(found.limit());
-            scan(&Piece::of(window), &mut hits);
-            let overflow = hits.is_full();
-            let hits = hits.into_items().into_iter();
-            found.extend(
-                hits.map(|(offset, item)| (window.addr(offset), item)),
-                overflow,
+            found.gather(
+                |hits| scan(&Piece::of(window), hits),
+                |(offset, item)| (window.addr(offset), item),
             );
         },
         |(addr, item)| emit(addr, item),
