@@ -1,8 +1,6 @@
 //! `cargo xtask test`: every test there is.
 
-use std::process::{Command, ExitStatus};
-
-use vmie_lab::Snapshot;
+use std::process::ExitStatus;
 
 use crate::{Fallible, cargo, lab, run};
 
@@ -48,28 +46,7 @@ pub(crate) fn run_all(args: &[&str]) -> Fallible<()> {
 /// Builds the lab and compares vmie's answers with the truth. A guest that does not start is a
 /// failure.
 fn lab_tests() -> Fallible<ExitStatus> {
-    on_guests(&lab::build_standard()?)
-}
-
-/// Runs the lab tests on these guests. Nothing can be skipped unseen: a missing snapshot fails the
-/// tests, and `--test` fails when no target is built.
-fn on_guests(snapshots: &[Snapshot]) -> Fallible<ExitStatus> {
+    let snapshots = lab::build_standard()?;
     run(cargo().args(["build", "--package", "vmie-cli"]))?;
-    Ok(guest_tests(snapshots).status()?)
-}
-
-/// The command that runs the lab tests on these guests, with the `vmie` that has been built.
-pub(crate) fn guest_tests(snapshots: &[Snapshot]) -> Command {
-    let variants: Vec<&str> = snapshots
-        .iter()
-        .map(|snapshot| snapshot.variant.as_str())
-        .collect();
-    let mut command = cargo();
-    command
-        .args(["test", "--no-fail-fast", "--package", "vmie-lab"])
-        .args(["--test", "*", "--features", "guests"])
-        .env("VMIE_LAB", lab::dir())
-        .env("VMIE_LAB_VARIANTS", variants.join(","))
-        .env("VMIE_BIN", crate::target_dir().join("debug/vmie"));
-    command
+    Ok(lab::guest_tests(&snapshots).status()?)
 }

@@ -7,6 +7,7 @@
 
 mod capture;
 mod catch;
+mod check;
 mod fingerprint;
 mod guest;
 mod headers;
@@ -27,6 +28,7 @@ use std::time::Instant;
 
 use vmie_lab::{STANDARD, Snapshot};
 
+pub(crate) use self::check::guest_tests;
 use self::fingerprint::Fingerprint;
 use self::guest::Guest;
 use self::initramfs::Tree;

@@ -1,0 +1,26 @@
+//! The tests that compare vmie's answers with what guests say.
+
+use std::process::Command;
+
+use vmie_lab::Snapshot;
+
+use crate::{cargo, target_dir};
+
+/// The command that runs the lab tests on these guests, with the `vmie` that has been built.
+///
+/// Nothing can be skipped unseen: a missing snapshot fails the tests, and `--test` fails when no target
+/// is built.
+pub(crate) fn guest_tests(snapshots: &[Snapshot]) -> Command {
+    let variants: Vec<&str> = snapshots
+        .iter()
+        .map(|snapshot| snapshot.variant.as_str())
+        .collect();
+    let mut command = cargo();
+    command
+        .args(["test", "--no-fail-fast", "--package", "vmie-lab"])
+        .args(["--test", "*", "--features", "guests"])
+        .env("VMIE_LAB", super::dir())
+        .env("VMIE_LAB_VARIANTS", variants.join(","))
+        .env("VMIE_BIN", target_dir().join("debug/vmie"));
+    command
+}
