@@ -9,6 +9,7 @@ use clap::{
     ArgGroup, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint,
 };
 use clap_complete::Shell;
+use vmie::signature::EngineKind;
 use vmie::{Layout, Prot};
 
 use crate::addr::{AddrExpr, RangeExpr, parse_u64};
@@ -340,12 +341,29 @@ pub(crate) struct SignatureArgs {
     pub(crate) files: Vec<PathBuf>,
 }
 
+/// How signatures are found.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct EngineArgs {
+    /// Find signatures with this engine: auto, avx512, avx2, portable, anchored, dense or naive.
+    /// The results are the same; -v says which one auto takes
+    #[arg(
+        long,
+        value_name = "ENGINE",
+        env = "VMIE_ENGINE",
+        hide_env_values = true,
+        default_value = "auto"
+    )]
+    pub(crate) engine: EngineKind,
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct ScanArgs {
     #[command(flatten)]
     pub(crate) search: SearchArgs,
     #[command(flatten)]
     pub(crate) what: SignatureArgs,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
 
     /// Show so many bytes before each match and from it on
     #[arg(long, value_name = "N", value_parser = parse_context)]
@@ -368,6 +386,9 @@ pub(crate) struct ExplainArgs {
     /// A file of signatures, one `name = "signature"` a line (TOML)
     #[arg(short = 'f', long = "file", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) files: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
 }
 
 /// What to look for: at least one value, text or sequence of bytes.

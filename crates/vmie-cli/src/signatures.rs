@@ -4,9 +4,11 @@ use std::fmt;
 use std::path::PathBuf;
 
 use serde::Serialize;
-use vmie::signature::Signature;
+use vmie::signature::{CompileError, EngineKind, Set, Signature};
 
+use crate::args::EngineArgs;
 use crate::exit::Failure;
+use crate::report::Reporter;
 use crate::sigfile;
 
 /// The signatures of the command line, then those of the files, and what each is called in a row.
@@ -25,6 +27,45 @@ pub(crate) fn typed(
         }
     }
     Ok(all)
+}
+
+/// Compiles them for the engine that was asked for, and with `-v` says which one that is.
+pub(crate) fn compile(
+    signatures: Vec<Signature>,
+    args: EngineArgs,
+    reporter: &Reporter,
+) -> Result<Set, Failure> {
+    let set = Set::compile_for(signatures, args.engine).map_err(|error| {
+        let failure = Failure::new(error.to_string());
+        match error {
+            CompileError::Unavailable(_) => failure
+                .found("a CPU without the instructions that it takes")
+                .hint(format!("--engine (or VMIE_ENGINE) {}", available())),
+            _ => failure,
+        }
+    })?;
+    let count = set.signatures().len();
+    let plural = if count == 1 { "" } else { "s" };
+    let engine = match (args.engine, set.engine().name()) {
+        (EngineKind::Auto, name) => name.to_owned(),
+        (kind, name) if kind.name() == name => name.to_owned(),
+        // An engine may have several ways.
+        (kind, way) => format!("{kind} ({way})"),
+    };
+    reporter.detail(&format!(
+        "{count} signature{plural}, found by the engine {engine}"
+    ));
+    Ok(set)
+}
+
+/// The engines that this machine can run.
+fn available() -> String {
+    let kinds = EngineKind::ALL.into_iter();
+    let names: Vec<_> = kinds
+        .filter(|kind| kind.is_available())
+        .map(EngineKind::name)
+        .collect();
+    names.join(", ")
 }
 
 /// Reads a signature of the command line.

@@ -1,10 +1,9 @@
 //! `vmie scan`: byte signatures in an address space, in many, or in physical memory.
 
 use serde::Serialize;
-use vmie::signature::Set;
 
 use crate::args::ScanArgs;
-use crate::exit::{Done, Failure, Result};
+use crate::exit::{Done, Result};
 use crate::options::Options;
 use crate::output::{Cell, Column, Hex, Row, View, digits};
 use crate::place::Place;
@@ -13,11 +12,11 @@ use crate::signatures::{self, SigName};
 
 pub(super) fn run(args: &ScanArgs, options: &Options) -> Result<Done> {
     // Signatures first: a typing mistake should not wait for a large image to open.
-    let (signatures, names): (Vec<_>, Vec<_>) =
+    let (typed, names): (Vec<_>, Vec<_>) =
         signatures::typed(&args.what.signatures, &args.what.files)?
             .into_iter()
             .unzip();
-    let set = Set::compile(signatures).map_err(|error| Failure::new(error.to_string()))?;
+    let set = signatures::compile(typed, args.engine, &options.reporter)?;
     let seek = Seek {
         verb: "scan",
         args: &args.search,

@@ -22,6 +22,8 @@ fn explain(args: &ExplainArgs, options: &Options) -> Result<Done> {
     if all.is_empty() {
         return Err(Failure::new("the files hold no signature").into());
     }
+    let together = all.iter().map(|(signature, _)| signature.clone());
+    signatures::compile(together.collect(), args.engine, &options.reporter)?;
     let mut sink = options.sink("sig", SpaceKind::Virtual);
     for (signature, name) in &all {
         if sink.row(&SigRow::new(signature, name))?.is_break() {

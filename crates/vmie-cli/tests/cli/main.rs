@@ -1,6 +1,7 @@
 //! The command as its users and their scripts see it.
 
 mod contract;
+mod engines;
 mod exits;
 mod golden;
 mod hostile;

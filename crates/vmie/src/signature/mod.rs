@@ -26,6 +26,7 @@ mod display;
 mod doubt;
 mod engine;
 mod error;
+mod matcher;
 mod parse;
 mod rarity;
 mod scanner;
@@ -36,6 +37,7 @@ pub use anchor::Anchor;
 pub use doubt::Doubt;
 pub use engine::{Engine, EngineKind, Hit, NoSuchEngine};
 pub use error::{CompileError, ParseError};
+pub use matcher::Matcher;
 
 use std::ops::ControlFlow;
 use std::str::FromStr;
@@ -215,7 +217,7 @@ impl FromStr for Signature {
 /// Signatures compiled to be found together in one pass.
 ///
 /// It never changes once it is compiled, so threads can share it. [`scan`] finds it in a memory; over
-/// bytes from anywhere else it works by itself:
+/// bytes from anywhere else it works by itself, with a [`Matcher`] where there are many pieces of them:
 ///
 /// ```
 /// use vmie::signature::{Hit, Set, Signature};
@@ -316,18 +318,20 @@ impl Set {
     ///
     /// This is what a scan does with each window; use it where bytes come from elsewhere.
     pub fn find(&self, bytes: &[u8], owned: usize, found: &mut Found<Hit>) {
-        let owned = owned.min(bytes.len());
-        if owned == 0 {
-            return;
-        }
-        // The engine pushes in any order, and a hit more than once.
         let mut raw = Found::with_limit(found.limit());
-        self.engine.find(bytes, owned, &mut raw);
+        self.find_raw(bytes, owned, &mut raw);
         let overflow = raw.is_full();
-        let mut hits = raw.into_items();
-        hits.sort_unstable();
-        hits.dedup();
-        found.extend(hits, overflow);
+        found.extend(raw.into_items(), overflow);
+    }
+
+    /// As [`Set::find`], into an empty list.
+    fn find_raw(&self, bytes: &[u8], owned: usize, found: &mut Found<Hit>) {
+        let owned = owned.min(bytes.len());
+        if owned > 0 {
+            // The engine pushes in any order, and a hit more than once.
+            self.engine.find(bytes, owned, found);
+            found.sort();
+        }
     }
 }
 

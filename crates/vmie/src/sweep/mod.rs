@@ -206,6 +206,21 @@ impl<R> Found<R> {
         self.extend(found.items.into_iter().map(item), overflow);
     }
 
+    /// Takes everything out and keeps the room.
+    pub(crate) fn clear(&mut self) {
+        self.items.clear();
+        self.overflow = false;
+    }
+
+    /// Brings the results into ascending order, each once.
+    pub(crate) fn sort(&mut self)
+    where
+        R: Ord,
+    {
+        self.items.sort_unstable();
+        self.items.dedup();
+    }
+
     /// How many results it takes.
     pub fn limit(&self) -> usize {
         self.limit

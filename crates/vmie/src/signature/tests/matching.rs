@@ -590,3 +590,20 @@ fn many_spaces_match_as_each_does() {
         assert_eq!(outcome.total().read, (40 + 20 + 14 + 3 * 7) * 4096);
     }
 }
+
+#[test]
+fn a_matcher_forgets_what_it_found_before() {
+    for set in sets(&["61 62", "62"]) {
+        let mut matcher = Matcher::with_limit(&set, 3);
+        for _ in 0..2 {
+            let hit = |offset, sig| Hit { offset, sig };
+            assert_eq!(matcher.find(b"ab"), [hit(0, 0), hit(1, 1)]);
+            assert!(!matcher.is_full());
+            assert_eq!(matcher.find(b""), []);
+            assert_eq!(matcher.find_owned(b"ab", 1), [hit(0, 0)]);
+            assert_eq!(matcher.find(b"abab").len(), 3);
+            assert!(matcher.is_full(), "{}", set.engine().name());
+            assert_eq!(matcher.find(b"b"), [hit(0, 1)]);
+        }
+    }
+}
