@@ -2,15 +2,20 @@
 //!
 //! Both searches are [`Scanner`](crate::Scanner)s: [`Finder`] looks for values and texts that somebody
 //! names, [`Strings`] for whatever reads as text. [`seek`](crate::seek()) sends them over one memory,
-//! [`seek_many`](crate::seek_many()) over many spaces.
+//! [`seek_many`](crate::seek_many()) over many spaces. What was found can be looked at again at a later
+//! moment by a [`Narrowing`], which keeps what has changed as its [`Relation`]s say.
 
 mod finder;
 mod lanes;
+mod narrow;
+mod relation;
 mod strings;
 mod text;
 mod value;
 
 pub use finder::{Finder, Query, Sought};
+pub use narrow::{Candidate, Narrowing, Verdict};
+pub use relation::{Amount, Relation};
 pub use strings::{Encoding, Encodings, MIN_CHARS, Strings, Text, continue_text};
 pub use text::{TextError, TextQuery};
 pub use value::{ValueError, ValueQuery, ValueType};

@@ -75,12 +75,12 @@ impl ValueType {
         matches!(self, Self::I8 | Self::I16 | Self::I32 | Self::I64)
     }
 
-    const fn float(self) -> bool {
+    pub(super) const fn float(self) -> bool {
         matches!(self, Self::F32 | Self::F64)
     }
 
     /// The bit that is set for negative numbers; zero where there are none.
-    const fn sign(self) -> u64 {
+    pub(super) const fn sign(self) -> u64 {
         if self.signed() {
             1 << (self.size() * 8 - 1)
         } else {
@@ -108,7 +108,7 @@ impl ValueType {
     }
 
     /// The integer that these bits are.
-    fn integer(self, bits: u64) -> i128 {
+    pub(super) fn integer(self, bits: u64) -> i128 {
         let value = i128::from(bits);
         if bits & self.sign() != 0 {
             value - (1 << (self.size() * 8))
@@ -118,7 +118,7 @@ impl ValueType {
     }
 
     /// The float that these bits are, without loss.
-    fn real(self, bits: u64) -> f64 {
+    pub(super) fn real(self, bits: u64) -> f64 {
         match self {
             Self::F32 => f64::from(f32::from_bits(bits as u32)),
             _ => f64::from_bits(bits),
