@@ -3,6 +3,8 @@
 //! Nothing here looks at a file or a terminal. [`options`](crate::options) and
 //! [`space`](crate::space) turn what was typed into what to do.
 
+mod refine;
+
 use std::path::PathBuf;
 
 use clap::{
@@ -15,6 +17,7 @@ use vmie::{Layout, Prot};
 use crate::addr::{AddrExpr, RangeExpr, parse_u64};
 use crate::glob::Glob;
 use crate::output::Format;
+pub(crate) use refine::RefineArgs;
 
 /// Headings in the help. Set on each argument: a heading of a flattened group would spread to the
 /// arguments behind it.
@@ -395,6 +398,7 @@ pub(crate) struct ExplainArgs {
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("what").required(true).multiple(true).args([
     "u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "str", "utf16", "bytes",
+    "refine",
 ]))]
 pub(crate) struct FindArgs {
     #[command(flatten)]
@@ -443,6 +447,9 @@ pub(crate) struct FindArgs {
     /// Only at addresses that are multiples of N, a power of two
     #[arg(long, value_name = "N", default_value = "1", value_parser = parse_align)]
     pub(crate) align: u64,
+
+    #[command(flatten)]
+    pub(crate) again: RefineArgs,
 }
 
 #[derive(Args, Debug)]

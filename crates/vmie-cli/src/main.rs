@@ -21,6 +21,7 @@
 mod addr;
 mod args;
 mod asm;
+mod candidates;
 mod escape;
 mod exit;
 mod glob;
@@ -33,6 +34,7 @@ mod output;
 mod place;
 mod regions;
 mod report;
+mod rows;
 mod seek;
 mod sigfile;
 mod signatures;

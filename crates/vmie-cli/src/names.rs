@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 use vmie::os::{OsError, Process, Resolver};
 use vmie::{Gpa, Gva};
 
+use crate::candidates::Whose;
 use crate::exit::Failure;
 use crate::guest::Os;
 use crate::source::Source;
@@ -71,6 +72,15 @@ impl<'s> Names<'s> {
         match self.owner {
             Owner::Process(os, process) => Some((os, process)),
             _ => None,
+        }
+    }
+
+    /// Whose they are, where the operating system is known.
+    pub(crate) fn whose(&self) -> Option<Whose> {
+        match self.owner {
+            Owner::Physical | Owner::Root(..) => None,
+            Owner::Kernel(os) => Some(Whose::kernel(os.guest())),
+            Owner::Process(_, process) => Some(Whose::process(process)),
         }
     }
 

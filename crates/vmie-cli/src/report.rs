@@ -111,10 +111,16 @@ impl Reporter {
     }
 
     /// Prints the coverage line of many spaces together. `place` is where the first gap is.
-    pub(crate) fn coverage_of_many(&self, total: &Coverage<Gva>, spaces: usize, place: &str) {
-        let text = coverage_text(total, Words::SEARCH, place);
+    pub(crate) fn coverage_of_many(
+        &self,
+        total: &Coverage<Gva>,
+        words: Words,
+        spaces: usize,
+        place: &str,
+    ) {
+        let text = coverage_text(total, words, place);
         let text = format!("{spaces} spaces, {text}");
-        self.coverage_line(total.absent == 0 && total.lost == 0, &text);
+        self.coverage_line(words.complete(total), &text);
     }
 
     fn coverage_line(&self, complete: bool, text: &str) {
@@ -206,6 +212,12 @@ impl Words {
 }
 
 impl Words {
+    /// Whether nothing is missing. What is not mapped in `--range` was not asked for: the range only
+    /// narrows a search.
+    pub(crate) fn complete<A: Address>(self, coverage: &Coverage<A>) -> bool {
+        coverage.absent == 0 && coverage.lost == 0 && (coverage.unmapped == 0 || !self.unmapped)
+    }
+
     /// The gaps that matter.
     pub(crate) fn gaps<A: Address>(self, coverage: &Coverage<A>) -> impl Iterator<Item = &Gap<A>> {
         coverage

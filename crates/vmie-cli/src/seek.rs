@@ -7,12 +7,14 @@ use vmie::search::{Text, continue_text};
 use vmie::{Address, Gva, Memory, Prot, Scanner, SweepOptions, read_around_holes, seek, seek_many};
 
 use crate::args::SearchArgs;
-use crate::exit::{Done, Failure, Result, Stop};
+use crate::candidates::{Scope, Whose};
+use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
 use crate::options::Options;
-use crate::output::{Hex, Row, Sink, SpaceKind, Totals};
+use crate::output::{Hex, Row, SpaceKind, Totals};
 use crate::place::Place;
-use crate::report::Words;
+use crate::report::{Reporter, Words};
+use crate::rows::Rows;
 use crate::source::Source;
 use crate::space::{Space, Target};
 use crate::spaces::Spaces;
@@ -61,6 +63,19 @@ impl<A: Address> Around for In<'_, A> {
     }
 }
 
+/// Takes the results of a search besides the rows: all of them, also those behind `--limit` and after
+/// the reader of the rows has gone.
+pub(crate) trait Keep<T> {
+    /// Says in whose memory the results will be, before the first one.
+    fn begin(&mut self, source: &Source, scope: Scope, spaces: Vec<Whose>) -> Result<()>;
+
+    /// Takes a result at `va` of a space.
+    fn keep(&mut self, space: usize, va: u64, item: &T, around: &dyn Around) -> Result<()>;
+
+    /// Says that there were no more results, and not that the search was stopped.
+    fn end(&mut self) -> Result<()>;
+}
+
 /// A search while it runs.
 pub(crate) struct Seek<'a> {
     pub(crate) verb: &'static str,
@@ -78,15 +93,25 @@ impl Seek<'_> {
         scanner: &S,
         row: impl FnMut(Place, S::Item, &dyn Around) -> Option<R>,
     ) -> Result<Done> {
+        self.run_keeping(scanner, None, row)
+    }
+
+    /// As [`Seek::run`], with something that takes the results besides.
+    pub(crate) fn run_keeping<S: Scanner, R: Row>(
+        &self,
+        scanner: &S,
+        keep: Option<&mut dyn Keep<S::Item>>,
+        row: impl FnMut(Place, S::Item, &dyn Around) -> Option<R>,
+    ) -> Result<Done> {
         interrupt::listen();
         let source = Source::open(&self.args.source, &self.options.reporter)?;
         if self.args.everywhere.all_processes {
-            return self.everywhere(&source, scanner, row);
+            return self.everywhere(&source, scanner, keep, row);
         }
         let space = Space::select(&source, &self.args.space, &self.options.reporter)?;
         match &space.target {
-            Target::Physical(image) => self.one(&source, &space, &**image, scanner, row),
-            Target::Virtual(memory) => self.one(&source, &space, memory, scanner, row),
+            Target::Physical(image) => self.one(&source, &space, &**image, scanner, keep, row),
+            Target::Virtual(memory) => self.one(&source, &space, memory, scanner, keep, row),
         }
     }
 
@@ -110,19 +135,28 @@ impl Seek<'_> {
         space: &Space<'_>,
         memory: &dyn Memory<Addr = A>,
         scanner: &S,
+        mut keep: Option<&mut dyn Keep<S::Item>>,
         mut row: impl FnMut(Place, S::Item, &dyn Around) -> Option<R>,
     ) -> Result<Done> {
         let reporter = &self.options.reporter;
         let filter = &self.args.filter;
         let sweep = self.sweep(source, space.range(filter.range.as_ref())?);
         let sink = self.options.sink(self.verb, space.kind());
-        let mut rows = Rows::new(sink.named(space.names.shown()).asked(self.asked));
+        let sink = sink.named(space.names.shown()).asked(self.asked);
+        let mut rows = Rows::new(sink, keep.is_some());
+        if let Some(keep) = &mut keep {
+            keep.begin(source, Scope::One, vec![space.whose()])?;
+        }
         let outcome = seek(
             memory,
             scanner,
             &sweep,
             &mut self.progress(source),
             |addr, item| {
+                let at = (0, addr.raw());
+                if kept(&mut keep, &mut rows, at, &item, &In(memory))? {
+                    return Continue(());
+                }
                 let place = Place {
                     site: None,
                     va: Hex(addr.raw()),
@@ -132,10 +166,11 @@ impl Seek<'_> {
             },
         );
         reporter.progress_end();
-        let sink = rows.end()?;
         let coverage = &outcome.coverage;
+        end(keep, &rows, coverage.read > 0)?;
+        let sink = rows.end()?;
         let found = sink.rows() > 0;
-        self.said_if_stopped(outcome.stopped, found)?;
+        said_if_stopped(outcome.stopped, found, reporter)?;
         if coverage.read == 0 {
             let range = filter.range.as_ref().map(ToString::to_string);
             return Err(nothing_read(coverage, space, source, range, filter.perm).into());
@@ -151,13 +186,19 @@ impl Seek<'_> {
         &self,
         source: &Source,
         scanner: &S,
+        mut keep: Option<&mut dyn Keep<S::Item>>,
         mut row: impl FnMut(Place, S::Item, &dyn Around) -> Option<R>,
     ) -> Result<Done> {
         let reporter = &self.options.reporter;
         let spaces = Spaces::select(source, self.args.space.owner.kernel, reporter)?;
         let sweep = self.sweep(source, spaces.range(self.args.filter.range.as_ref())?);
         let sink = self.options.sink(self.verb, SpaceKind::Virtual);
-        let mut rows = Rows::new(sink.named(true).many(true).asked(self.asked));
+        let sink = sink.named(true).many(true).asked(self.asked);
+        let mut rows = Rows::new(sink, keep.is_some());
+        if let Some(keep) = &mut keep {
+            let kernel = self.args.space.owner.kernel;
+            keep.begin(source, Scope::All { kernel }, spaces.whose())?;
+        }
         let mut places = spaces.places(reporter);
         let parts = spaces.parts();
         let outcome = seek_many(
@@ -166,16 +207,22 @@ impl Seek<'_> {
             &sweep,
             &mut self.progress(source),
             |found| {
-                let place = places.name(found.space, found.addr);
                 let memory: &dyn Memory<Addr = Gva> = parts[found.space].space;
+                let at = (found.space, found.addr.0);
+                if kept(&mut keep, &mut rows, at, &found.item, &In(memory))? {
+                    return Continue(());
+                }
+                let place = places.name(found.space, found.addr);
                 rows.add(row(place, found.item, &In(memory)))
             },
         );
         reporter.progress_end();
+        let looked = outcome.coverage.iter().any(|one| one.read > 0);
+        end(keep, &rows, looked)?;
         let sink = rows.end()?;
         let found = sink.rows() > 0;
-        self.said_if_stopped(outcome.stopped, found)?;
-        let (totals, complete) = spaces.cover(&outcome, source, reporter)?;
+        said_if_stopped(outcome.stopped, found, reporter)?;
+        let (totals, complete) = spaces.cover(&outcome, Words::SEARCH, source, reporter)?;
         sink.finish::<R>(Some(&totals))?;
         let complete = complete && !interrupt::asked();
         Ok(Done { found, complete })
@@ -191,25 +238,25 @@ impl Seek<'_> {
             go_on()
         }
     }
-
-    /// A search that was stopped before it found anything has no answer.
-    fn said_if_stopped(&self, stopped: bool, found: bool) -> Result<()> {
-        if !stopped || !interrupt::asked() {
-            return Ok(());
-        }
-        if !found {
-            return Err(Failure::new("stopped before anything was found")
-                .found("Ctrl-C")
-                .hint("--range or --perm, to look at less")
-                .into());
-        }
-        let reporter = &self.options.reporter;
-        reporter.warn("stopped by Ctrl-C: the rest has not been looked at");
-        Ok(())
-    }
 }
 
-fn go_on() -> ControlFlow<()> {
+/// Says that Ctrl-C stopped a search. One that was stopped before it found anything has no answer.
+pub(crate) fn said_if_stopped(stopped: bool, found: bool, reporter: &Reporter) -> Result<()> {
+    if !stopped || !interrupt::asked() {
+        return Ok(());
+    }
+    if !found {
+        return Err(Failure::new("stopped before anything was found")
+            .found("Ctrl-C")
+            .hint("--range or --perm, to look at less")
+            .into());
+    }
+    reporter.warn("stopped by Ctrl-C: the rest has not been looked at");
+    Ok(())
+}
+
+/// Whether to go on: unless Ctrl-C was pressed.
+pub(crate) fn go_on() -> ControlFlow<()> {
     if interrupt::asked() {
         Break(())
     } else {
@@ -217,32 +264,28 @@ fn go_on() -> ControlFlow<()> {
     }
 }
 
-/// The rows of a search: takes them until they cannot be written or are enough.
-struct Rows<'a> {
-    sink: Sink<'a>,
-    failed: Option<Stop>,
+/// Keeps a result, if results are kept; whether that is all that is wanted of it.
+fn kept<T>(
+    keep: &mut Option<&mut dyn Keep<T>>,
+    rows: &mut Rows<'_>,
+    (space, va): (usize, u64),
+    item: &T,
+    around: &dyn Around,
+) -> ControlFlow<(), bool> {
+    go_on()?;
+    if let Some(keep) = keep
+        && let Err(stop) = keep.keep(space, va, item, around)
+    {
+        rows.fail(stop);
+        return Break(());
+    }
+    Continue(rows.are_full())
 }
 
-impl<'a> Rows<'a> {
-    fn new(sink: Sink<'a>) -> Self {
-        Self { sink, failed: None }
-    }
-
-    fn add<R: Row>(&mut self, row: Option<R>) -> ControlFlow<()> {
-        go_on()?;
-        let Some(row) = row else {
-            return Continue(());
-        };
-        self.sink.row(&row).unwrap_or_else(|stop| {
-            self.failed = Some(stop);
-            Break(())
-        })
-    }
-
-    fn end(self) -> Result<Sink<'a>> {
-        match self.failed {
-            Some(stop) => Err(stop),
-            None => Ok(self.sink),
-        }
+/// Ends what is kept if there was something to look at.
+fn end<T>(keep: Option<&mut dyn Keep<T>>, rows: &Rows<'_>, looked: bool) -> Result<()> {
+    match keep.filter(|_| looked && rows.may_go_on() && !interrupt::asked()) {
+        Some(keep) => keep.end(),
+        None => Ok(()),
     }
 }

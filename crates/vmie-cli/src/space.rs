@@ -12,6 +12,7 @@ use vmie::{AddrRange, Address, AddressSpace, CpuState, Gpa, Image, Memory};
 
 use crate::addr::RangeExpr;
 use crate::args::{OwnerArgs, Paging, SpaceArgs};
+use crate::candidates::Whose;
 use crate::exit::Failure;
 use crate::guest::{self, Os, tell_findings};
 use crate::half::own_half;
@@ -81,6 +82,17 @@ impl<'s> Space<'s> {
             target: Target::Virtual(space),
             names: Names::of_root(source, root),
         })
+    }
+
+    /// Whose memory it is, to be told again at another moment.
+    pub(crate) fn whose(&self) -> Whose {
+        match &self.target {
+            Target::Physical(_) => Whose::Phys,
+            Target::Virtual(space) => self.names.whose().unwrap_or_else(|| Whose::Root {
+                cr3: space.root().0,
+                paging: space.mode().to_string(),
+            }),
+        }
     }
 
     /// Whether rows are about physical memory.

@@ -8,6 +8,7 @@ use vmie::os::{OsError, Process};
 use vmie::{AddrRange, AddressSpace, Coverage, Gva, ManyOutcome, SpacePart};
 
 use crate::addr::RangeExpr;
+use crate::candidates::Whose;
 use crate::exit::Failure;
 use crate::guest::{Os, tell_findings};
 use crate::half::own_half;
@@ -82,6 +83,15 @@ impl<'s> Spaces<'s> {
         })
     }
 
+    /// Whose memory they are, to be told again at another moment.
+    pub(crate) fn whose(&self) -> Vec<Whose> {
+        let whose = |member: &Member<'_>| match member.process {
+            Some(process) => Whose::process(process),
+            None => Whose::kernel(self.os.guest()),
+        };
+        self.members.iter().map(whose).collect()
+    }
+
     /// What the engine looks at.
     pub(crate) fn parts(&self) -> Vec<SpacePart<'_>> {
         let part = |member| {
@@ -113,7 +123,7 @@ impl<'s> Spaces<'s> {
     }
 
     /// The coverage for the results, which is told to the user as well; and whether everything that
-    /// was asked for could be looked at.
+    /// was asked for could be looked at. Coverage behind that of the spaces only counts.
     ///
     /// # Errors
     ///
@@ -121,6 +131,7 @@ impl<'s> Spaces<'s> {
     pub(crate) fn cover(
         &self,
         outcome: &ManyOutcome,
+        words: Words,
         source: &Source,
         reporter: &Reporter,
     ) -> Result<(Totals, bool), Failure> {
@@ -129,23 +140,24 @@ impl<'s> Spaces<'s> {
         if total.read == 0 {
             return Err(self.nothing_read(&total, source));
         }
-        let looked = format!(
-            "{} spaces together: {}",
-            self.members.len(),
-            size::approx(outcome.looked_at)
-        );
-        reporter.detail(&format!("{looked} of physical memory looked at"));
-        let first = all().find(|(_, one)| Words::SEARCH.gaps(one).next().is_some());
+        if outcome.looked_at > 0 {
+            let looked = format!(
+                "{} spaces together: {}",
+                self.members.len(),
+                size::approx(outcome.looked_at)
+            );
+            reporter.detail(&format!("{looked} of physical memory looked at"));
+        }
+        let first = all().find(|(_, one)| words.gaps(one).next().is_some());
         let place = |member: &Member<'_>| format!(" in {}", member.title());
         let first = first.map_or_else(String::new, |(member, _)| place(member));
-        reporter.coverage_of_many(&total, self.members.len(), &first);
+        reporter.coverage_of_many(&total, words, self.members.len(), &first);
         for (member, one) in all() {
-            reporter.gaps(one, Words::SEARCH, &place(member));
+            reporter.gaps(one, words, &place(member));
         }
         let pid = |member: &Member<'_>| member.process.map(|process| process.pid);
         let totals = Totals::of_many(&total, all().map(|(member, one)| (pid(member), one)));
-        // What is not mapped in --range was not asked for: the range only narrows the search.
-        let complete = self.complete && total.absent == 0 && total.lost == 0;
+        let complete = self.complete && words.complete(&total);
         Ok((totals, complete))
     }
 

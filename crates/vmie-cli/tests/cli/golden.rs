@@ -86,6 +86,17 @@ fn demo_images() -> tempfile::TempDir {
     dir
 }
 
+/// Adds `later.elf`: the demo's guest at a later moment, in which a player has lost a quarter of his health.
+fn later_image(dir: &Path) {
+    let mut bytes = std::fs::read(dir.join("demo.elf")).expect("the demo's image");
+    let player = [100f32, 50.0].map(f32::to_le_bytes).concat();
+    let mut at = bytes.windows(8).enumerate();
+    let at = at.find_map(|(at, window)| (window == player).then_some(at));
+    let at = at.expect("a player");
+    bytes[at..at + 4].copy_from_slice(&75f32.to_le_bytes());
+    std::fs::write(dir.join("later.elf"), bytes).expect("writes");
+}
+
 /// Adds images of a small Linux kernel: `kernel.raw`, and `bare.raw`, which has no types.
 fn kernel_images(dir: &Path) {
     for (name, btf) in [("kernel.raw", kernel_types()), ("bare.raw", Vec::new())] {
@@ -146,6 +157,7 @@ fn kernel_types() -> Vec<u8> {
 #[test]
 fn transcripts() {
     let dir = demo_images();
+    later_image(dir.path());
     kernel_images(dir.path());
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut files: Vec<PathBuf> = std::fs::read_dir(golden)

@@ -5,4 +5,5 @@ mod engines;
 mod exits;
 mod golden;
 mod hostile;
+mod refine;
 mod support;

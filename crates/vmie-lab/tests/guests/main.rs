@@ -13,6 +13,7 @@ mod images;
 mod names;
 mod objects;
 mod processes;
+mod refine;
 mod search;
 mod signatures;
 mod support;

@@ -1,0 +1,81 @@
+//! What `find` takes to keep what it found, and to look at it again.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+
+/// Heading in the help.
+const AGAIN: &str = "Search again";
+
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("relation").multiple(true).args([
+    "changed", "unchanged", "increased", "decreased", "eq", "ne", "increased_by", "decreased_by",
+]))]
+pub(crate) struct RefineArgs {
+    /// Write all that is found to FILE, for --refine; --limit bounds the rows only
+    #[arg(long, help_heading = AGAIN, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) save: Option<PathBuf>,
+
+    /// Look again at what --save has written, and keep what is as asked now
+    #[arg(
+        long,
+        help_heading = AGAIN,
+        value_name = "FILE",
+        value_hint = ValueHint::FilePath,
+        requires = "relation",
+        conflicts_with_all = [
+            "u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "str", "utf16",
+            "bytes", "ignore_case", "align", "range", "perm",
+        ]
+    )]
+    pub(crate) refine: Option<PathBuf>,
+
+    /// With --refine: what is not as it was
+    #[arg(long, help_heading = AGAIN, requires = "refine")]
+    pub(crate) changed: bool,
+
+    /// With --refine: what is as it was
+    #[arg(
+        long,
+        help_heading = AGAIN,
+        requires = "refine",
+        conflicts_with_all = ["changed", "increased", "decreased", "increased_by", "decreased_by"]
+    )]
+    pub(crate) unchanged: bool,
+
+    /// With --refine: numbers that are more than they were
+    #[arg(
+        long,
+        help_heading = AGAIN,
+        requires = "refine",
+        conflicts_with_all = ["decreased", "decreased_by"]
+    )]
+    pub(crate) increased: bool,
+
+    /// With --refine: numbers that are less than they were
+    #[arg(long, help_heading = AGAIN, requires = "refine", conflicts_with = "increased_by")]
+    pub(crate) decreased: bool,
+
+    /// With --refine: numbers as when they are searched for, text or bytes that begin so
+    #[arg(long, help_heading = AGAIN, requires = "refine", value_name = "V", allow_hyphen_values = true)]
+    pub(crate) eq: Option<String>,
+
+    /// With --refine: all that --eq would leave out
+    #[arg(long, help_heading = AGAIN, requires = "refine", value_name = "V", allow_hyphen_values = true)]
+    pub(crate) ne: Option<String>,
+
+    /// With --refine: numbers that are more by this: V, A..B, A..=B, of floats V~T
+    #[arg(long, help_heading = AGAIN, requires = "refine", value_name = "V", allow_hyphen_values = true)]
+    pub(crate) increased_by: Option<String>,
+
+    /// With --refine: numbers that are less by this
+    #[arg(
+        long,
+        help_heading = AGAIN,
+        requires = "refine",
+        value_name = "V",
+        allow_hyphen_values = true,
+        conflicts_with = "increased_by"
+    )]
+    pub(crate) decreased_by: Option<String>,
+}

@@ -1,0 +1,169 @@
+//! What a file of candidates says about itself: whose memory they are in, and what was searched for.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use vmie::os::{Guest, Process};
+
+use super::RECORD;
+
+/// The header of a file.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct Header {
+    /// The image that was searched last. For messages.
+    pub(crate) source: String,
+    /// What was typed to say whose memory is meant.
+    pub(crate) scope: Scope,
+    /// The spaces that were searched.
+    pub(crate) spaces: Vec<Whose>,
+    /// What was searched for.
+    pub(crate) queries: Vec<Sought>,
+    /// Bytes of the longest value.
+    pub(crate) value_len: u16,
+}
+
+impl Header {
+    /// The size of a record.
+    pub(super) fn stride(&self) -> usize {
+        RECORD + usize::from(self.value_len)
+    }
+}
+
+/// One space, or many.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Scope {
+    /// One space.
+    One,
+    /// All processes, and the kernel if `kernel`.
+    All {
+        /// Whether the kernel was asked for too.
+        kernel: bool,
+    },
+}
+
+/// Whose memory a space is, as it can be told again at another moment: root addresses and the places
+/// of kernel records differ from moment to moment, so processes are known by number and start.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum Whose {
+    /// A process's own half.
+    Process {
+        pid: u32,
+        name: String,
+        /// Nanoseconds from boot, where the system tells.
+        started: Option<u64>,
+    },
+    /// The kernel's.
+    Kernel {
+        version: String,
+        /// How far it was moved, which differs from boot to boot.
+        slide: u64,
+    },
+    /// Of which only the root is known.
+    Root { cr3: u64, paging: String },
+    /// Physical memory.
+    Phys,
+}
+
+/// Whether a space is the one that was saved.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Likeness {
+    /// It is.
+    Same,
+    /// It is the same program or kernel, but not the same run of it: addresses may mean something else.
+    OtherRun,
+    /// It is not.
+    Different,
+}
+
+impl Whose {
+    /// A process.
+    pub(crate) fn process(process: &Process) -> Self {
+        let started = process.started;
+        Self::Process {
+            pid: process.pid,
+            name: process.name.clone(),
+            started: started.and_then(|since| u64::try_from(since.as_nanos()).ok()),
+        }
+    }
+
+    /// The kernel.
+    pub(crate) fn kernel(guest: &dyn Guest) -> Self {
+        Self::Kernel {
+            version: guest.version().to_owned(),
+            slide: guest.slide(),
+        }
+    }
+
+    /// Whether `now` is what was saved as `self`.
+    pub(crate) fn likeness(&self, now: &Self) -> Likeness {
+        let is = |same: bool, alike: bool| match (same, alike) {
+            (true, _) => Likeness::Same,
+            (false, true) => Likeness::OtherRun,
+            (false, false) => Likeness::Different,
+        };
+        match (self, now) {
+            (
+                Self::Process { pid, name, started },
+                Self::Process {
+                    pid: pid_now,
+                    name: name_now,
+                    started: started_now,
+                },
+            ) => {
+                let alike = name == name_now;
+                // A process may rename itself, but neither its number nor its start change.
+                let known = started.is_some() && started == started_now;
+                let unknown = started.is_none() && started_now.is_none() && alike;
+                is(pid == pid_now && (known || unknown), alike)
+            }
+            (
+                Self::Kernel { version, slide },
+                Self::Kernel {
+                    version: version_now,
+                    slide: slide_now,
+                },
+            ) => {
+                let alike = version == version_now;
+                is(alike && slide == slide_now, alike)
+            }
+            _ => is(self == now, false),
+        }
+    }
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Process { pid, name, started } => {
+                write!(f, "process {pid} ({name})")?;
+                match started {
+                    Some(started) => write!(f, ", started {} s after boot", seconds(*started)),
+                    None => Ok(()),
+                }
+            }
+            Self::Kernel { version, .. } => write!(f, "the kernel ({})", version.trim_end()),
+            Self::Root { cr3, paging } => write!(f, "--cr3 {cr3:#x} ({paging})"),
+            Self::Phys => f.write_str("--phys"),
+        }
+    }
+}
+
+/// Nanoseconds as seconds with two digits behind the point.
+fn seconds(nanos: u64) -> String {
+    let hundredths = nanos / 10_000_000;
+    format!("{}.{:02}", hundredths / 100, hundredths % 100)
+}
+
+/// What was searched for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Sought {
+    /// As `type` is in rows.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    /// As it was typed first.
+    pub(crate) typed: String,
+    /// Bytes of a value.
+    pub(crate) len: u16,
+}

@@ -1,0 +1,154 @@
+//! Writes a file of candidates: beside its place, and put there when it is whole.
+
+use std::fs;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
+
+use super::{END, Header, MAGIC, VERSION, per_block};
+use crate::exit::Failure;
+use crate::source::shell_word;
+
+/// A file while it is written. Dropped before it is finished, it leaves nothing behind.
+pub(crate) struct Writer {
+    path: PathBuf,
+    file: BufWriter<NamedTempFile>,
+    header_check: u64,
+    value_len: usize,
+    block: Vec<u8>,
+    block_len: usize,
+    blocks: u64,
+    count: u64,
+    bytes: u64,
+}
+
+impl Writer {
+    /// Begins a file that will be at `path`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made there.
+    pub(crate) fn begin(path: &Path, header: &Header) -> Result<Self, Failure> {
+        let error = |error: &io::Error| cannot_write(path, error);
+        // As root, a rename would put a file in the place of a device.
+        if fs::metadata(path).is_ok_and(|data| !data.is_file()) {
+            return Err(
+                Failure::new(format!("cannot write candidates to {}", shell_word(path)))
+                    .found("it is not a file"),
+            );
+        }
+        let parent = path.parent().filter(|parent| *parent != Path::new(""));
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".vmie-candidates");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            // As any other file that a command writes.
+            builder.permissions(fs::Permissions::from_mode(0o666));
+        }
+        let file = builder.tempfile_in(parent.unwrap_or(Path::new(".")));
+        let file = file.map_err(|e| error(&e))?;
+        let json = serde_json::to_vec(header).map_err(|e| error(&e.into()))?;
+        let len = u32::try_from(json.len()).map_err(|e| error(&io::Error::other(e)))?;
+        let mut start = Vec::new();
+        start.extend_from_slice(MAGIC);
+        start.extend_from_slice(&VERSION.to_le_bytes());
+        start.extend_from_slice(&len.to_le_bytes());
+        start.extend_from_slice(&json);
+        let header_check = xxh3_64(&start);
+        start.extend_from_slice(&header_check.to_le_bytes());
+        let mut file = BufWriter::with_capacity(1 << 20, file);
+        file.write_all(&start).map_err(|e| error(&e))?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            header_check,
+            value_len: usize::from(header.value_len),
+            block: Vec::new(),
+            block_len: per_block(header.stride()) * header.stride(),
+            blocks: 0,
+            count: 0,
+            bytes: start.len() as u64,
+        })
+    }
+
+    /// Adds a candidate. The value is cut to what the header says of its length.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub(crate) fn push(
+        &mut self,
+        va: u64,
+        space: u32,
+        query: u16,
+        value: &[u8],
+    ) -> Result<(), Failure> {
+        let value = &value[..value.len().min(self.value_len)];
+        let block = &mut self.block;
+        block.extend_from_slice(&va.to_le_bytes());
+        block.extend_from_slice(&space.to_le_bytes());
+        block.extend_from_slice(&query.to_le_bytes());
+        block.extend_from_slice(&(value.len() as u16).to_le_bytes());
+        block.extend_from_slice(value);
+        block.resize(block.len() + self.value_len - value.len(), 0);
+        self.count += 1;
+        if self.block.len() >= self.block_len {
+            self.end_block()
+                .map_err(|error| cannot_write(&self.path, &error))?;
+        }
+        Ok(())
+    }
+
+    fn end_block(&mut self) -> io::Result<()> {
+        let check = xxh3_64_with_seed(&self.block, self.blocks);
+        self.file.write_all(&self.block)?;
+        self.file.write_all(&check.to_le_bytes())?;
+        self.bytes += self.block.len() as u64 + size_of_val(&check) as u64;
+        self.blocks += 1;
+        self.block.clear();
+        Ok(())
+    }
+
+    /// How many candidates there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// How many bytes have been written.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Puts the whole file in its place.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written; what was at its place is still there then.
+    pub(crate) fn finish(mut self) -> Result<(), Failure> {
+        let path = std::mem::take(&mut self.path);
+        self.put(&path).map_err(|error| cannot_write(&path, &error))
+    }
+
+    fn put(mut self, path: &Path) -> io::Result<()> {
+        if !self.block.is_empty() {
+            self.end_block()?;
+        }
+        let mut check = Xxh3::with_seed(self.header_check);
+        for part in [&END[..], &self.count.to_le_bytes()] {
+            check.update(part);
+            self.file.write_all(part)?;
+        }
+        self.file.write_all(&check.digest().to_le_bytes())?;
+        let file = self.file.into_inner().map_err(io::Error::from)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    }
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(format!("cannot write {}: {error}", shell_word(path)))
+}

@@ -1,0 +1,185 @@
+//! `vmie find`: numbers, texts and bytes, and those that were found before.
+
+mod kind;
+mod refine;
+mod row;
+mod save;
+
+use std::path::Path;
+
+use vmie::Piece;
+use vmie::search::{Encoding, Finder, Query, TextQuery, ValueQuery, ValueType};
+use vmie::signature::Signature;
+
+use crate::args::FindArgs;
+use crate::candidates::Sought;
+use crate::exit::{Done, Failure, Result};
+use crate::options::Options;
+use crate::seek::{Around, Keep, Seek};
+use crate::source::shell_word;
+use kind::Kind;
+use row::FindRow;
+use save::Save;
+
+pub(super) fn run(args: &FindArgs, options: &Options) -> Result<Done> {
+    if let Some(save) = &args.again.save {
+        spare(save, args)?;
+    }
+    if let Some(file) = &args.again.refine {
+        return refine::run(args, file, options);
+    }
+    let (queries, asked): (Vec<Query>, Vec<Asked>) = queries(args)?.into_iter().unzip();
+    let align = args.align.min(Piece::ALIGN);
+    let finder = Finder::new(queries, align);
+    let finder = finder.map_err(|error| Failure::new(error.to_string()))?;
+    let seek = Seek {
+        verb: "find",
+        args: &args.search,
+        options,
+        asked: false,
+    };
+    // The engine knows addresses modulo a cache line only.
+    let aligned = |va: u64| va.is_multiple_of(args.align);
+    let mut save = match &args.again.save {
+        Some(path) => Some(Save::new(path, &asked, &aligned, &options.reporter)?),
+        None => None,
+    };
+    let keep = save.as_mut().map(|save| save as &mut dyn Keep<_>);
+    seek.run_keeping(&finder, keep, |place, sought, around| {
+        aligned(place.va.0).then(|| {
+            let asked = &asked[sought.query];
+            let value = asked.bytes(sought.bits, place.va.0, around);
+            FindRow {
+                kind: asked.kind.name(),
+                value: asked.kind.show(&value),
+                old: None,
+                place,
+            }
+        })
+    })
+}
+
+/// Refuses to overwrite what is being read.
+fn spare(save: &Path, args: &FindArgs) -> Result<()> {
+    let real = |path: &Path| path.canonicalize().ok();
+    if real(save).is_some_and(|save| real(&args.search.source.source) == Some(save)) {
+        return Err(
+            Failure::new(format!("{} is what is being searched", shell_word(save)))
+                .hint("another file after --save")
+                .into(),
+        );
+    }
+    Ok(())
+}
+
+/// A query as it was typed.
+struct Asked {
+    kind: Kind,
+    typed: String,
+    /// Bytes of a value.
+    len: usize,
+    /// The bytes of every value, where all are the same.
+    fixed: Option<Vec<u8>>,
+}
+
+impl Asked {
+    /// The value as it stands in memory.
+    fn bytes(&self, bits: u64, va: u64, around: &dyn Around) -> Vec<u8> {
+        match (self.kind, &self.fixed) {
+            (Kind::Number(ty), _) => bits.to_le_bytes()[..ty.size()].to_vec(),
+            (_, Some(bytes)) => bytes.clone(),
+            (_, None) => around.read(va, self.len),
+        }
+    }
+
+    /// For the header of a file.
+    fn sought(&self) -> Result<Sought> {
+        let len = u16::try_from(self.len).map_err(|_| {
+            Failure::new(format!("--save: {} bytes are too many to keep", self.len))
+                .found("values of up to 65535 bytes are kept")
+        })?;
+        Ok(Sought {
+            kind: self.kind.name().to_owned(),
+            typed: self.typed.clone(),
+            len,
+        })
+    }
+}
+
+/// What was typed, by type and not in the order of the command line.
+fn queries(args: &FindArgs) -> Result<Vec<(Query, Asked)>> {
+    let numbers: [(ValueType, &[String]); 10] = [
+        (ValueType::U8, &args.u8),
+        (ValueType::I8, &args.i8),
+        (ValueType::U16, &args.u16),
+        (ValueType::I16, &args.i16),
+        (ValueType::U32, &args.u32),
+        (ValueType::I32, &args.i32),
+        (ValueType::U64, &args.u64),
+        (ValueType::I64, &args.i64),
+        (ValueType::F32, &args.f32),
+        (ValueType::F64, &args.f64),
+    ];
+    let mut all = Vec::new();
+    for (ty, texts) in numbers {
+        for text in texts {
+            let query = ValueQuery::parse(ty, text)
+                .map_err(|error| not_a_number(&format!("--{ty}"), &error.text, error.reason))?;
+            let asked = Asked {
+                kind: Kind::Number(ty),
+                typed: text.clone(),
+                len: ty.size(),
+                fixed: None,
+            };
+            all.push((Query::Value(query), asked));
+        }
+    }
+    for (encoding, texts) in [(Encoding::Utf8, &args.str), (Encoding::Utf16, &args.utf16)] {
+        for text in texts {
+            let query = TextQuery {
+                text: text.clone(),
+                encoding,
+                ignore_case: args.ignore_case,
+            };
+            let signature = query
+                .signature()
+                .map_err(|error| Failure::new(error.to_string()))?;
+            let bytes = kind::encoded(encoding, text);
+            let asked = Asked {
+                kind: Kind::Text(encoding),
+                typed: text.clone(),
+                len: bytes.len(),
+                fixed: (!args.ignore_case).then_some(bytes),
+            };
+            all.push((Query::Pattern(signature), asked));
+        }
+    }
+    for text in &args.bytes {
+        let Some(bytes) = kind::bytes(text) else {
+            return Err(not_bytes("--bytes", text).into());
+        };
+        let pairs: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let signature = Signature::parse("", &pairs.join(" "));
+        let signature = signature.map_err(|error| Failure::new(error.to_string()))?;
+        let asked = Asked {
+            kind: Kind::Bytes,
+            typed: text.clone(),
+            len: bytes.len(),
+            fixed: Some(bytes),
+        };
+        all.push((Query::Pattern(signature), asked));
+    }
+    Ok(all)
+}
+
+fn not_bytes(option: &str, text: &str) -> Failure {
+    Failure::new(format!("{option}: `{text}` is not bytes"))
+        .found("pairs of hexadecimal digits were expected, such as 4d 5a 90")
+        .hint("`vmie scan -s`, for bytes with wildcards")
+}
+
+fn not_a_number(option: &str, text: &str, reason: String) -> Failure {
+    Failure::new(format!("{option}: `{text}` cannot be searched for"))
+        .found(reason)
+        .hint("V, A..B (B excluded) or A..=B; of f32 and f64 also V~T")
+}

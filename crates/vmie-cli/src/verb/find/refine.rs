@@ -1,0 +1,533 @@
+//! `vmie find --refine`: looks again at what was found before.
+
+use std::ops::ControlFlow::{Break, Continue};
+use std::path::Path;
+
+use vmie::search::{Amount, Candidate, Narrowing, Relation, ValueError, ValueQuery, Verdict};
+use vmie::{Address, Coverage, Gva, ManyOutcome, Memory};
+
+use super::kind::{self, Kind};
+use super::row::FindRow;
+use super::{not_a_number, not_bytes, save};
+use crate::args::{FindArgs, RefineArgs};
+use crate::candidates::{Header, Likeness, Saved, Scope, Sought, Whose, Writer};
+use crate::escape;
+use crate::exit::{Done, Failure, Result, Stop};
+use crate::interrupt;
+use crate::options::Options;
+use crate::output::{Hex, SpaceKind, Totals};
+use crate::place::Place;
+use crate::report::Words;
+use crate::rows::Rows;
+use crate::seek::{go_on, said_if_stopped};
+use crate::source::{Source, shell_word};
+use crate::space::{Space, Target};
+use crate::spaces::Spaces;
+
+const VERB: &str = "find";
+
+pub(super) fn run(args: &FindArgs, file: &Path, options: &Options) -> Result<Done> {
+    interrupt::listen();
+    let saved = Saved::open(file)?;
+    let kinds = kinds(&saved.header, file)?;
+    let relations = relations(&args.again, &kinds)?;
+    let search = &args.search;
+    let source = Source::open(&search.source, &options.reporter)?;
+    let refine = Refine {
+        args,
+        file,
+        options,
+        source: &source,
+        kinds,
+        relations,
+    };
+    if search.everywhere.all_processes {
+        return refine.everywhere(saved);
+    }
+    let space = Space::select(&source, &search.space, &options.reporter)?;
+    match &space.target {
+        Target::Physical(image) => refine.one(saved, &space, &**image),
+        Target::Virtual(memory) => refine.one(saved, &space, memory),
+    }
+}
+
+/// What the queries of a file look for.
+fn kinds(header: &Header, file: &Path) -> Result<Vec<Kind>> {
+    let kind = |sought: &Sought| {
+        let kind = Kind::of_name(&sought.kind).filter(|kind| match kind {
+            Kind::Number(ty) => usize::from(sought.len) == ty.size(),
+            _ => true,
+        });
+        kind.ok_or_else(|| {
+            let found = format!("values of type {}, {} bytes", sought.kind, sought.len);
+            Failure::new(format!("{} cannot be read", shell_word(file)))
+                .found(found)
+                .into()
+        })
+    };
+    header.queries.iter().map(kind).collect()
+}
+
+/// What was typed, for each query. A number that a type cannot express equals nothing of that type; one
+/// that none of the types can express is a mistake.
+fn relations(args: &RefineArgs, kinds: &[Kind]) -> Result<Vec<Vec<Relation>>> {
+    let mut all = Vec::new();
+    let mut fits = [false; 4];
+    let mut mistake = None;
+    let options = [
+        ("--eq", &args.eq),
+        ("--ne", &args.ne),
+        ("--increased-by", &args.increased_by),
+        ("--decreased-by", &args.decreased_by),
+    ];
+    for &kind in kinds {
+        let mut of_kind = Vec::new();
+        for (asked, relation) in [
+            (args.changed, Relation::Changed),
+            (args.unchanged, Relation::Unchanged),
+        ] {
+            of_kind.extend(asked.then_some(relation));
+        }
+        for (asked, relation) in [
+            (args.increased, Relation::Increased as fn(_) -> _),
+            (args.decreased, Relation::Decreased),
+        ] {
+            if asked {
+                of_kind.push(match kind {
+                    Kind::Number(ty) => relation(ty),
+                    // Text is neither more nor less.
+                    _ => Relation::Impossible,
+                });
+            }
+        }
+        for (index, (option, text)) in options.into_iter().enumerate() {
+            let Some(text) = text else { continue };
+            match relation(option, kind, text) {
+                Ok(relation) => {
+                    fits[index] = true;
+                    of_kind.push(relation);
+                }
+                Err(failure) => {
+                    mistake.get_or_insert((index, failure));
+                    // What is not of this type is not equal to anything of it.
+                    if option != "--ne" {
+                        of_kind.push(Relation::Impossible);
+                    }
+                }
+            }
+        }
+        all.push(of_kind);
+    }
+    if (args.increased || args.decreased) && !kinds.iter().any(Kind::is_number) {
+        return Err(Failure::new("--increased and --decreased are for numbers")
+            .found("the file holds text or bytes only")
+            .hint("--changed, --unchanged, --eq or --ne")
+            .into());
+    }
+    match mistake {
+        Some((index, failure)) if !fits[index] => Err(failure.into()),
+        _ => Ok(all),
+    }
+}
+
+/// What an option with a value asks of values of a kind.
+fn relation(
+    option: &'static str,
+    kind: Kind,
+    text: &str,
+) -> std::result::Result<Relation, Failure> {
+    let bad = |error: ValueError| not_a_number(option, &error.text, error.reason);
+    let same = option == "--eq";
+    let bytes = match (kind, option) {
+        (Kind::Number(ty), "--eq") => {
+            return ValueQuery::parse(ty, text)
+                .map(Relation::Equal)
+                .map_err(bad);
+        }
+        (Kind::Number(ty), "--ne") => {
+            let query = ValueQuery::parse(ty, text).map_err(bad)?;
+            return Ok(Relation::NotEqual(query));
+        }
+        (Kind::Number(ty), "--increased-by") => {
+            return Amount::parse(ty, text)
+                .map(Relation::IncreasedBy)
+                .map_err(bad);
+        }
+        (Kind::Number(ty), _) => {
+            return Amount::parse(ty, text)
+                .map(Relation::DecreasedBy)
+                .map_err(bad);
+        }
+        (_, "--increased-by" | "--decreased-by") => {
+            return Err(Failure::new(format!("{option} is for numbers"))
+                .found("the file holds text or bytes only")
+                .hint("--changed, --unchanged, --eq or --ne"));
+        }
+        (Kind::Text(encoding), _) => kind::encoded(encoding, text),
+        (Kind::Bytes, _) => kind::bytes(text).ok_or_else(|| not_bytes(option, text))?,
+    };
+    if bytes.is_empty() {
+        return Err(Failure::new(format!(
+            "{option}: everything begins with an empty text"
+        )));
+    }
+    Ok(if same {
+        Relation::StartsWith(bytes)
+    } else {
+        Relation::StartsOtherwise(bytes)
+    })
+}
+
+/// A second look while it goes on.
+struct Refine<'a> {
+    args: &'a FindArgs,
+    file: &'a Path,
+    options: &'a Options,
+    source: &'a Source,
+    kinds: Vec<Kind>,
+    relations: Vec<Vec<Relation>>,
+}
+
+/// What came of it.
+struct Looked<A> {
+    /// For each space of the file.
+    coverage: Vec<Coverage<A>>,
+    unread: u64,
+    stopped: bool,
+}
+
+impl Refine<'_> {
+    fn one<A: Address>(
+        &self,
+        saved: Saved,
+        space: &Space<'_>,
+        memory: &dyn Memory<Addr = A>,
+    ) -> Result<Done> {
+        let reporter = &self.options.reporter;
+        let now = space.whose();
+        let [was] = &saved.header.spaces[..] else {
+            return Err(self.other_space(&saved.header, &now.to_string()).into());
+        };
+        if saved.header.scope != Scope::One || was.likeness(&now) == Likeness::Different {
+            return Err(self.other_space(&saved.header, &now.to_string()).into());
+        }
+        if was.likeness(&now) == Likeness::OtherRun {
+            self.warn_of_other_run(was, &now);
+        }
+        let count = saved.count;
+        let sink = self.options.sink(VERB, space.kind());
+        let sink = sink.named(space.names.shown()).asked(true);
+        let mut rows = Rows::new(sink, self.args.again.save.is_some());
+        let looked = self.look(saved, vec![now], &[Some(memory)], &mut rows, |_, va| {
+            Place {
+                site: None,
+                va: Hex(va.raw()),
+                name: space.names.name(va.raw()),
+            }
+        })?;
+        let sink = rows.end()?;
+        let found = sink.rows() > 0;
+        said_if_stopped(looked.stopped, found, reporter)?;
+        let coverage = &looked.coverage[0];
+        self.check_read(coverage, count)?;
+        sink.finish::<FindRow>(Some(&Totals::from(coverage)))?;
+        self.tell_unread(looked.unread);
+        reporter.coverage(coverage, Words::READ);
+        let complete = coverage.is_complete() && !interrupt::asked();
+        Ok(Done { found, complete })
+    }
+
+    fn everywhere(&self, saved: Saved) -> Result<Done> {
+        let reporter = &self.options.reporter;
+        let kernel = self.args.search.space.owner.kernel;
+        if saved.header.scope != (Scope::All { kernel }) {
+            let given = scope_text(Scope::All { kernel });
+            return Err(self.other_space(&saved.header, given).into());
+        }
+        let spaces = Spaces::select(self.source, kernel, reporter)?;
+        let now = spaces.whose();
+        let parts = spaces.parts();
+        // Of each space in the file, where it is now.
+        let members: Vec<Option<usize>> = saved
+            .header
+            .spaces
+            .iter()
+            .map(|was| self.find_again(was, &now))
+            .collect();
+        let memories: Vec<_> = members
+            .iter()
+            .map(|member| member.map(|index| parts[index].space as &dyn Memory<Addr = Gva>))
+            .collect();
+        let again = |(was, member): (&Whose, &Option<usize>)| match member {
+            Some(index) => now[*index].clone(),
+            None => was.clone(),
+        };
+        let whose: Vec<Whose> = saved
+            .header
+            .spaces
+            .iter()
+            .zip(&members)
+            .map(again)
+            .collect();
+        let count = saved.count;
+        let sink = self.options.sink(VERB, SpaceKind::Virtual);
+        let sink = sink.named(true).many(true).asked(true);
+        let mut rows = Rows::new(sink, self.args.again.save.is_some());
+        let mut places = spaces.places(reporter);
+        let looked = self.look(saved, whose, &memories, &mut rows, |space, va| {
+            // Only what was looked at has a place.
+            places.name(members[space].unwrap_or(0), va)
+        })?;
+        let sink = rows.end()?;
+        let found = sink.rows() > 0;
+        said_if_stopped(looked.stopped, found, reporter)?;
+        let mut outcome = ManyOutcome {
+            coverage: vec![Coverage::default(); now.len()],
+            looked_at: 0,
+            stopped: looked.stopped,
+        };
+        for (one, member) in looked.coverage.iter().zip(&members) {
+            match member {
+                Some(index) => outcome.coverage[*index].merge(one),
+                None => outcome.coverage.push(one.clone()),
+            }
+        }
+        self.check_read(&outcome.total(), count)?;
+        self.tell_unread(looked.unread);
+        let (totals, complete) = match count {
+            0 => (Totals::from(&outcome.total()), true),
+            _ => spaces.cover(&outcome, Words::READ, self.source, reporter)?,
+        };
+        sink.finish::<FindRow>(Some(&totals))?;
+        let complete = complete && !interrupt::asked();
+        Ok(Done { found, complete })
+    }
+
+    /// Where a space is among those there are now. Says so when it is not, or is not the same.
+    fn find_again(&self, was: &Whose, now: &[Whose]) -> Option<usize> {
+        let same = now
+            .iter()
+            .position(|now| was.likeness(now) == Likeness::Same);
+        if same.is_some() {
+            return same;
+        }
+        // Many processes have the same name, so only the number can tell which one is meant.
+        let other = now.iter().position(|now| match (was, now) {
+            (Whose::Process { pid, .. }, Whose::Process { pid: now_pid, .. }) if pid != now_pid => {
+                false
+            }
+            _ => was.likeness(now) == Likeness::OtherRun,
+        });
+        match other {
+            Some(index) => self.warn_of_other_run(was, &now[index]),
+            None => self.options.reporter.warn(&format!(
+                "{} is not there now",
+                escape::plain(&was.to_string())
+            )),
+        }
+        other
+    }
+
+    fn warn_of_other_run(&self, was: &Whose, now: &Whose) {
+        let (was, now) = (was.to_string(), now.to_string());
+        self.options.reporter.warn(&format!(
+            "{} was saved, and this is {}\nanother run: what is at an address may be something else",
+            escape::plain(&was),
+            escape::plain(&now)
+        ));
+    }
+
+    fn other_space(&self, header: &Header, given: &str) -> Failure {
+        let saved = match (header.scope, &header.spaces[..]) {
+            (Scope::One, [one, ..]) => one.to_string(),
+            (scope, _) => scope_text(scope).to_owned(),
+        };
+        Failure::new(format!(
+            "{} holds candidates of another space",
+            shell_word(self.file)
+        ))
+        .found(format!(
+            "saved: {}, of {}",
+            escape::plain(&saved),
+            escape::plain(&header.source)
+        ))
+        .found(format!("given: {}", escape::plain(given)))
+        .hint("the space that was searched first, or a new search with --save")
+    }
+
+    /// Looks at all candidates; `whose` and `memories` are of the spaces in the file, a space without memory
+    /// being gone.
+    fn look<A: Address>(
+        &self,
+        mut saved: Saved,
+        whose: Vec<Whose>,
+        memories: &[Option<&dyn Memory<Addr = A>>],
+        rows: &mut Rows<'_>,
+        mut place: impl FnMut(usize, A) -> Place,
+    ) -> Result<Looked<A>> {
+        let save = self.args.again.save.as_deref();
+        let header = Header {
+            source: self.source.path.display().to_string(),
+            spaces: whose,
+            ..saved.header.clone()
+        };
+        let mut writer = match save {
+            Some(path) => Some(Writer::begin(path, &header)?),
+            None => None,
+        };
+        let mut looked = Looked {
+            coverage: vec![Coverage::default(); memories.len()],
+            unread: 0,
+            stopped: false,
+        };
+        let total = saved.count;
+        let bar = self.options.reporter.progress_begin(VERB, saved.bytes());
+        let mut current: Option<(usize, Narrowing<'_, A>)> = None;
+        let outcome = saved.each_block(|records, at| {
+            bar.set_position(at);
+            for run in records.chunk_by(|a, b| a.space == b.space) {
+                let space = run[0].space;
+                let candidates: Vec<Candidate<'_, A>> = run
+                    .iter()
+                    .map(|record| Candidate {
+                        addr: A::new(record.va),
+                        query: record.query,
+                        old: record.value,
+                    })
+                    .collect();
+                let mut take = |candidate: &Candidate<'_, A>, verdict: Option<Verdict<'_, A>>| {
+                    go_on()?;
+                    let (value, holds) = match verdict {
+                        Some(Verdict::Fails) => return Continue(()),
+                        Some(Verdict::Holds(new)) => (new, true),
+                        Some(Verdict::Unread(_)) | None => (candidate.old, false),
+                    };
+                    looked.unread += u64::from(!holds);
+                    let (va, query) = (candidate.addr, candidate.query);
+                    if let Some(writer) = &mut writer
+                        && let Err(error) = writer.push(va.raw(), space as u32, query as u16, value)
+                    {
+                        rows.fail(error.into());
+                        return Break(());
+                    }
+                    if !holds || rows.are_full() {
+                        return Continue(());
+                    }
+                    let kind = self.kinds[query];
+                    rows.add(Some(FindRow {
+                        place: place(space, va),
+                        kind: kind.name(),
+                        value: kind.show(value),
+                        old: Some(kind.show(candidate.old)),
+                    }))
+                };
+                let flow = match memories[space] {
+                    Some(memory) => {
+                        if current.as_ref().is_none_or(|(of, _)| *of != space) {
+                            settle(&mut current, &mut looked.coverage);
+                        }
+                        let (_, narrowing) = current.get_or_insert_with(|| {
+                            (space, Narrowing::new(memory, &self.relations))
+                        });
+                        narrowing.look(&candidates, |candidate, verdict| {
+                            take(candidate, Some(verdict))
+                        })
+                    }
+                    None => {
+                        let gone = &mut looked.coverage[space];
+                        candidates.iter().try_for_each(|candidate| {
+                            gone.unmapped += candidate.old.len() as u64;
+                            take(candidate, None)
+                        })
+                    }
+                };
+                if flow.is_break() {
+                    return Err(Over::Stopped);
+                }
+            }
+            Ok(())
+        });
+        self.options.reporter.progress_end();
+        settle(&mut current, &mut looked.coverage);
+        match outcome {
+            Ok(()) => {}
+            Err(Over::Stopped) => looked.stopped = true,
+            Err(Over::Failed(failure)) => return Err(failure.into()),
+        }
+        // The file may be the one that is written.
+        drop(saved);
+        if let (Some(writer), Some(path)) = (writer, save) {
+            let read = total == 0 || looked.coverage.iter().any(|one| one.read > 0);
+            if !looked.stopped && read {
+                save::finish(writer, path, &self.options.reporter)?;
+            } else {
+                save::not_written(path, &self.options.reporter);
+            }
+        }
+        Ok(looked)
+    }
+
+    fn tell_unread(&self, unread: u64) {
+        if unread == 0 {
+            return;
+        }
+        let kept = match self.args.again.save {
+            Some(_) => "kept as they were",
+            None => "not shown",
+        };
+        self.options.reporter.warn(&format!(
+            "{unread} candidates could not be looked at: neither changed nor unchanged, {kept}"
+        ));
+    }
+
+    /// That no candidate could be read is an error, not an answer.
+    fn check_read<A: Address>(&self, coverage: &Coverage<A>, count: u64) -> Result<()> {
+        if count == 0 {
+            let name = shell_word(self.file);
+            self.options
+                .reporter
+                .note(&format!("{name} holds no candidates"));
+            return Ok(());
+        }
+        if coverage.read > 0 {
+            return Ok(());
+        }
+        let mut failure = Failure::new(format!("none of the {count} candidates could be read"));
+        if let Some(gap) = coverage.gaps.first() {
+            failure = failure.found(format!("{}+{:#x}: {}", gap.start, gap.len, gap.cause));
+        }
+        Err(Stop::from(failure.hint(
+            "`vmie maps` with the same space, to see what is mapped and what is absent",
+        )))
+    }
+}
+
+/// Why reading a file ended early.
+enum Over {
+    Stopped,
+    Failed(Failure),
+}
+
+impl From<Failure> for Over {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// Adds what was looked at of a space to its coverage.
+fn settle<A: Address>(
+    current: &mut Option<(usize, Narrowing<'_, A>)>,
+    coverage: &mut [Coverage<A>],
+) {
+    if let Some((space, narrowing)) = current.take() {
+        coverage[space].merge(narrowing.coverage());
+    }
+}
+
+fn scope_text(scope: Scope) -> &'static str {
+    match scope {
+        Scope::One => "one space",
+        Scope::All { kernel: false } => "--all-processes",
+        Scope::All { kernel: true } => "--all-processes --kernel",
+    }
+}
