@@ -19,7 +19,7 @@ const LIBRARIES: [(&str, &str); 2] = [
 
 const USAGE: &str = "\
 usage: cargo xtask bench [paging | spaces]
-       cargo xtask bench signatures [NUMBER...] [literal | masked] [--ours]
+       cargo xtask bench signatures [NUMBER...] [literal | masked] [ENGINE...] [--ours]
        cargo xtask bench ps [VARIANT]";
 
 pub(crate) fn run(args: &[&str]) -> Fallible<()> {

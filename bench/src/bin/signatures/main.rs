@@ -9,7 +9,8 @@
 //! bytes around it as a signature is long) in as few calls as possible, which suits them best.
 
 //!
-//! Arguments narrow it down: numbers of signatures, `literal` or `masked`, `--ours` for no rivals.
+//! Arguments narrow it down: numbers of signatures, `literal` or `masked`, names of engines as
+//! [`EngineKind`] has them, `--ours` for no rivals.
 
 mod image;
 mod rivals;
@@ -61,6 +62,12 @@ fn main() {
     let wanted: Vec<usize> = args.iter().filter_map(|a| a.parse().ok()).collect();
     let given = |what: &str| args.iter().any(|arg| arg == what);
     let with_rivals = !given("--ours");
+    let named = |kind: &EngineKind| given(kind.name());
+    let engines: Vec<EngineKind> = if ENGINES.iter().any(named) {
+        ENGINES.into_iter().filter(named).collect()
+    } else {
+        ENGINES.into()
+    };
     let wants = |kind: &str| given(kind) || !(given("literal") || given("masked"));
     let image = Image::load();
     println!("{}\n", image.describe());
@@ -79,7 +86,7 @@ fn main() {
                 continue;
             }
             let patterns = Sampler::new(&image, SEED ^ count as u64).take(count, masked);
-            race(&image, kind, &patterns, &libraries, with_rivals);
+            race(&image, kind, &patterns, &engines, &libraries, with_rivals);
         }
     }
 }
@@ -127,6 +134,7 @@ fn race(
     image: &Image,
     kind: &str,
     patterns: &[Pattern],
+    wanted: &[EngineKind],
     libraries: &[rivals::Library],
     with_rivals: bool,
 ) {
@@ -142,7 +150,7 @@ fn race(
         });
     };
     let mut engines = Vec::new();
-    for engine in ENGINES.into_iter().filter(|kind| kind.is_available()) {
+    for &engine in wanted.iter().filter(|kind| kind.is_available()) {
         let start = cpu_time();
         let set = Set::compile_for(patterns.iter().map(Pattern::signature).collect(), engine)
             .expect("the sampled signatures are valid");
