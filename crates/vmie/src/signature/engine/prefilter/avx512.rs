@@ -1,5 +1,10 @@
 //! 64 positions at once, with AVX-512 VBMI.
 //!
+//! Every byte is loaded once, and the bytes behind it are shifted in from the next block: a load across
+//! the border of two cache lines is cheap when both are there, but while they are on their way from
+//! memory few such loads are under way at a time. Four loads for each block scanned memory at 12 GB/s
+//! where one scans it at 33.
+//!
 //! A table of 256 bytes fits into four registers, and two `vpermi2b` look 64 bytes up in it, one for the
 //! lower and one for the upper half of the values; the top bit of each byte chooses. Four tables are
 //! half of the registers. For few signatures a table without the top bit says almost as much, and takes
@@ -7,9 +12,10 @@
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
-    __m512i, _mm512_add_epi16, _mm512_and_si512, _mm512_loadu_si512, _mm512_mask_blend_epi8,
-    _mm512_maskz_compress_epi16, _mm512_movepi8_mask, _mm512_permutex2var_epi8, _mm512_set1_epi16,
-    _mm512_storeu_si512, _mm512_test_epi8_mask,
+    __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_epi16, _mm512_alignr_epi8, _mm512_alignr_epi32,
+    _mm512_and_si512, _mm512_loadu_si512, _mm512_mask_blend_epi8, _mm512_maskz_compress_epi16,
+    _mm512_movepi8_mask, _mm512_permutex2var_epi8, _mm512_set1_epi16, _mm512_storeu_si512,
+    _mm512_test_epi8_mask,
 };
 
 use super::plan::{Buckets, GRAM};
@@ -17,6 +23,9 @@ use super::{BATCH, BEHIND, Chunk, Positions};
 
 /// Positions in a block.
 const BLOCK: usize = 64;
+
+/// How far ahead memory is asked for what will be needed.
+const AHEAD: usize = BATCH;
 
 /// The tables. Made only where [`Avx512::is_available`].
 #[derive(Debug)]
@@ -71,10 +80,15 @@ fn pass_whole(tables: &[[u8; 256]; GRAM], chunk: &Chunk, count: usize, out: &mut
         }
     });
     let mut blocks = Blocks::new();
+    let mut next = load_at(chunk, 0);
     for start in (0..count).step_by(BLOCK) {
+        let here = next;
+        next = load_at(chunk, start + BLOCK);
+        fetch(chunk, start + AHEAD);
+        let bytes = places(here, next);
         let [a, b, c, d] = [0, 1, 2, 3].map(|place| {
             let table: &Table = &tables[place];
-            let bytes = load_at(chunk, start + place);
+            let bytes = bytes[place];
             let lower = _mm512_permutex2var_epi8(table.lower.0, bytes, table.lower.1);
             let upper = _mm512_permutex2var_epi8(table.upper.0, bytes, table.upper.1);
             _mm512_mask_blend_epi8(_mm512_movepi8_mask(bytes), lower, upper)
@@ -92,15 +106,41 @@ fn pass_folded(tables: &[[u8; 128]; GRAM], chunk: &Chunk, count: usize, out: &mu
         (load(&parts[0]), load(&parts[1]))
     });
     let mut blocks = Blocks::new();
+    let mut next = load_at(chunk, 0);
     for start in (0..count).step_by(BLOCK) {
+        let here = next;
+        next = load_at(chunk, start + BLOCK);
+        fetch(chunk, start + AHEAD);
+        let bytes = places(here, next);
         let [a, b, c, d] = [0, 1, 2, 3].map(|place| {
             let (low, high) = tables[place];
-            _mm512_permutex2var_epi8(low, load_at(chunk, start + place), high)
+            _mm512_permutex2var_epi8(low, bytes[place], high)
         });
         let all = _mm512_and_si512(_mm512_and_si512(a, b), _mm512_and_si512(c, d));
         blocks.push(start, _mm512_test_epi8_mask(all, all), count);
     }
     blocks.list(out);
+}
+
+/// Asks for the bytes at `at`, which may lie behind the chunk, to be fetched from memory.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn fetch(chunk: &Chunk, at: usize) {
+    _mm_prefetch::<_MM_HINT_T0>(chunk.as_ptr().wrapping_add(at).cast());
+}
+
+/// The bytes of a block, and those one, two and three behind each.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn places(here: __m512i, next: __m512i) -> [__m512i; GRAM] {
+    // `alignr_epi8` shifts within lanes of sixteen bytes, so each lane needs the lane behind it.
+    let lanes = _mm512_alignr_epi32::<4>(next, here);
+    [
+        here,
+        _mm512_alignr_epi8::<1>(lanes, here),
+        _mm512_alignr_epi8::<2>(lanes, here),
+        _mm512_alignr_epi8::<3>(lanes, here),
+    ]
 }
 
 /// The blocks of a batch in which a position passes. When there are few signatures most have none; the

@@ -244,8 +244,15 @@ impl Prefilter {
             candidates,
             copy,
         } = &mut *scratch;
-        for base in (0..end).step_by(BATCH) {
-            let count = BATCH.min(end - base);
+        // The first batch is shorter by what lies before the border of a cache line, so that the others
+        // begin at one.
+        let mut next = 0;
+        let mut room = BATCH - bytes.as_ptr().addr() % BEHIND;
+        while next < end {
+            let base = next;
+            let count = room.min(end - base);
+            next += count;
+            room = BATCH;
             let here = &bytes[base..];
             let chunk = match here.first_chunk() {
                 Some(chunk) => chunk,
