@@ -4,7 +4,10 @@
 use std::ops::ControlFlow::{self, Break, Continue};
 
 use vmie::search::{Text, continue_text};
-use vmie::{Address, Gva, Memory, Prot, Scanner, SweepOptions, read_around_holes, seek, seek_many};
+use vmie::{
+    Address, Gpa, Gva, Memory, Prot, Scanner, SweepOptions, SweepOutcome, read_around_holes, seek,
+    seek_many, seek_space,
+};
 
 use crate::args::SearchArgs;
 use crate::candidates::{Scope, Whose};
@@ -63,6 +66,12 @@ impl<A: Address> Around for In<'_, A> {
     }
 }
 
+/// Is told of bytes done.
+type Progress<'a> = &'a mut dyn FnMut(u64) -> ControlFlow<()>;
+
+/// Takes results.
+type Emit<'a, A, I> = &'a mut dyn FnMut(A, I) -> ControlFlow<()>;
+
 /// Takes the results of a search besides the rows: all of them, also those behind `--limit` and after
 /// the reader of the rows has gone.
 pub(crate) trait Keep<T> {
@@ -110,8 +119,25 @@ impl Seek<'_> {
         }
         let space = Space::select(&source, &self.args.space, &self.options.reporter)?;
         match &space.target {
-            Target::Physical(image) => self.one(&source, &space, &**image, scanner, keep, row),
-            Target::Virtual(memory) => self.one(&source, &space, memory, scanner, keep, row),
+            Target::Physical(image) => {
+                let memory: &dyn Memory<Addr = Gpa> = &**image;
+                self.one(
+                    &source,
+                    &space,
+                    memory,
+                    keep,
+                    row,
+                    |options, progress, emit| seek(memory, scanner, options, progress, emit),
+                )
+            }
+            Target::Virtual(memory) => self.one(
+                &source,
+                &space,
+                memory,
+                keep,
+                row,
+                |options, progress, emit| seek_space(memory, scanner, options, progress, emit),
+            ),
         }
     }
 
@@ -129,42 +155,37 @@ impl Seek<'_> {
         }
     }
 
-    fn one<A: Address, S: Scanner, R: Row>(
+    /// Rows of one memory; `sweep` sends the scanner over it.
+    fn one<A: Address, I, R: Row>(
         &self,
         source: &Source,
         space: &Space<'_>,
         memory: &dyn Memory<Addr = A>,
-        scanner: &S,
-        mut keep: Option<&mut dyn Keep<S::Item>>,
-        mut row: impl FnMut(Place, S::Item, &dyn Around) -> Option<R>,
+        mut keep: Option<&mut dyn Keep<I>>,
+        mut row: impl FnMut(Place, I, &dyn Around) -> Option<R>,
+        sweep: impl FnOnce(&SweepOptions<A>, Progress<'_>, Emit<'_, A, I>) -> SweepOutcome<A>,
     ) -> Result<Done> {
         let reporter = &self.options.reporter;
         let filter = &self.args.filter;
-        let sweep = self.sweep(source, space.range(filter.range.as_ref())?);
+        let options = self.sweep(source, space.range(filter.range.as_ref())?);
         let sink = self.options.sink(self.verb, space.kind());
         let sink = sink.named(space.names.shown()).asked(self.asked);
         let mut rows = Rows::new(sink, keep.is_some());
         if let Some(keep) = &mut keep {
             keep.begin(source, Scope::One, vec![space.whose()])?;
         }
-        let outcome = seek(
-            memory,
-            scanner,
-            &sweep,
-            &mut self.progress(source),
-            |addr, item| {
-                let at = (0, addr.raw());
-                if kept(&mut keep, &mut rows, at, &item, &In(memory))? {
-                    return Continue(());
-                }
-                let place = Place {
-                    site: None,
-                    va: Hex(addr.raw()),
-                    name: space.names.name(addr.raw()),
-                };
-                rows.add(row(place, item, &In(memory)))
-            },
-        );
+        let outcome = sweep(&options, &mut self.progress(source), &mut |addr, item| {
+            let at = (0, addr.raw());
+            if kept(&mut keep, &mut rows, at, &item, &In(memory))? {
+                return Continue(());
+            }
+            let place = Place {
+                site: None,
+                va: Hex(addr.raw()),
+                name: space.names.name(addr.raw()),
+            };
+            rows.add(row(place, item, &In(memory)))
+        });
         reporter.progress_end();
         let coverage = &outcome.coverage;
         end(keep, &rows, coverage.read > 0)?;

@@ -28,6 +28,7 @@ pub use memory::{
 pub use paging::{AddressSpace, Mode};
 pub use sweep::{
     DEFAULT_MAX_BYTES, DEFAULT_WINDOW, Found, MAX_WINDOW, ManyOutcome, Piece, Scanner, Sighting,
-    SpacePart, SweepOptions, SweepOutcome, Window, quiet, seek, seek_many, sweep, sweep_many,
+    SpacePart, SweepOptions, SweepOutcome, Window, quiet, seek, seek_many, seek_space, sweep,
+    sweep_many,
 };
 pub use view::View;

@@ -54,6 +54,7 @@ mod scanner;
 pub(crate) mod testmem;
 #[cfg(test)]
 mod tests;
+mod unseen;
 
 use std::ops::ControlFlow;
 
@@ -64,7 +65,7 @@ use crate::memory::{Coverage, Gap, Memory, Prot};
 use look::{Buffers, Looked, look};
 pub use many::{ManyOutcome, Piece, Sighting, SpacePart, sweep_many};
 use plan::{Plan, Step, Task};
-pub use scanner::{Scanner, seek, seek_many};
+pub use scanner::{Scanner, seek, seek_many, seek_space};
 
 /// Bytes owned by one window unless said otherwise: 256 KiB.
 ///

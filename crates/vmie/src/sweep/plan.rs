@@ -9,6 +9,7 @@ use std::iter::Peekable;
 
 use crate::addr::{AddrRange, Address};
 use crate::memory::{Cause, Gap, Memory, Prot, Span, SpanKind, Spans};
+use crate::sweep::unseen::Unseen;
 use crate::sweep::{MAX_WINDOW, SweepOptions};
 
 /// One window to look at, as addresses.
@@ -83,9 +84,7 @@ pub(super) struct Plan<'m, A: Address> {
     behind: usize,
     budget: u64,
     run: Option<Run<A>>,
-    /// First address of which it is not yet known whether it is mapped, and the last one asked
-    /// for; kept only where what is not mapped counts.
-    unseen: Option<AddrRange<A>>,
+    unseen: Unseen<A>,
 }
 
 impl<'m, A: Address> Plan<'m, A> {
@@ -99,7 +98,7 @@ impl<'m, A: Address> Plan<'m, A> {
             behind: options.behind,
             budget: options.max_bytes,
             run: None,
-            unseen: options.range,
+            unseen: Unseen::new(options.range),
         }
     }
 
@@ -141,31 +140,9 @@ impl<'m, A: Address> Plan<'m, A> {
                 return;
             }
             self.spans.next();
-            self.seen(&next);
+            self.unseen.seen(next.start, next.len);
             run.len = run.len.saturating_add(next.len);
         }
-    }
-
-    /// Notes that `span` answers for its addresses.
-    fn seen(&mut self, span: &Span<A>) {
-        if let Some(unseen) = self.unseen {
-            self.unseen = span
-                .start
-                .checked_add(span.len)
-                .and_then(|end| AddrRange::inclusive(end.max(unseen.start()), unseen.last()));
-        }
-    }
-
-    /// What lies between the last span and `next` (or the end of the range, without one) and was
-    /// asked for by address.
-    fn skipped(&mut self, next: Option<&Span<A>>) -> Option<AddrRange<A>> {
-        let unseen = self.unseen?;
-        let Some(next) = next else {
-            return self.unseen.take();
-        };
-        let skipped = AddrRange::inclusive(unseen.start(), next.start.checked_sub(1)?)?;
-        self.unseen = AddrRange::inclusive(next.start, unseen.last());
-        unseen.intersect(skipped)
     }
 
     /// Cuts the next window off the run.
@@ -214,7 +191,11 @@ impl<A: Address> Iterator for Plan<'_, A> {
                 return Some(self.cut(run));
             }
             let next = self.spans.peek().copied();
-            if let Some(skipped) = self.skipped(next.as_ref()) {
+            let skipped = match &next {
+                Some(next) => self.unseen.before(next.start),
+                None => self.unseen.rest(),
+            };
+            if let Some(skipped) = skipped {
                 return Some(Step::Unmapped(skipped));
             }
             let span = next?;
@@ -222,7 +203,7 @@ impl<A: Address> Iterator for Plan<'_, A> {
             if span.len == 0 {
                 continue;
             }
-            self.seen(&span);
+            self.unseen.seen(span.start, span.len);
             match span.kind {
                 SpanKind::Lost(cause) => {
                     return Some(Step::Lost(Gap {

@@ -4,6 +4,8 @@ use std::ops::ControlFlow;
 
 use crate::addr::{Address, Gva};
 use crate::memory::Memory;
+use crate::paging::AddressSpace;
+use crate::sweep::many::repeats_frames;
 use crate::sweep::{
     Found, ManyOutcome, Piece, Sighting, SpacePart, SweepOptions, SweepOutcome, sweep, sweep_many,
 };
@@ -49,6 +51,31 @@ pub fn seek<A: Address, S: Scanner + ?Sized>(
         },
         |(addr, item)| emit(addr, item),
     )
+}
+
+/// Sends a scanner over one address space: as [`seek`], but where the space maps many of its frames
+/// more than once each frame is looked at once, as [`seek_many`] does it.
+///
+/// Results, their order and the coverage are the same either way. Where frames are looked at once, no
+/// result comes before nearly all of them are done. Costs a walk over the page tables more than `seek`.
+pub fn seek_space<S: Scanner + ?Sized>(
+    space: &AddressSpace,
+    scanner: &S,
+    options: &SweepOptions<Gva>,
+    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    mut emit: impl FnMut(Gva, S::Item) -> ControlFlow<()>,
+) -> SweepOutcome<Gva> {
+    let part = SpacePart::all(space);
+    if !repeats_frames(part, options) {
+        return seek(space, scanner, options, progress, emit);
+    }
+    let many = seek_many(&[part], scanner, options, progress, |found| {
+        emit(found.addr, found.item)
+    });
+    SweepOutcome {
+        coverage: many.coverage.into_iter().next().unwrap_or_default(),
+        stopped: many.stopped,
+    }
 }
 
 /// Sends a scanner over many spaces at once: [`sweep_many`], with the surroundings that the scanner

@@ -25,6 +25,7 @@ use crate::addr::{AddrRange, Address, Gva};
 use crate::memory::{Gap, Prot};
 use crate::paging::{Extent, ExtentItem};
 use crate::sweep::SweepOptions;
+use crate::sweep::unseen::Unseen;
 
 /// A part of a space; they come in ascending order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -149,7 +150,7 @@ pub(super) fn cut(
         budget: options.max_bytes,
         last: Last::Nothing,
         end: 0,
-        unseen: options.range.and(part.asked(options)),
+        unseen: Unseen::new(options.range.and(part.asked(options))),
     };
     match cutter.space(met) {
         Err(End::BrokenOff) => Break(()),
@@ -188,6 +189,11 @@ pub(super) struct Run {
 }
 
 impl Run {
+    /// The frames: where they start, and how many bytes.
+    pub(super) fn frames(self) -> (u64, u64) {
+        (self.gpa, self.len)
+    }
+
     /// Both as one, if `next` follows in virtual and in physical memory.
     fn joined(self, next: Met) -> Option<Self> {
         let Self { va, gpa, len } = self;
@@ -211,8 +217,7 @@ struct Cutter<'c, U, F> {
     last: Last,
     /// Where `last` ends.
     end: u64,
-    /// Of what was asked for by address, what the walk has not come to yet.
-    unseen: Option<AddrRange<Gva>>,
+    unseen: Unseen<Gva>,
 }
 
 impl<U: Usable, F: FnMut(Event) -> ControlFlow<()>> Cutter<'_, U, F> {
@@ -220,7 +225,7 @@ impl<U: Usable, F: FnMut(Event) -> ControlFlow<()>> Cutter<'_, U, F> {
         for met in met {
             let (va, len) = met.place();
             self.skip_to(va)?;
-            self.seen(va, len);
+            self.unseen.seen(va, len);
             match met {
                 Met::Run(run) => self.run(run)?,
                 Met::Other { .. } => {}
@@ -231,7 +236,7 @@ impl<U: Usable, F: FnMut(Event) -> ControlFlow<()>> Cutter<'_, U, F> {
             }
         }
         self.close()?;
-        match self.unseen {
+        match self.unseen.rest() {
             Some(unseen) => self.pass(Event::Unmapped(unseen)),
             None => Ok(()),
         }
@@ -246,22 +251,13 @@ impl<U: Usable, F: FnMut(Event) -> ControlFlow<()>> Cutter<'_, U, F> {
 
     /// Nothing is mapped between what was seen last and `va`.
     fn skip_to(&mut self, va: Gva) -> Result<(), End> {
-        let skipped = self.unseen.and_then(|unseen| {
-            AddrRange::inclusive(unseen.start(), unseen.last().min(va.checked_sub(1)?))
-        });
-        match skipped {
+        match self.unseen.before(va) {
             Some(skipped) => {
                 self.close()?;
                 self.pass(Event::Unmapped(skipped))
             }
             None => Ok(()),
         }
-    }
-
-    fn seen(&mut self, va: Gva, len: u64) {
-        self.unseen = self.unseen.and_then(|unseen| {
-            AddrRange::inclusive(unseen.start().max(va.checked_add(len)?), unseen.last())
-        });
     }
 
     /// Takes a run as long as it goes.

@@ -113,13 +113,24 @@ impl FrameSet {
         self.each_word(gpa, len, |word, mask| *word |= mask);
     }
 
+    /// As [`FrameSet::insert`], and answers how many bytes are in frames that were not in the set
+    /// before. Frames that there are not count as never seen.
+    pub(super) fn insert_new(&mut self, gpa: u64, len: u64) -> u64 {
+        let mut old = 0;
+        self.each_word(gpa, len, |word, mask| {
+            old += u64::from((*word & mask).count_ones());
+            *word |= mask;
+        });
+        len.saturating_sub(old * PAGE)
+    }
+
     /// Takes out the frames that hold some of the bytes.
     pub(super) fn remove(&mut self, gpa: u64, len: u64) {
         self.each_word(gpa, len, |word, mask| *word &= !mask);
     }
 
     #[inline]
-    fn each_word(&mut self, gpa: u64, len: u64, change: impl Fn(&mut u64, u64)) {
+    fn each_word(&mut self, gpa: u64, len: u64, mut change: impl FnMut(&mut u64, u64)) {
         let Self { ram, bits } = self;
         for (index, frames) in indices(ram, gpa, len) {
             for (word, mask) in words(index, frames) {

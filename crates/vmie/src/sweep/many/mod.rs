@@ -53,6 +53,7 @@ mod frames;
 mod look;
 mod plain;
 mod reach;
+mod repeats;
 mod report;
 mod seams;
 #[cfg(test)]
@@ -68,6 +69,7 @@ use crate::sweep::{Found, SweepOptions, Window};
 use frames::Ram;
 use look::Unfinished;
 use reach::Reach;
+pub(super) use repeats::repeats_frames;
 
 /// Bounds on the memory that a batch of spaces may take. What does not fit is swept one by one, which
 /// holds back nothing.

@@ -1,6 +1,7 @@
 //! Many spaces at once against one after the other.
 
 mod guest;
+mod repeats;
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow::{Break, Continue};
