@@ -10,6 +10,9 @@ use std::fmt::Write as _;
 
 /// Whether a character may reach a terminal as it is.
 pub(crate) fn is_plain(c: char) -> bool {
+    if c.is_ascii() {
+        return matches!(c, ' '..='~');
+    }
     !(c.is_control()
         || matches!(c,
             '\u{ad}'                        // soft hyphen

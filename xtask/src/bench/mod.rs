@@ -20,12 +20,14 @@ const LIBRARIES: [(&str, &str); 2] = [
 const USAGE: &str = "\
 usage: cargo xtask bench [paging | spaces]
        cargo xtask bench signatures [NUMBER...] [literal | masked] [ENGINE...] [--ours]
+       cargo xtask bench scan
        cargo xtask bench ps [VARIANT]";
 
 pub(crate) fn run(args: &[&str]) -> Fallible<()> {
     match args {
         ["paging", rest @ ..] => paging(rest),
         ["signatures", rest @ ..] => signatures(rest),
+        ["scan"] => scan(),
         ["ps", rest @ ..] => ps::run(rest),
         ["spaces"] => spaces(),
         [process::MEASURE, command @ ..] => process::report(command),
@@ -33,6 +35,7 @@ pub(crate) fn run(args: &[&str]) -> Fallible<()> {
             paging(&[])?;
             spaces()?;
             signatures(&[])?;
+            scan()?;
             ps::run(&[])
         }
         _ => Err(USAGE.into()),
@@ -69,6 +72,20 @@ fn signatures(args: &[&str]) -> Fallible<()> {
             .args(args)
             .env("VMIE_LAB", lab::dir())
             .env("VMIE_BENCH_HS", libraries().join(":")),
+    )
+}
+
+/// The command as a whole beside the engine alone.
+fn scan() -> Fallible<()> {
+    if Snapshot::all().is_err() {
+        lab::build_standard()?;
+    }
+    run_command(cargo().args(["build", "--release", "--quiet", "--package", "vmie-cli"]))?;
+    run_command(
+        bench("signatures")
+            .arg("scan")
+            .env("VMIE_LAB", lab::dir())
+            .env("VMIE_BENCH_BIN", target_dir().join("release/vmie")),
     )
 }
 

@@ -10,8 +10,10 @@
 
 //!
 //! Arguments narrow it down: numbers of signatures, `literal` or `masked`, names of engines as
-//! [`EngineKind`] has them, `--ours` for no rivals.
+//! [`EngineKind`] has them, `--ours` for no rivals. `scan` measures the whole command
+//! instead.
 
+mod endtoend;
 mod image;
 mod rivals;
 mod sample;
@@ -72,6 +74,10 @@ fn main() {
     let image = Image::load();
     println!("{}\n", image.describe());
     limits(&image);
+    if given("scan") {
+        endtoend::table(&image);
+        return;
+    }
     let libraries = if with_rivals {
         rivals::libraries()
     } else {
@@ -241,8 +247,12 @@ const ENGINES: [EngineKind; 5] = [
 
 /// One scan of the image in windows, as a sweep makes them of memory that can be borrowed.
 fn ours(image: &Image, set: &Set) -> Tally {
+    over(image.bytes(), set)
+}
+
+/// The same of any bytes.
+pub(crate) fn over(bytes: &[u8], set: &Set) -> Tally {
     let mut tally = Tally::default();
-    let bytes = image.bytes();
     for start in (0..bytes.len()).step_by(DEFAULT_WINDOW) {
         let owned = DEFAULT_WINDOW.min(bytes.len() - start);
         let end = (start + owned + set.max_len() - 1).min(bytes.len());

@@ -15,6 +15,13 @@
 //! answer (other systems, file systems without leases, files of other users) the file is treated as
 //! live, which is always right and costs only the copies.
 //!
+//! # Holes
+//!
+//! RAM files and dumps are often sparse, and the operating system takes longer to hand out the pages of
+//! a hole than a scan takes to see that they are zero: mapping a page costs as much as scanning it at
+//! 10 GB/s. So of a frozen file the large holes are asked for once (`lseek`, `SEEK_DATA`), and
+//! [`FileMap::slice`] lends the same zeros for all of them.
+//!
 //! # Limitations
 //!
 //! * A program that opens a frozen file for writing afterwards, and changes it, breaks the promise
@@ -27,6 +34,8 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
+use std::ops::Range;
+use std::sync::OnceLock;
 
 use memmap2::{MmapOptions, MmapRaw};
 
@@ -50,8 +59,20 @@ pub(super) struct FileMap {
     start: *const u8,
     len: u64,
     writers: Writers,
+    /// The file, to ask for its holes.
+    file: Option<File>,
+    holes: OnceLock<Vec<Range<u64>>>,
     _owner: Owner,
 }
+
+/// What is lent for holes. It is never written, so all of it is one page of the operating system.
+static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
+
+/// Shorter holes, and shorter pieces of holes, are read like everything else.
+const LEAST_HOLE: u64 = 64 << 10;
+
+/// No more holes than these are kept, the first ones.
+const MOST_HOLES: usize = 1 << 16;
 
 /// What keeps the bytes in place.
 #[expect(dead_code, reason = "held for what dropping them does")]
@@ -74,6 +95,8 @@ impl FileMap {
             start: map.as_ptr(),
             len: map.len() as u64,
             writers: writers(file),
+            file: file.try_clone().ok(),
+            holes: OnceLock::new(),
             _owner: Owner::Map(map),
         })
     }
@@ -84,6 +107,8 @@ impl FileMap {
             start: bytes.as_ptr(),
             len: bytes.len() as u64,
             writers: Writers::None,
+            file: None,
+            holes: OnceLock::new(),
             _owner: Owner::Bytes(bytes),
         }
     }
@@ -143,9 +168,27 @@ impl FileMap {
             return None;
         }
         let src = self.pointer(offset, len)?;
+        if len as u64 >= LEAST_HOLE
+            && let Some(zeros) = ZEROS.get(..len)
+            && self.is_hole(offset, len as u64)
+        {
+            return Some(zeros);
+        }
         // SAFETY: `pointer` has checked that the bytes lie within the mapping, which lives as long
         // as `self`; the file is frozen, so nobody changes them while the slice lives.
         Some(unsafe { std::slice::from_raw_parts(src, len) })
+    }
+
+    /// Whether all of these bytes are known to be in a hole.
+    fn is_hole(&self, offset: u64, len: u64) -> bool {
+        let ask = || {
+            let file = self.file.as_ref();
+            file.map_or(Vec::new(), |file| holes(file, self.len))
+        };
+        let holes = self.holes.get_or_init(ask);
+        let index = holes.partition_point(|hole| hole.end <= offset);
+        let hole = holes.get(index);
+        hole.is_some_and(|hole| hole.start <= offset && hole.end - offset >= len)
     }
 
     /// Where `len` bytes from `offset` on are, if the mapping holds all of them.
@@ -197,6 +240,47 @@ fn writers(file: &File) -> Writers {
     }
 }
 
+/// The large holes of a file, in order.
+///
+/// A file system that does not tell has none. Data that is not on the disk yet counts as data.
+#[cfg(target_os = "linux")]
+fn holes(file: &File, len: u64) -> Vec<Range<u64>> {
+    use std::os::fd::AsRawFd;
+
+    let seek = |from: u64, whence| {
+        let from = libc::off_t::try_from(from).ok()?;
+        // SAFETY: plain system call on a descriptor that `file` keeps open. It moves the position of
+        // the file, which nobody uses.
+        let at = unsafe { libc::lseek(file.as_raw_fd(), from, whence) };
+        u64::try_from(at).ok()
+    };
+    let mut holes = Vec::new();
+    let mut at = 0;
+    while at < len && holes.len() < MOST_HOLES {
+        let Some(hole) = seek(at, libc::SEEK_HOLE).filter(|hole| (at..len).contains(hole)) else {
+            break;
+        };
+        let data = match seek(hole, libc::SEEK_DATA) {
+            Some(data) if data > hole => data.min(len),
+            Some(_) => break,
+            // No more data: the hole reaches to the end, if that is the reason.
+            None if std::io::Error::last_os_error().raw_os_error() == Some(libc::ENXIO) => len,
+            None => break,
+        };
+        if data - hole >= LEAST_HOLE {
+            holes.push(hole..data);
+        }
+        at = data;
+    }
+    holes
+}
+
+/// Other systems are not asked.
+#[cfg(not(target_os = "linux"))]
+fn holes(_file: &File, _len: u64) -> Vec<Range<u64>> {
+    Vec::new()
+}
+
 /// Other systems have no such question; the answer that is always right is used.
 #[cfg(not(target_os = "linux"))]
 fn writers(_file: &File) -> Writers {
@@ -219,5 +303,37 @@ mod tests {
             assert!(!map.read(offset, &mut vec![0; len]));
         }
         assert_eq!(map.slice(100, 0), Some(&[][..]));
+    }
+
+    #[test]
+    fn holes_are_lent_as_the_zeros_that_they_are() {
+        use std::io::{Seek, SeekFrom, Write};
+
+        const MIB: u64 = 1 << 20;
+        let path = std::env::temp_dir().join(format!("vmie-holes-{}.raw", std::process::id()));
+        let mut file = File::create(&path).expect("a temporary file");
+        for at in [MIB, 2 * MIB + 70_000, 5 * MIB - 3] {
+            file.seek(SeekFrom::Start(at)).expect("seeks");
+            file.write_all(b"data").expect("writes");
+        }
+        file.set_len(7 * MIB + 5).expect("grows");
+        drop(file);
+        let map = FileMap::new(&File::open(&path).expect("opens")).expect("maps");
+        std::fs::remove_file(&path).expect("it is there");
+        // Where others have it open for writing nothing is lent; where the file system does not tell,
+        // there are no holes. What is lent is right in any case.
+        let mut twin = vec![1; 2 * MIB as usize];
+        for offset in (0..7 * MIB).step_by(30_011) {
+            for len in [1, 60_000, 65_536, 70_000, 1 << 20, (1 << 20) + 1] {
+                let inside = offset + len as u64 <= map.len();
+                assert_eq!(map.read(offset, &mut twin[..len]), inside);
+                if let Some(lent) = map.slice(offset, len) {
+                    assert!(lent == &twin[..len], "{len} bytes at {offset}");
+                }
+            }
+        }
+        for hole in map.holes.get().into_iter().flatten() {
+            assert!(hole.end - hole.start >= LEAST_HOLE && hole.end <= map.len());
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod matching;
 mod syntax;
+mod zeros;
 
 use proptest::prelude::*;
 
