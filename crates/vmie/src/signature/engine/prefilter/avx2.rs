@@ -1,21 +1,32 @@
-//! 32 positions at once, with AVX2.
+//! 64 positions at once, with AVX2.
 //!
 //! A table lookup has 16 entries here, so a byte is looked up by halves: one table for its lower and one
 //! for its upper four bits, each with the buckets that have such a byte at this place. That lets more
-//! pass than whole bytes would, for a bucket with `48` and `89` accepts `49` and `88` too.
+//! pass than whole bytes would, for a bucket with `48` and `89` accepts `49` and `88` too; the choice of
+//! windows and buckets knows that. Many signatures have sixteen buckets, and every half is looked up
+//! twice.
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
-    __m256i, _mm_loadu_si128, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_cmpeq_epi8,
-    _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_set1_epi8, _mm256_setzero_si256,
+    __m256i, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm256_alignr_epi8, _mm256_and_si256,
+    _mm256_broadcastsi128_si256, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_movemask_epi8,
+    _mm256_or_si256, _mm256_permute2x128_si256, _mm256_set1_epi8, _mm256_setzero_si256,
     _mm256_shuffle_epi8, _mm256_srli_epi16,
 };
 
-use super::plan::{Buckets, GRAM};
-use super::{BATCH, BEHIND, Chunk, Positions};
+use super::blocks::{BLOCK, Blocks, Positions, before};
+use super::buckets::{Buckets, Halves, Lookup};
+use super::plan::GRAM;
+use super::{BATCH, BEHIND, Chunk};
 
 /// Positions in a vector.
 const VECTOR: usize = 32;
+
+/// How far ahead memory is asked for what will be needed.
+const AHEAD: usize = BATCH;
+
+/// From so many signatures on sixteen buckets are faster than eight.
+const MANY: usize = 200;
 
 /// The greatest share of positions that may be expected to pass.
 const MOST: f32 = 0.2;
@@ -23,8 +34,24 @@ const MOST: f32 = 0.2;
 /// The tables by halves of a byte. Made only where [`Avx2::is_available`].
 #[derive(Debug)]
 pub(super) struct Avx2 {
-    lower: [[u8; 16]; GRAM],
-    upper: [[u8; 16]; GRAM],
+    first: Tables,
+    second: Option<Tables>,
+    /// Buckets whose positions are listed apart.
+    short: u8,
+}
+
+/// The tables of eight buckets: for each place one by the lower and one by the upper half.
+#[derive(Debug)]
+struct Tables([[[u8; 16]; 2]; GRAM]);
+
+impl Tables {
+    /// Of the buckets from `shift` on.
+    fn new(lower: &Halves, upper: &Halves, shift: u32) -> Self {
+        let part = |table: &[u16; 16]| table.map(|entry| (entry >> shift) as u8);
+        Self(std::array::from_fn(|place| {
+            [part(&lower[place]), part(&upper[place])]
+        }))
+    }
 }
 
 impl Avx2 {
@@ -35,88 +62,163 @@ impl Avx2 {
             && is_x86_feature_detected!("popcnt")
     }
 
-    /// `None` where the machine cannot, or where the tables would let most positions pass.
-    pub(super) fn new(buckets: &Buckets) -> Option<Self> {
-        if !Self::is_available() {
-            return None;
+    /// How it looks up so many signatures.
+    pub(super) fn lookup(signatures: usize) -> Lookup {
+        if signatures < MANY {
+            Lookup::Halves
+        } else {
+            Lookup::HalvesTwice
         }
-        let mut lower = [[0; 16]; GRAM];
-        let mut upper = [[0; 16]; GRAM];
-        for (place, table) in buckets.tables.iter().enumerate() {
-            for (byte, &entry) in table.iter().enumerate() {
-                lower[place][byte & 15] |= entry;
-                upper[place][byte >> 4] |= entry;
-            }
-        }
-        // Beyond that it is faster to look at every position.
-        let passes =
-            buckets.passing(|place, byte| lower[place][byte & 15] & upper[place][byte >> 4]);
-        (passes < MOST).then_some(Self { lower, upper })
     }
 
-    /// The positions below `count` that some bucket accepts.
-    pub(super) fn pass(&self, chunk: &Chunk, count: usize, out: &mut Positions) {
+    /// `None` where the machine cannot, or where the tables would let most positions pass.
+    pub(super) fn new(buckets: &Buckets) -> Option<Self> {
+        // Beyond that it is faster to look at every position.
+        if !Self::is_available() || buckets.passing() > MOST {
+            return None;
+        }
+        let (lower, upper) = buckets.halves();
+        Some(Self {
+            first: Tables::new(&lower, &upper, 0),
+            second: (buckets.count() > 8).then(|| Tables::new(&lower, &upper, 8)),
+            short: buckets.short() as u8,
+        })
+    }
+
+    /// The positions below `count` of a batch, which begins at `at` in its group, that some bucket
+    /// accepts; in the second list those of windows with bytes that do not count.
+    pub(super) fn pass(&self, chunk: &Chunk, at: usize, count: usize, out: &mut [Blocks; 2]) {
+        let count = count.min(BATCH);
         // SAFETY: there is no value of this type without the features, see `new`.
-        unsafe { pass(&self.lower, &self.upper, chunk, count.min(BATCH), out) }
+        unsafe { pass(self, chunk, at, count, out) }
+    }
+
+    /// Lists the positions in some blocks.
+    pub(super) fn list(&self, blocks: &Blocks, out: &mut Positions) {
+        // SAFETY: as above.
+        unsafe { list(blocks, out) }
     }
 }
 
 #[target_feature(enable = "avx2,bmi1,popcnt")]
-fn pass(
-    lower: &[[u8; 16]; GRAM],
-    upper: &[[u8; 16]; GRAM],
+fn list(blocks: &Blocks, out: &mut Positions) {
+    blocks.list(out);
+}
+
+#[target_feature(enable = "avx2,bmi1,popcnt")]
+fn pass(front: &Avx2, chunk: &Chunk, at: usize, count: usize, out: &mut [Blocks; 2]) {
+    match (&front.second, front.short) {
+        (None, 0) => pass_with::<false, false>(front, chunk, at, count, out),
+        (None, _) => pass_with::<false, true>(front, chunk, at, count, out),
+        (Some(_), 0) => pass_with::<true, false>(front, chunk, at, count, out),
+        (Some(_), _) => pass_with::<true, true>(front, chunk, at, count, out),
+    }
+}
+
+#[target_feature(enable = "avx2,bmi1,popcnt")]
+fn pass_with<const TWICE: bool, const SHORT: bool>(
+    front: &Avx2,
     chunk: &Chunk,
+    at: usize,
     count: usize,
-    out: &mut Positions,
+    [main, short]: &mut [Blocks; 2],
 ) {
-    let lower = lower.each_ref().map(|table| broadcast(table));
-    let upper = upper.each_ref().map(|table| broadcast(table));
-    let half = _mm256_set1_epi8(0x0f);
-    let passing = |start: usize| {
+    let first = Registers::new(&front.first);
+    let second = Registers::new(front.second.as_ref().unwrap_or(&front.first));
+    let is_short = _mm256_set1_epi8(front.short as i8);
+    let is_main = _mm256_set1_epi8(!front.short as i8);
+    let mut next = halves(load_at(chunk, 0));
+    for start in (0..count).step_by(BLOCK) {
+        _mm_prefetch::<_MM_HINT_T0>(chunk.as_ptr().wrapping_add(start + AHEAD).cast());
+        let mut passed = [0u64; 2];
+        for half in 0..BLOCK / VECTOR {
+            let here = next;
+            next = halves(load_at(chunk, start + (half + 1) * VECTOR));
+            let low = places(here.0, next.0);
+            let high = places(here.1, next.1);
+            let buckets = first.accept(&low, &high);
+            let mut of_main = if SHORT {
+                _mm256_and_si256(buckets, is_main)
+            } else {
+                buckets
+            };
+            if TWICE {
+                of_main = _mm256_or_si256(of_main, second.accept(&low, &high));
+            }
+            passed[0] |= any(of_main) << (half * VECTOR);
+            if SHORT {
+                passed[1] |= any(_mm256_and_si256(buckets, is_short)) << (half * VECTOR);
+            }
+        }
+        let wanted = before(start, count);
+        main.push(at + start, passed[0] & wanted);
+        if SHORT {
+            short.push(at + start, passed[1] & wanted);
+        }
+    }
+}
+
+/// The tables of eight buckets, each twice in a register.
+struct Registers {
+    lower: [__m256i; GRAM],
+    upper: [__m256i; GRAM],
+}
+
+impl Registers {
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn new(tables: &Tables) -> Self {
+        Self {
+            lower: tables.0.each_ref().map(|[lower, _]| broadcast(lower)),
+            upper: tables.0.each_ref().map(|[_, upper]| broadcast(upper)),
+        }
+    }
+
+    /// The buckets that accept each position, whose halves of bytes are given place by place.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn accept(&self, low: &[__m256i; GRAM], high: &[__m256i; GRAM]) -> __m256i {
         let mut all = _mm256_set1_epi8(-1);
         for place in 0..GRAM {
-            let bytes = load_at(chunk, start + place);
-            let low = _mm256_and_si256(bytes, half);
-            let high = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), half);
-            let low = _mm256_shuffle_epi8(lower[place], low);
-            let high = _mm256_shuffle_epi8(upper[place], high);
+            let low = _mm256_shuffle_epi8(self.lower[place], low[place]);
+            let high = _mm256_shuffle_epi8(self.upper[place], high[place]);
             all = _mm256_and_si256(all, _mm256_and_si256(low, high));
         }
-        let none = _mm256_cmpeq_epi8(all, _mm256_setzero_si256());
-        u64::from(!_mm256_movemask_epi8(none) as u32)
-    };
-    let mut masks = [0u64; BATCH / 64];
-    let mut starts = [0u16; BATCH / 64];
-    let mut blocks = 0;
-    for start in (0..count).step_by(2 * VECTOR) {
-        let mut passed = passing(start) | passing(start + VECTOR) << VECTOR;
-        if count - start < 2 * VECTOR {
-            passed &= (1 << (count - start)) - 1;
-        }
-        masks[blocks] = passed;
-        starts[blocks] = start as u16;
-        blocks += usize::from(passed != 0);
+        all
     }
-    // Four positions at a time are written whether they are there or not: most masks have fewer, and
-    // a loop over just those that are there would end where no branch predictor expects it.
-    let mut total = 0;
-    for (&mask, &start) in masks.iter().zip(&starts).take(blocks) {
-        let here = mask.count_ones() as usize;
-        let mut rest = mask;
-        let mut at = total;
-        while at < total + here {
-            let four: &mut [u16; 4] = (&mut out.list[at..at + 4])
-                .try_into()
-                .expect("it has that length");
-            for position in four {
-                *position = start + (rest.trailing_zeros() & 63) as u16;
-                rest &= rest.wrapping_sub(1);
-            }
-            at += 4;
-        }
-        total += here;
-    }
-    out.count = total;
+}
+
+/// The bytes that are not zero, one bit each.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn any(bytes: __m256i) -> u64 {
+    let none = _mm256_cmpeq_epi8(bytes, _mm256_setzero_si256());
+    u64::from(!_mm256_movemask_epi8(none) as u32)
+}
+
+/// The lower and the upper halves of bytes.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn halves(bytes: __m256i) -> (__m256i, __m256i) {
+    let half = _mm256_set1_epi8(0x0f);
+    (
+        _mm256_and_si256(bytes, half),
+        _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), half),
+    )
+}
+
+/// The bytes of a vector, and those one, two and three behind each.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn places(here: __m256i, next: __m256i) -> [__m256i; GRAM] {
+    // `alignr_epi8` shifts within lanes of sixteen bytes, so each lane needs the lane behind it.
+    let lanes = _mm256_permute2x128_si256::<0x21>(here, next);
+    [
+        here,
+        _mm256_alignr_epi8::<1>(lanes, here),
+        _mm256_alignr_epi8::<2>(lanes, here),
+        _mm256_alignr_epi8::<3>(lanes, here),
+    ]
 }
 
 #[target_feature(enable = "avx2")]

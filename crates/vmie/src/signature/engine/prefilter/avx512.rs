@@ -14,15 +14,14 @@
 use std::arch::x86_64::{
     __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_epi16, _mm512_alignr_epi8, _mm512_alignr_epi32,
     _mm512_and_si512, _mm512_loadu_si512, _mm512_mask_blend_epi8, _mm512_maskz_compress_epi16,
-    _mm512_movepi8_mask, _mm512_permutex2var_epi8, _mm512_set1_epi16, _mm512_storeu_si512,
-    _mm512_test_epi8_mask,
+    _mm512_movepi8_mask, _mm512_permutex2var_epi8, _mm512_set1_epi8, _mm512_set1_epi16,
+    _mm512_storeu_si512, _mm512_test_epi8_mask,
 };
 
-use super::plan::{Buckets, GRAM};
-use super::{BATCH, BEHIND, Chunk, Positions};
-
-/// Positions in a block.
-const BLOCK: usize = 64;
+use super::blocks::{BLOCK, Blocks, POSITIONS, Positions, before};
+use super::buckets::Buckets;
+use super::plan::GRAM;
+use super::{BATCH, BEHIND, Chunk};
 
 /// How far ahead memory is asked for what will be needed.
 const AHEAD: usize = BATCH;
@@ -32,6 +31,8 @@ const AHEAD: usize = BATCH;
 pub(super) struct Avx512 {
     tables: [[u8; 256]; GRAM],
     folded: Option<[[u8; 128]; GRAM]>,
+    /// Buckets whose positions are listed apart.
+    short: u8,
 }
 
 impl Avx512 {
@@ -47,20 +48,34 @@ impl Avx512 {
     /// `None` where the machine cannot.
     pub(super) fn new(buckets: &Buckets) -> Option<Self> {
         Self::is_available().then(|| Self {
-            tables: buckets.tables,
+            tables: buckets.whole(),
             folded: buckets.folded(),
+            short: buckets.short() as u8,
         })
     }
 
-    /// The positions below `count` that some bucket accepts.
-    pub(super) fn pass(&self, chunk: &Chunk, count: usize, out: &mut Positions) {
+    /// The positions below `count` of a batch, which begins at `at` in its group, that some bucket
+    /// accepts; in the second list those of windows with bytes that do not count.
+    pub(super) fn pass(&self, chunk: &Chunk, at: usize, count: usize, out: &mut [Blocks; 2]) {
         let count = count.min(BATCH);
-        match &self.folded {
-            // SAFETY: there is no value of this type without the features, see `new`.
-            Some(folded) => unsafe { pass_folded(folded, chunk, count, out) },
-            // SAFETY: as above.
-            None => unsafe { pass_whole(&self.tables, chunk, count, out) },
-        }
+        // SAFETY: there is no value of this type without the features, see `new`.
+        unsafe { pass(self, chunk, at, count, out) }
+    }
+
+    /// Lists the positions in some blocks.
+    pub(super) fn list(&self, blocks: &Blocks, out: &mut Positions) {
+        // SAFETY: as above.
+        unsafe { list(blocks, out) }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,popcnt")]
+fn pass(front: &Avx512, chunk: &Chunk, at: usize, count: usize, out: &mut [Blocks; 2]) {
+    match (&front.folded, front.short) {
+        (Some(folded), 0) => pass_folded::<false>(folded, 0, chunk, at, count, out),
+        (Some(folded), short) => pass_folded::<true>(folded, short, chunk, at, count, out),
+        (None, 0) => pass_whole::<false>(&front.tables, 0, chunk, at, count, out),
+        (None, short) => pass_whole::<true>(&front.tables, short, chunk, at, count, out),
     }
 }
 
@@ -71,7 +86,14 @@ struct Table {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,popcnt")]
-fn pass_whole(tables: &[[u8; 256]; GRAM], chunk: &Chunk, count: usize, out: &mut Positions) {
+fn pass_whole<const SHORT: bool>(
+    tables: &[[u8; 256]; GRAM],
+    short: u8,
+    chunk: &Chunk,
+    at: usize,
+    count: usize,
+    out: &mut [Blocks; 2],
+) {
     let tables = tables.each_ref().map(|table| {
         let (parts, _) = table.as_chunks::<BLOCK>();
         Table {
@@ -79,7 +101,7 @@ fn pass_whole(tables: &[[u8; 256]; GRAM], chunk: &Chunk, count: usize, out: &mut
             upper: (load(&parts[2]), load(&parts[3])),
         }
     });
-    let mut blocks = Blocks::new();
+    let split = Split::<SHORT>::new(short);
     let mut next = load_at(chunk, 0);
     for start in (0..count).step_by(BLOCK) {
         let here = next;
@@ -94,18 +116,24 @@ fn pass_whole(tables: &[[u8; 256]; GRAM], chunk: &Chunk, count: usize, out: &mut
             _mm512_mask_blend_epi8(_mm512_movepi8_mask(bytes), lower, upper)
         });
         let all = _mm512_and_si512(_mm512_and_si512(a, b), _mm512_and_si512(c, d));
-        blocks.push(start, _mm512_test_epi8_mask(all, all), count);
+        split.push(all, at + start, before(start, count), out);
     }
-    blocks.list(out);
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,popcnt")]
-fn pass_folded(tables: &[[u8; 128]; GRAM], chunk: &Chunk, count: usize, out: &mut Positions) {
+fn pass_folded<const SHORT: bool>(
+    tables: &[[u8; 128]; GRAM],
+    short: u8,
+    chunk: &Chunk,
+    at: usize,
+    count: usize,
+    out: &mut [Blocks; 2],
+) {
     let tables = tables.each_ref().map(|table| {
         let (parts, _) = table.as_chunks::<BLOCK>();
         (load(&parts[0]), load(&parts[1]))
     });
-    let mut blocks = Blocks::new();
+    let split = Split::<SHORT>::new(short);
     let mut next = load_at(chunk, 0);
     for start in (0..count).step_by(BLOCK) {
         let here = next;
@@ -117,9 +145,8 @@ fn pass_folded(tables: &[[u8; 128]; GRAM], chunk: &Chunk, count: usize, out: &mu
             _mm512_permutex2var_epi8(low, bytes[place], high)
         });
         let all = _mm512_and_si512(_mm512_and_si512(a, b), _mm512_and_si512(c, d));
-        blocks.push(start, _mm512_test_epi8_mask(all, all), count);
+        split.push(all, at + start, before(start, count), out);
     }
-    blocks.list(out);
 }
 
 /// Asks for the bytes at `at`, which may lie behind the chunk, to be fetched from memory.
@@ -143,51 +170,50 @@ fn places(here: __m512i, next: __m512i) -> [__m512i; GRAM] {
     ]
 }
 
-/// The blocks of a batch in which a position passes. When there are few signatures most have none; the
-/// others are collected without a branch, and looked at after.
-struct Blocks {
-    masks: [u64; BATCH / BLOCK],
-    starts: [u16; BATCH / BLOCK],
-    count: usize,
+/// Tells positions of short windows from the others.
+struct Split<const SHORT: bool> {
+    main: __m512i,
+    short: __m512i,
 }
 
-impl Blocks {
-    fn new() -> Self {
+impl<const SHORT: bool> Split<SHORT> {
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    fn new(short: u8) -> Self {
         Self {
-            masks: [0; BATCH / BLOCK],
-            starts: [0; BATCH / BLOCK],
-            count: 0,
+            main: _mm512_set1_epi8(!short as i8),
+            short: _mm512_set1_epi8(short as i8),
         }
     }
 
-    /// Takes a block, less the positions from `end` on.
-    #[inline(always)]
-    fn push(&mut self, start: usize, mut passed: u64, end: usize) {
-        if end - start < BLOCK {
-            passed &= (1 << (end - start)) - 1;
+    /// Takes the buckets that accept each position of a block, as far as the positions are `wanted`.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    fn push(&self, all: __m512i, start: usize, wanted: u64, [main, short]: &mut [Blocks; 2]) {
+        if SHORT {
+            main.push(start, _mm512_test_epi8_mask(all, self.main) & wanted);
+            short.push(start, _mm512_test_epi8_mask(all, self.short) & wanted);
+        } else {
+            main.push(start, _mm512_test_epi8_mask(all, all) & wanted);
         }
-        self.masks[self.count] = passed;
-        self.starts[self.count] = start as u16;
-        self.count += usize::from(passed != 0);
     }
+}
 
-    /// Lists the positions.
-    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi2,popcnt")]
-    fn list(&self, out: &mut Positions) {
-        let lower: [u16; BLOCK / 2] = std::array::from_fn(|i| i as u16);
-        let upper: [u16; BLOCK / 2] = std::array::from_fn(|i| (i + BLOCK / 2) as u16);
-        let (lower, upper) = (load_words(&lower), load_words(&upper));
-        let mut total = 0;
-        for (&mask, &start) in self.masks.iter().zip(&self.starts).take(self.count) {
-            let base = _mm512_set1_epi16(start as i16);
-            for (mask, numbers) in [(mask as u32, lower), ((mask >> 32) as u32, upper)] {
-                let numbers = _mm512_maskz_compress_epi16(mask, numbers);
-                store_words(&mut out.list, total, _mm512_add_epi16(numbers, base));
-                total += mask.count_ones() as usize;
-            }
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi2,popcnt")]
+fn list(blocks: &Blocks, out: &mut Positions) {
+    let lower: [u16; BLOCK / 2] = std::array::from_fn(|i| i as u16);
+    let upper: [u16; BLOCK / 2] = std::array::from_fn(|i| (i + BLOCK / 2) as u16);
+    let (lower, upper) = (load_words(&lower), load_words(&upper));
+    let mut total = 0;
+    for (start, mask) in blocks.each() {
+        let base = _mm512_set1_epi16(start as i16);
+        for (mask, numbers) in [(mask as u32, lower), ((mask >> 32) as u32, upper)] {
+            let numbers = _mm512_maskz_compress_epi16(mask, numbers);
+            store_words(&mut out.list, total, _mm512_add_epi16(numbers, base));
+            total += mask.count_ones() as usize;
         }
-        out.count = total;
     }
+    out.count = total;
 }
 
 #[target_feature(enable = "avx512f")]
@@ -216,8 +242,8 @@ fn load_at(chunk: &Chunk, at: usize) -> __m512i {
 
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn store_words(list: &mut [u16; BATCH + 64], at: usize, words: __m512i) {
-    assert!(at <= BATCH + 64 - BLOCK / 2);
+fn store_words(list: &mut [u16; POSITIONS + BLOCK], at: usize, words: __m512i) {
+    assert!(at <= POSITIONS + BLOCK - BLOCK / 2);
     // SAFETY: `at` is in the list, see above.
     let to = unsafe { list.as_mut_ptr().add(at) };
     // SAFETY: and so are 32 words from there on.

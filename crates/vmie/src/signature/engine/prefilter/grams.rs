@@ -1,11 +1,14 @@
 //! From a position to the signatures that match there.
 //!
-//! A bitmap tells most positions that are of no interest, an open-addressed table the others; each gram
-//! in the table has a list of windows, of which sixteen bytes are compared under a mask before the whole
-//! signature is. Grams of which fewer than four bytes count have tables of their own.
+//! A bitmap tells most positions that are of no interest, an open-addressed table the others. A gram of
+//! several windows has a second hash, of four bytes at a distance where all of them know something, which
+//! tells the windows apart: for some grams stand in hundreds of signatures. Then sixteen bytes are
+//! compared under a mask before the whole signature is, unless they are all there is to it. Grams of which
+//! fewer than four bytes count have tables of their own.
 
-use super::plan::Window;
-use super::{BATCH, Chunk, Positions, portable};
+use super::blocks::{POSITIONS, Positions};
+use super::plan::{WIDE, Window};
+use super::portable;
 use crate::signature::Hit;
 use crate::signature::engine::verify::Verifier;
 use crate::sweep::Found;
@@ -16,6 +19,9 @@ const BITMAP: u32 = 18;
 
 /// Bits for each gram, if there is room: one gram in so many passes by chance.
 const BITS_PER_GRAM: usize = 64;
+
+/// The most looks that one hash tells apart, as a power of two.
+const MOST_BITS: u32 = 8;
 
 /// What a look at one window costs, and a test of its signature beyond that, in units of about a
 /// quarter of a byte compare.
@@ -30,18 +36,24 @@ pub(super) struct Grams {
     bitmap: Box<[u32; 1 << (BITMAP - 5)]>,
     /// How far to shift a hash to get a bit number.
     shift: u32,
-    /// Open addressing; a power of two of slots, at most a quarter of them used.
+    /// Open addressing; a power of two of slots, at most half of them used.
     slots: Vec<Slot>,
     looks: Vec<Look>,
     reach: usize,
     has_zeros: bool,
 }
 
+/// A gram, and how to find its windows.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     gram: u32,
-    /// The first look of the gram, or [`EMPTY`].
+    /// Its first look, or [`EMPTY`].
     first: u32,
+    /// Of the four bytes `distance` behind the gram those bits that tell its windows apart.
+    mask: u32,
+    distance: i16,
+    /// Log2 of the looks that the hash of these bits chooses from.
+    bits: u8,
 }
 
 const EMPTY: u32 = u32::MAX;
@@ -52,40 +64,84 @@ struct Look {
     mask: u128,
     value: u128,
     /// How far before the gram the masked bytes begin.
-    back: u16,
-    /// Whether it is the last one of its gram.
-    is_last: bool,
+    back: u8,
+    /// The length of the signature if the masked bytes are all there is to it, else zero.
+    whole: u16,
     min_offset: u16,
     max_offset: u16,
+    /// [`EMPTY`] if this stands for no window.
     sig: u32,
+    /// The next look of the same hash, or [`EMPTY`].
+    next: u32,
 }
 
-/// A position with the place in the table where its gram is, if it is one.
+impl Look {
+    /// No window has this hash.
+    const NONE: Self = Self {
+        mask: 0,
+        value: 1,
+        back: 0,
+        whole: 0,
+        min_offset: 0,
+        max_offset: 0,
+        sig: EMPTY,
+        next: EMPTY,
+    };
+
+    fn new(window: &Window) -> Self {
+        Self {
+            mask: window.mask,
+            value: window.value,
+            back: window.back as u8,
+            // A signature spans at most `MAX_LEN` bytes.
+            whole: window.whole.unwrap_or(0) as u16,
+            min_offset: window.min_offset as u16,
+            max_offset: window.max_offset as u16,
+            sig: window.sig as u32,
+            next: EMPTY,
+        }
+    }
+
+    /// What is known of the four bytes `distance` behind the gram: mask, value.
+    fn known(&self, distance: i16) -> (u32, u32) {
+        let shift = 8 * (i32::from(distance) + i32::from(self.back));
+        let part = |wide: u128| {
+            if shift >= 0 {
+                wide.checked_shr(shift.unsigned_abs()).unwrap_or(0) as u32
+            } else {
+                wide.checked_shl(shift.unsigned_abs()).unwrap_or(0) as u32
+            }
+        };
+        (part(self.mask), part(self.value))
+    }
+}
+
+/// A position with the place in the table where its gram is, if it is one; later with its first look.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
     at: u16,
-    slot: u32,
+    place: u32,
 }
 
-/// Candidates of a batch.
+/// Candidates of a group.
 pub(super) struct Candidates {
-    list: [Candidate; BATCH],
+    list: [Candidate; POSITIONS],
     count: usize,
 }
 
 impl Candidates {
     pub(super) fn new() -> Self {
         Self {
-            list: [Candidate { at: 0, slot: 0 }; BATCH],
+            list: [Candidate { at: 0, place: 0 }; POSITIONS],
             count: 0,
         }
     }
 }
 
-/// The bytes of a batch, and where they are in what is searched.
+/// The bytes of a group, and where they are in what is searched.
 #[derive(Clone, Copy)]
-pub(super) struct Batch<'b> {
-    pub(super) chunk: &'b Chunk,
+pub(super) struct Group<'b> {
+    pub(super) region: &'b [u8],
     pub(super) base: usize,
 }
 
@@ -103,16 +159,7 @@ impl Grams {
             .iter()
             .filter(|window| window.len == len)
             .flat_map(|window| {
-                let look = Look {
-                    mask: window.mask,
-                    value: window.value,
-                    back: window.back as u16,
-                    is_last: false,
-                    sig: window.sig as u32,
-                    // A signature spans at most `MAX_LEN` bytes.
-                    min_offset: window.min_offset as u16,
-                    max_offset: window.max_offset as u16,
-                };
+                let look = Look::new(window);
                 window.grams().map(move |gram| (gram, look))
             })
             .collect();
@@ -131,9 +178,12 @@ impl Grams {
             slots: vec![
                 Slot {
                     gram: 0,
-                    first: EMPTY
+                    first: EMPTY,
+                    mask: 0,
+                    distance: 0,
+                    bits: 0,
                 };
-                (all.len() * 4).next_power_of_two()
+                (all.len() * 2).next_power_of_two().max(2)
             ],
             looks: Vec::with_capacity(all.len()),
             reach: 0,
@@ -147,18 +197,82 @@ impl Grams {
             while grams.slots[slot].first != EMPTY {
                 slot = grams.next(slot);
             }
-            grams.slots[slot] = Slot {
-                gram,
-                first: grams.looks.len() as u32,
-            };
-            grams.looks.extend(group.iter().map(|(_, look)| *look));
-            if let Some(last) = grams.looks.last_mut() {
-                last.is_last = true;
-            }
+            let group: Vec<Look> = group.iter().map(|(_, look)| *look).collect();
+            grams.slots[slot] = grams.tell_apart(gram, &group);
         }
         let offsets = grams.looks.iter().map(|look| usize::from(look.max_offset));
         grams.reach = offsets.max().unwrap_or(0);
         grams
+    }
+
+    /// Appends the looks of a gram.
+    fn tell_apart(&mut self, gram: u32, group: &[Look]) -> Slot {
+        let mut best = Slot {
+            gram,
+            first: self.looks.len() as u32,
+            mask: 0,
+            distance: 0,
+            bits: 0,
+        };
+        if group.len() > 1 {
+            let bits = group.len().next_power_of_two().ilog2().min(MOST_BITS);
+            let mut least = group.len() as f32;
+            for distance in 1 - WIDE as i16..WIDE as i16 {
+                for mask in [0xff, 0xffff, 0xffff_ffff] {
+                    let slot = Slot {
+                        mask,
+                        distance,
+                        bits: bits as u8,
+                        ..best
+                    };
+                    let expected = slot.expected_looks(group);
+                    if expected < least {
+                        least = expected;
+                        best = slot;
+                    }
+                }
+            }
+        }
+        let heads = best.first as usize..best.first as usize + (1 << best.bits);
+        self.looks
+            .extend(std::iter::repeat_n(Look::NONE, heads.len()));
+        let (told, others): (Vec<&Look>, Vec<&Look>) =
+            group.iter().partition(|look| best.tells(look));
+        for look in told {
+            self.append(heads.start + best.index(look.known(best.distance).1), look);
+        }
+        // The others may be meant whatever the hash is: their chain, which is behind all heads, ends each
+        // other chain.
+        let common = self.looks.len();
+        let Some((look, rest)) = others.split_first() else {
+            return best;
+        };
+        self.looks.push(**look);
+        for look in rest {
+            self.append(common, look);
+        }
+        for head in heads {
+            let mut at = head;
+            while self.looks[at].next != EMPTY {
+                at = self.looks[at].next as usize;
+            }
+            self.looks[at].next = common as u32;
+        }
+        best
+    }
+
+    /// Puts a look into a chain.
+    fn append(&mut self, head: usize, look: &Look) {
+        let mut at = head;
+        if self.looks[at].sig == EMPTY {
+            self.looks[at] = *look;
+            return;
+        }
+        while self.looks[at].next != EMPTY {
+            at = self.looks[at].next as usize;
+        }
+        self.looks[at].next = self.looks.len() as u32;
+        self.looks.push(*look);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -184,6 +298,13 @@ impl Grams {
         word >> (bit % 32) & 1 != 0
     }
 
+    /// The first two bytes of all grams; any second one, if it does not count.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = u16> {
+        let seconds = if self.mask > 0xff { 1 } else { 256 };
+        let used = self.slots.iter().filter(|slot| slot.first != EMPTY);
+        used.flat_map(move |slot| (0..seconds).map(|second| slot.gram as u16 | second << 8))
+    }
+
     /// Where a gram belongs in the table. Other bits of the hash than the bitmap's.
     #[inline(always)]
     fn home(&self, gram: u32) -> usize {
@@ -195,42 +316,45 @@ impl Grams {
         (slot + 1) & (self.slots.len() - 1)
     }
 
-    /// Of the positions of a batch, those whose gram has something in its place of the table: without
-    /// a branch, so that the loads from a large table overlap.
+    /// Of the positions of a group, those whose gram has something in its place of the table: without a
+    /// branch, so that the loads from a large table overlap.
     #[inline(never)]
-    fn in_table(&self, chunk: &Chunk, positions: &Positions, out: &mut Candidates) {
+    fn in_table(&self, region: &[u8], positions: &Positions, out: &mut Candidates) {
         let mut count = 0;
-        for &at in &positions.list[..positions.count.min(BATCH)] {
-            let slot = self.home(portable::gram(chunk, usize::from(at)) & self.mask);
+        for &at in positions.all() {
+            let place = self.home(portable::gram(region, usize::from(at)) & self.mask);
             out.list[count] = Candidate {
                 at,
-                slot: slot as u32,
+                place: place as u32,
             };
-            count += usize::from(self.slots[slot].first != EMPTY);
+            count += usize::from(self.slots[place].first != EMPTY);
         }
         out.count = count;
     }
 
-    /// Of the candidates, those whose gram is one, with its first look if that is worth a test or not
+    /// Of the candidates, those whose gram is one, with the first look if that is worth a test or not
     /// the only one.
     #[inline(never)]
-    fn at_first_look(&self, chunk: &Chunk, search: &Search<'_>, base: usize, out: &mut Candidates) {
+    fn at_first_look(&self, group: Group<'_>, search: &Search<'_>, out: &mut Candidates) {
         let mut count = 0;
-        for i in 0..out.count.min(BATCH) {
-            let Candidate { at, slot } = out.list[i];
-            let gram = portable::gram(chunk, usize::from(at)) & self.mask;
-            let mut slot = self.slots[slot as usize];
+        for i in 0..out.count.min(POSITIONS) {
+            let Candidate { at, place } = out.list[i];
+            let gram = portable::gram(group.region, usize::from(at)) & self.mask;
+            let mut slot = &self.slots[place as usize];
             if slot.gram != gram {
                 let Some(found) = self.collided(gram) else {
                     continue;
                 };
                 slot = found;
             }
-            let look = &self.looks[slot.first as usize];
-            let worth = !look.is_last || look.could_match(search.bytes, base + usize::from(at));
+            let position = group.base + usize::from(at);
+            let place =
+                slot.first as usize + slot.index(four(search.bytes, position, slot.distance));
+            let look = &self.looks[place];
+            let worth = look.next != EMPTY || look.could_match(search.bytes, position);
             out.list[count] = Candidate {
                 at,
-                slot: slot.first,
+                place: place as u32,
             };
             count += usize::from(worth);
         }
@@ -239,10 +363,10 @@ impl Grams {
 
     /// The slot of a gram that is not in its place.
     #[cold]
-    fn collided(&self, gram: u32) -> Option<Slot> {
+    fn collided(&self, gram: u32) -> Option<&Slot> {
         let mut place = self.home(gram);
         loop {
-            let slot = self.slots[place];
+            let slot = &self.slots[place];
             if slot.first == EMPTY {
                 return None;
             }
@@ -253,28 +377,28 @@ impl Grams {
         }
     }
 
-    /// Finds what matches with a gram at one of the positions of a batch that begins at `base`.
+    /// Finds what matches with a gram at one of the positions of a group.
     #[inline(never)]
     pub(super) fn test(
         &self,
-        Batch { chunk, base }: Batch<'_>,
+        group: Group<'_>,
         positions: &Positions,
         candidates: &mut Candidates,
         search: &Search<'_>,
         spending: &mut Spending,
         hits: &mut Found<Hit>,
     ) {
-        self.in_table(chunk, positions, candidates);
-        self.at_first_look(chunk, search, base, candidates);
+        self.in_table(group.region, positions, candidates);
+        self.at_first_look(group, search, candidates);
         for candidate in &candidates.list[..candidates.count] {
-            let first = candidate.slot as usize;
+            let first = candidate.place as usize;
             if spending.is_given_up(first) {
                 continue;
             }
-            let at = base + usize::from(candidate.at);
+            let at = group.base + usize::from(candidate.at);
             let mut cost = 0;
             let mut count = 0;
-            for look in &self.looks[first..] {
+            for look in self.chain(first) {
                 count += 1;
                 if look.could_match(search.bytes, at) {
                     match Self::verify(search, at, look, spending.limit(), hits) {
@@ -282,15 +406,19 @@ impl Grams {
                         None => spending.give_up(first, self.looks.len()),
                     }
                 }
-                if look.is_last {
-                    break;
-                }
             }
             spending.charge(first, count, cost + count * LOOK, self.looks.len());
             if hits.is_full() {
                 return;
             }
         }
+    }
+
+    /// A look and those behind it that have the same hash.
+    fn chain(&self, first: usize) -> impl Iterator<Item = &Look> {
+        std::iter::successors(self.looks.get(first), |look| {
+            self.looks.get(look.next as usize)
+        })
     }
 
     /// Tests the whole signature, wherever it could begin, and says what that cost: `None` when it was
@@ -305,8 +433,20 @@ impl Grams {
         let Some(nearest) = at.checked_sub(usize::from(look.min_offset)) else {
             return Some(0);
         };
-        let farthest = at.saturating_sub(usize::from(look.max_offset));
         let sig = look.sig as usize;
+        if look.whole != 0 && look.is_inside(search.bytes, at) {
+            // Nothing is left to compare.
+            let is_there =
+                nearest < search.owned && search.bytes.len() - nearest >= usize::from(look.whole);
+            if is_there {
+                hits.push(Hit {
+                    offset: nearest,
+                    sig,
+                });
+            }
+            return Some(TEST);
+        }
+        let farthest = at.saturating_sub(usize::from(look.max_offset));
         let mut left = limit;
         for offset in farthest..=nearest.min(search.owned - 1) {
             left = left.saturating_sub(TEST);
@@ -324,11 +464,35 @@ impl Grams {
         Some(limit - left)
     }
 
-    /// The signatures of the gram whose first look this is.
+    /// The signatures of the chain whose first look this is.
     fn users(&self, first: usize) -> impl Iterator<Item = usize> {
-        let looks = &self.looks[first..];
-        let last = looks.iter().position(|look| look.is_last).unwrap_or(0);
-        looks[..=last].iter().map(|look| look.sig as usize)
+        let looks = self.chain(first).filter(|look| look.sig != EMPTY);
+        looks.map(|look| look.sig as usize)
+    }
+}
+
+impl Slot {
+    /// Whether a look knows the bits that tell looks apart.
+    fn tells(&self, look: &Look) -> bool {
+        self.mask & !look.known(self.distance).0 == 0
+    }
+
+    /// How many looks a position is expected to call for, where each is as likely to be meant.
+    fn expected_looks(&self, group: &[Look]) -> f32 {
+        let mut counts = [0u32; 1 << MOST_BITS];
+        let mut told = 0;
+        for look in group.iter().filter(|look| self.tells(look)) {
+            counts[self.index(look.known(self.distance).1)] += 1;
+            told += 1;
+        }
+        let squares: u32 = counts.iter().map(|count| count * count).sum();
+        (group.len() as u32 - told) as f32 + squares as f32 / group.len() as f32
+    }
+
+    /// Which of its looks is meant when these are the four bytes that tell them apart.
+    #[inline(always)]
+    fn index(&self, four: u32) -> usize {
+        (u64::from(hash(four & self.mask)) << self.bits >> 32) as usize
     }
 }
 
@@ -337,19 +501,48 @@ impl Look {
     #[inline(always)]
     fn could_match(&self, bytes: &[u8], at: usize) -> bool {
         // Where the bytes do not lie within, the whole test says what is right.
-        let start = at.wrapping_sub(usize::from(self.back));
-        let around = bytes.get(start..).and_then(<[u8]>::first_chunk);
-        around.is_none_or(|wide| u128::from_le_bytes(*wide) & self.mask == self.value)
+        match self.around(bytes, at) {
+            Some(wide) => u128::from_le_bytes(*wide) & self.mask == self.value,
+            None => self.sig != EMPTY,
+        }
     }
+
+    /// Whether [`Look::could_match`] compared.
+    fn is_inside(&self, bytes: &[u8], at: usize) -> bool {
+        self.around(bytes, at).is_some()
+    }
+
+    #[inline(always)]
+    fn around<'b>(&self, bytes: &'b [u8], at: usize) -> Option<&'b [u8; WIDE]> {
+        let start = at.wrapping_sub(usize::from(self.back));
+        bytes.get(start..)?.first_chunk()
+    }
+}
+
+/// The four bytes `distance` behind `at`, with zeros for those that are not there: what is compared with
+/// them matches nowhere then.
+#[inline(always)]
+fn four(bytes: &[u8], at: usize, distance: i16) -> u32 {
+    let start = at.wrapping_add_signed(isize::from(distance));
+    match bytes.get(start..).and_then(<[u8]>::first_chunk) {
+        Some(four) => u32::from_le_bytes(*four),
+        None => four_of_some(bytes, start),
+    }
+}
+
+#[cold]
+fn four_of_some(bytes: &[u8], start: usize) -> u32 {
+    let byte = |i: usize| bytes.get(start.wrapping_add(i)).copied().unwrap_or(0);
+    u32::from_le_bytes([byte(0), byte(1), byte(2), byte(3)])
 }
 
 /// What the tests in one call have cost.
 pub(super) struct Spending {
     /// What may be spent before anyone is asked for whom.
     allowance: usize,
-    /// What may be spent on each gram, for each of its windows.
+    /// What may be spent on each chain of looks, for each of them.
     each: usize,
-    /// What was spent since on each gram, by its first look; empty until the allowance is used up.
+    /// What was spent since on each chain, by its first look; empty until the allowance is used up.
     spent: Vec<usize>,
 }
 
@@ -369,7 +562,7 @@ impl Spending {
         self.each.max(1 << 10)
     }
 
-    /// Ends the tests of a gram.
+    /// Ends the tests of a chain.
     #[cold]
     fn give_up(&mut self, first: usize, looks: usize) {
         if self.spent.is_empty() {

@@ -27,11 +27,14 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod blocks;
+mod buckets;
 mod grams;
 mod plan;
 mod portable;
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::anchored::Anchored;
@@ -39,11 +42,13 @@ use super::dense;
 use super::verify::Verifier;
 use crate::signature::{Engine, Hit, Signature};
 use crate::sweep::Found;
-use grams::{Batch, Candidates, Grams, Search, Spending};
-use plan::{Buckets, Plan};
+use blocks::{Blocks, Positions};
+use buckets::Lookup;
+use grams::{Candidates, Grams, Group, Search, Spending};
+use plan::{GRAM, Plan};
+use portable::Pairs;
 
-/// Positions that go through the stages together: few enough for all that is known of them to stay in
-/// the first-level cache.
+/// Positions that a front looks at together, and that are skipped together when they are zero.
 const BATCH: usize = 4096;
 
 /// Bytes behind a batch that a front may read: a vector that begins at the last position, and a gram.
@@ -52,24 +57,14 @@ const BEHIND: usize = 64;
 /// The bytes of a batch.
 type Chunk = [u8; BATCH + BEHIND];
 
-/// Positions in a batch, in ascending order. A front may write up to a vector of them more than it
-/// counts.
-struct Positions {
-    list: [u16; BATCH + 64],
-    count: usize,
-}
-
-impl Positions {
-    fn new() -> Self {
-        Self {
-            list: [0; BATCH + 64],
-            count: 0,
-        }
-    }
-}
+/// Positions whose later stages may run together: a stage that begins has to wait for what the one before
+/// it counted, so it should have something to do.
+const GROUP: usize = 16 * BATCH;
 
 /// What the stages write to.
 struct Scratch {
+    /// Of windows of which four bytes count, and of the others.
+    blocks: [Blocks; 2],
     passed: Positions,
     positions: Positions,
     candidates: Candidates,
@@ -79,6 +74,7 @@ struct Scratch {
 impl Default for Scratch {
     fn default() -> Self {
         Self {
+            blocks: [Blocks::new(), Blocks::new()],
             passed: Positions::new(),
             positions: Positions::new(),
             candidates: Candidates::new(),
@@ -128,37 +124,28 @@ enum Front {
     Avx512(Box<avx512::Avx512>),
 }
 
-impl Front {
-    /// The front asked for, or the portable one where this machine has no other, or where the filter
-    /// of another would let most positions pass.
-    fn new(kind: FrontKind, buckets: &Buckets) -> Self {
-        match kind {
-            FrontKind::Portable => Self::Portable,
-            #[cfg(target_arch = "x86_64")]
-            FrontKind::Avx2 => {
-                avx2::Avx2::new(buckets).map_or(Self::Portable, |front| Self::Avx2(Box::new(front)))
-            }
-            #[cfg(target_arch = "x86_64")]
-            FrontKind::Avx512 => avx512::Avx512::new(buckets)
-                .map_or(Self::Portable, |front| Self::Avx512(Box::new(front))),
-            #[cfg(not(target_arch = "x86_64"))]
-            FrontKind::Avx2 | FrontKind::Avx512 => {
-                let _ = buckets;
-                Self::Portable
-            }
+/// A vector front with the plan made for it: none where this machine cannot, or where the filter would
+/// let most positions pass.
+#[cfg(target_arch = "x86_64")]
+fn vector_front(kind: FrontKind, signatures: &[Signature]) -> Option<(Plan, Front)> {
+    match kind {
+        FrontKind::Portable => None,
+        FrontKind::Avx2 => {
+            let plan = Plan::new(signatures, avx2::Avx2::lookup(signatures.len()));
+            let front = avx2::Avx2::new(&plan.buckets)?;
+            Some((plan, Front::Avx2(Box::new(front))))
+        }
+        FrontKind::Avx512 => {
+            let plan = Plan::new(signatures, Lookup::Bytes);
+            let front = avx512::Avx512::new(&plan.buckets)?;
+            Some((plan, Front::Avx512(Box::new(front))))
         }
     }
+}
 
-    /// Puts the positions below `count` that pass into `out`.
-    fn pass(&self, chunk: &Chunk, count: usize, grams: &[Grams], out: &mut Positions) {
-        match self {
-            Self::Portable => portable::every_position(chunk, count, grams, out),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2(front) => front.pass(chunk, count, out),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512(front) => front.pass(chunk, count, out),
-        }
-    }
+#[cfg(not(target_arch = "x86_64"))]
+fn vector_front(_: FrontKind, _: &[Signature]) -> Option<(Plan, Front)> {
+    None
 }
 
 /// See the module.
@@ -167,8 +154,11 @@ pub(super) struct Prefilter {
     signatures: Arc<[Signature]>,
     verifiers: Vec<Verifier>,
     front: Front,
-    /// Grams of four bytes, and of fewer if there are such.
-    grams: Vec<Grams>,
+    /// Grams of four bytes.
+    main: Option<Grams>,
+    /// Grams of fewer.
+    short: Vec<Grams>,
+    pairs: Option<Pairs>,
     /// Signatures that no gram stands for.
     rest: Option<Anchored>,
     budget: usize,
@@ -180,18 +170,22 @@ pub(super) const BUDGET: usize = 2;
 impl Prefilter {
     /// For all signatures; those without a good gram go to an [`Anchored`] engine inside.
     pub(super) fn new(signatures: &Arc<[Signature]>, kind: FrontKind, budget: usize) -> Self {
-        let plan = Plan::new(signatures);
+        let (plan, front) = match vector_front(kind, signatures) {
+            Some((plan, front)) => (plan, Some(front)),
+            None => (Plan::new(signatures, Lookup::Grams), None),
+        };
+        let grams = |len| Some(Grams::new(&plan.windows, len)).filter(|grams| !grams.is_empty());
+        let short: Vec<Grams> = (1..GRAM).filter_map(grams).collect();
         Self {
             signatures: Arc::clone(signatures),
-            front: Front::new(kind, &plan.buckets),
+            front: front.unwrap_or(Front::Portable),
             verifiers: signatures
                 .iter()
                 .map(|signature| Verifier::new(signature.nodes()))
                 .collect(),
-            grams: (plan::SHORTEST..=plan::GRAM)
-                .map(|len| Grams::new(&plan.windows, len))
-                .filter(|grams| !grams.is_empty())
-                .collect(),
+            main: grams(GRAM),
+            pairs: (!short.is_empty()).then(|| Pairs::new(&short)),
+            short,
             rest: (!plan.rest.is_empty()).then(|| Anchored::for_some(signatures, &plan.rest)),
             budget,
         }
@@ -210,7 +204,7 @@ impl Engine for Prefilter {
     }
 
     fn find(&self, bytes: &[u8], owned: usize, hits: &mut Found<Hit>) {
-        if !self.grams.is_empty() {
+        if self.tables().next().is_some() {
             self.find_grams(bytes, owned, hits);
         }
         if let Some(rest) = &self.rest
@@ -222,62 +216,87 @@ impl Engine for Prefilter {
 }
 
 impl Prefilter {
+    fn tables(&self) -> impl Iterator<Item = &Grams> {
+        self.main.iter().chain(&self.short)
+    }
+
+    /// Puts the positions below `count` of a batch, which begins at `at` in its group, that pass into
+    /// `blocks`.
+    fn pass(&self, chunk: &Chunk, at: usize, count: usize, blocks: &mut [Blocks; 2]) {
+        match &self.front {
+            Front::Portable => {
+                let (main, pairs) = (self.main.as_ref(), self.pairs.as_ref());
+                portable::pass(chunk, at, count, main, pairs, blocks);
+            }
+            #[cfg(target_arch = "x86_64")]
+            Front::Avx2(front) => front.pass(chunk, at, count, blocks),
+            #[cfg(target_arch = "x86_64")]
+            Front::Avx512(front) => front.pass(chunk, at, count, blocks),
+        }
+    }
+
+    fn list(&self, blocks: &Blocks, out: &mut Positions) {
+        match &self.front {
+            Front::Portable => blocks.list(out),
+            #[cfg(target_arch = "x86_64")]
+            Front::Avx2(front) => front.list(blocks, out),
+            #[cfg(target_arch = "x86_64")]
+            Front::Avx512(front) => front.list(blocks, out),
+        }
+    }
+
     fn find_grams(&self, bytes: &[u8], owned: usize, hits: &mut Found<Hit>) {
         let search = Search {
             bytes,
             owned,
             verifiers: &self.verifiers,
         };
-        let reach = self.grams.iter().map(Grams::reach).max().unwrap_or(0);
+        let reach = self.tables().map(Grams::reach).max().unwrap_or(0);
         let end = bytes.len().min(owned + reach);
-        let has_zeros = self.grams.iter().any(Grams::has_zeros);
+        let skips_zeros = !self.tables().any(Grams::has_zeros);
         let mut spending: Vec<Spending> = self
-            .grams
-            .iter()
+            .tables()
             .map(|_| Spending::new(bytes.len(), self.budget))
             .collect();
         // The lists are kept for the next call: clearing them takes as long as searching a page.
         let mut scratch = SCRATCH.take().unwrap_or_default();
-        let Scratch {
-            passed,
-            positions,
-            candidates,
-            copy,
-        } = &mut *scratch;
         // The first batch is shorter by what lies before the border of a cache line, so that the others
         // begin at one.
-        let mut next = 0;
         let mut room = BATCH - bytes.as_ptr().addr() % BEHIND;
-        while next < end {
-            let base = next;
-            let count = room.min(end - base);
-            next += count;
-            room = BATCH;
-            let here = &bytes[base..];
-            let chunk = match here.first_chunk() {
-                Some(chunk) => chunk,
-                None => {
-                    // What lies behind the end never matches, so zeros do.
-                    copy[..here.len()].copy_from_slice(here);
-                    copy[here.len()..].fill(0);
-                    &*copy
+        let mut base = 0;
+        while base < end && !hits.is_full() {
+            scratch.blocks.iter_mut().for_each(Blocks::clear);
+            let mut next = base;
+            let mut is_copy = false;
+            while next < end && next - base <= GROUP - BATCH {
+                let here = &bytes[next..];
+                let chunk = match here.first_chunk() {
+                    Some(chunk) => chunk,
+                    // The copy makes a group of its own.
+                    None if next > base => break,
+                    None => {
+                        is_copy = true;
+                        // What lies behind the end never matches, so zeros do.
+                        scratch.copy[..here.len()].copy_from_slice(here);
+                        scratch.copy[here.len()..].fill(0);
+                        &scratch.copy
+                    }
+                };
+                let count = room.min(end - next);
+                if !(skips_zeros && is_zero(chunk)) {
+                    self.pass(chunk, next - base, count, &mut scratch.blocks);
                 }
-            };
-            if !has_zeros && is_zero(chunk) {
-                continue;
+                next += count;
+                room = BATCH;
+                if is_copy || scratch.blocks.iter().any(Blocks::is_full) {
+                    break;
+                }
             }
-            self.front.pass(chunk, count, &self.grams, passed);
-            for (grams, spending) in self.grams.iter().zip(&mut spending) {
-                portable::those_in_bitmap(chunk, passed, grams, positions);
-                let batch = Batch { chunk, base };
-                grams.test(batch, positions, candidates, &search, spending, hits);
-            }
-            if hits.is_full() {
-                break;
-            }
+            self.test_group(base, is_copy, &search, &mut scratch, &mut spending, hits);
+            base = next;
         }
         SCRATCH.set(Some(scratch));
-        let lost = self.grams.iter().zip(&spending);
+        let lost = self.tables().zip(&spending);
         let mut lost: Vec<usize> = lost
             .flat_map(|(grams, spent)| spent.given_up(grams))
             .collect();
@@ -286,12 +305,75 @@ impl Prefilter {
         }
         lost.sort_unstable();
         lost.dedup();
+        // Some of what is found the other way was found before.
+        let known: HashSet<Hit> = hits
+            .items()
+            .iter()
+            .filter(|hit| lost.binary_search(&hit.sig).is_ok())
+            .copied()
+            .collect();
         let mut view = dense::View::new(bytes);
         for sig in lost {
             if hits.is_full() {
                 return;
             }
-            view.find(&self.signatures[sig], sig, owned, hits);
+            let mut all = Found::with_limit(hits.limit());
+            view.find(&self.signatures[sig], sig, owned, &mut all);
+            let overflow = all.is_full();
+            let all = all.into_items().into_iter();
+            hits.extend(all.filter(|hit| !known.contains(hit)), overflow);
+        }
+    }
+
+    /// The stages behind the front, for a group that begins at `base`.
+    fn test_group(
+        &self,
+        base: usize,
+        is_copy: bool,
+        search: &Search<'_>,
+        scratch: &mut Scratch,
+        spending: &mut [Spending],
+        hits: &mut Found<Hit>,
+    ) {
+        let Scratch {
+            blocks: [main, short],
+            passed,
+            positions,
+            candidates,
+            copy,
+        } = scratch;
+        let region = if is_copy {
+            &copy[..]
+        } else {
+            &search.bytes[base..]
+        };
+        let group = Group { region, base };
+        let mut spending = spending.iter_mut();
+        if let Some(grams) = &self.main
+            && let Some(spending) = spending.next()
+            && !main.is_empty()
+        {
+            self.list(main, passed);
+            // The portable front is this table's bitmap.
+            let passed = if matches!(self.front, Front::Portable) {
+                &*passed
+            } else {
+                portable::those_in_bitmap(region, passed, grams, positions);
+                &*positions
+            };
+            grams.test(group, passed, candidates, search, spending, hits);
+        }
+        let Some(pairs) = &self.pairs else {
+            return;
+        };
+        if short.is_empty() {
+            return;
+        }
+        self.list(short, positions);
+        pairs.those(region, positions, passed);
+        for (grams, spending) in self.short.iter().zip(spending) {
+            portable::those_in_bitmap(region, passed, grams, positions);
+            grams.test(group, positions, candidates, search, spending, hits);
         }
     }
 }

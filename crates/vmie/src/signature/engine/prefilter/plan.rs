@@ -12,6 +12,7 @@
 //! and the buckets stay selective with ten thousand signatures, where each signature's rarest window
 //! would fill them with every byte there is.
 
+use super::buckets::{Buckets, Bytes, Lookup};
 use crate::signature::{ByteTest, Node, Signature, rarity};
 
 /// Bytes in a gram.
@@ -19,13 +20,6 @@ pub(super) const GRAM: usize = 4;
 
 /// Bytes that are compared under a mask before a signature is tested.
 pub(super) const WIDE: usize = 16;
-
-/// Buckets: a bit each in a byte of a table.
-const BUCKETS: usize = 8;
-
-/// Bytes of a gram that must count at the least. With two, hardly a set of thousands was faster for it,
-/// and every one paid for the further table.
-pub(super) const SHORTEST: usize = 3;
 
 /// How many grams a window with unknown bits may stand for: half an unknown byte.
 const MAX_GRAMS: usize = 16;
@@ -38,16 +32,6 @@ const MAX_WINDOWS: usize = 64;
 
 /// So many bytes of any value end a stretch of bytes that are looked at together.
 const LONG_SKIP: usize = 8;
-
-/// So many windows of fewer than four bytes have a bucket for themselves.
-const FEW_SHORT: usize = 64;
-
-/// The share of positions that may pass in addition for a front that costs half as much.
-const HARDLY: f32 = 0.01;
-
-/// What a position that passes the front costs beside a test of a gram.
-const PASS: f32 = 1.0;
-const TEST: f32 = 25.0;
 
 /// What is looked for.
 #[derive(Debug)]
@@ -65,13 +49,16 @@ pub(super) struct Window {
     /// Least and greatest distance from the start of the match.
     pub(super) min_offset: usize,
     pub(super) max_offset: usize,
-    /// How many bytes of the gram count, from the first on: two to four.
+    /// How many bytes of the gram count, from the first on.
     pub(super) len: usize,
+    /// What may stand at the four places; at those that do not count only the front looks.
     sets: [Bytes; GRAM],
     /// [`WIDE`] bytes that begin `back` before the window: those under the mask are known.
     pub(super) mask: u128,
     pub(super) value: u128,
     pub(super) back: usize,
+    /// The length of the signature, if these bytes are all that is known of it.
+    pub(super) whole: Option<usize>,
 }
 
 impl Window {
@@ -89,14 +76,11 @@ impl Window {
 }
 
 impl Plan {
-    pub(super) fn new(signatures: &[Signature]) -> Self {
-        let mut plan = Self {
-            windows: Vec::with_capacity(signatures.len()),
-            buckets: Buckets::new(),
-            rest: Vec::new(),
-        };
+    /// For a front that looks bytes up in a certain way.
+    pub(super) fn new(signatures: &[Signature], lookup: Lookup) -> Self {
+        let mut windows = Vec::with_capacity(signatures.len());
+        let mut rest = Vec::new();
         let mut free = Vec::new();
-        let mut bound = Vec::new();
         for (sig, signature) in signatures.iter().enumerate() {
             let stretches = stretches(signature.nodes(), (0, 0));
             let literal = literal_windows(&stretches);
@@ -105,49 +89,58 @@ impl Plan {
                 continue;
             }
             match best(signature.nodes(), (0, 0)) {
-                Some((windows, chance)) if -chance.log2() >= ENOUGH => {
-                    bound.extend(windows.into_iter().map(|window| Window { sig, ..window }));
+                Some((bound, chance)) if -chance.log2() >= ENOUGH => {
+                    windows.extend(bound.into_iter().map(|window| Window { sig, ..window }));
                 }
-                _ => plan.rest.push(sig),
+                _ => rest.push(sig),
             }
         }
-        // A window with a byte that does not count accepts every byte there, and would open its bucket for
-        // all others. A few such share a bucket that nothing else goes into; for many one bucket is too
-        // small.
-        let is_short = |window: &&Window| window.len < GRAM;
-        let short = bound.iter().filter(is_short).count();
-        let apart = (1..=FEW_SHORT).contains(&short);
-        plan.buckets.first = usize::from(apart);
-        for window in bound {
-            if apart && window.len < GRAM {
-                plan.buckets.put(0, &window.sets);
-            } else {
-                plan.buckets.add(&window.sets);
-            }
-            plan.windows.push(window);
+        let of = |len| windows.iter().filter(|window| window.len == len).count();
+        let mut buckets = Buckets::new(lookup, [of(1), of(2), of(3)]);
+        for window in &windows {
+            buckets.add(&window.sets, window.len);
         }
         free.sort_by_key(|(_, _, literal)| literal.len());
         for (sig, stretches, literal) in &free {
-            if let Some(choice) = plan.buckets.choose(literal) {
+            if let Some(choice) = buckets.choose(literal) {
                 let window = stretches[choice.stretch].window(choice.index, GRAM);
-                plan.windows.push(Window {
+                windows.push(Window {
                     sig: *sig,
                     ..window
                 });
             }
         }
-        plan
+        for window in &mut windows {
+            let bits = known_bits(signatures[window.sig].nodes());
+            if bits == Some(window.mask.count_ones() as usize) {
+                window.whole = Some(signatures[window.sig].max_len());
+            }
+        }
+        Self {
+            windows,
+            buckets,
+            rest,
+        }
     }
+}
+
+/// How many bits a signature fixes, if a mask and a value say all of it.
+fn known_bits(nodes: &[Node]) -> Option<usize> {
+    nodes.iter().try_fold(0, |sum, node| match node {
+        Node::Byte(test) if !test.negated => Some(sum + test.mask.count_ones() as usize),
+        Node::Skip { min, max } if min == max => Some(sum),
+        Node::Byte(_) | Node::Skip { .. } | Node::Alt(_) => None,
+    })
 }
 
 /// A window of known bytes that may be chosen.
 #[derive(Clone, Copy, Debug)]
-struct Literal {
-    bytes: [u8; GRAM],
+pub(super) struct Literal {
+    pub(super) bytes: [u8; GRAM],
     stretch: usize,
     index: usize,
     /// Expected tests for each byte searched.
-    chance: f32,
+    pub(super) chance: f32,
 }
 
 fn literal_windows(stretches: &[Stretch]) -> Vec<Literal> {
@@ -181,7 +174,7 @@ fn best(nodes: &[Node], offset: (usize, usize)) -> Option<(Vec<Window>, f64)> {
         }
     };
     for stretch in stretches(nodes, offset) {
-        for len in SHORTEST..=GRAM {
+        for len in 1..=GRAM {
             for index in 0..(stretch.places.len() + 1).saturating_sub(len) {
                 if let Some(chance) = stretch.chance(index, len) {
                     consider(vec![stretch.window(index, len)], chance);
@@ -344,7 +337,7 @@ impl Stretch {
             .max_by_key(|(mask, _, start)| (mask.count_ones(), *start))
             .unwrap_or_default();
         let mut sets = [Place::Any.bytes(); GRAM];
-        for (set, place) in sets.iter_mut().zip(&self.places[index..index + len]) {
+        for (set, place) in sets.iter_mut().zip(&self.places[index..]) {
             *set = place.bytes();
         }
         Window {
@@ -356,166 +349,7 @@ impl Stretch {
             mask,
             value,
             back: index - start,
+            whole: None,
         }
-    }
-}
-
-/// A set of byte values.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Bytes([u64; 4]);
-
-impl Bytes {
-    fn insert(&mut self, byte: u8) {
-        self.0[usize::from(byte >> 6)] |= 1 << (byte & 63);
-    }
-
-    fn contains(&self, byte: u8) -> bool {
-        self.0[usize::from(byte >> 6)] >> (byte & 63) & 1 != 0
-    }
-
-    fn len(&self) -> usize {
-        self.0.iter().map(|word| word.count_ones() as usize).sum()
-    }
-
-    fn union(mut self, other: Self) -> Self {
-        for (word, other) in self.0.iter_mut().zip(other.0) {
-            *word |= other;
-        }
-        self
-    }
-
-    fn iter(&self) -> impl Iterator<Item = u8> {
-        (0..=255).filter(|&byte| self.contains(byte))
-    }
-}
-
-impl FromIterator<u8> for Bytes {
-    fn from_iter<I: IntoIterator<Item = u8>>(bytes: I) -> Self {
-        let mut set = Self::default();
-        bytes.into_iter().for_each(|byte| set.insert(byte));
-        set
-    }
-}
-
-/// The tables of a front: for each place and byte a bit for every bucket that accepts it there.
-#[derive(Debug)]
-pub(super) struct Buckets {
-    pub(super) tables: [[u8; 256]; GRAM],
-    /// The share of bytes that each bucket accepts at each place.
-    weights: [[f32; GRAM]; BUCKETS],
-    shares: [f32; 256],
-    /// The buckets before this one are taken.
-    first: usize,
-}
-
-impl Buckets {
-    fn new() -> Self {
-        let mut shares = [0.0; 256];
-        for (byte, share) in (0..=255).zip(&mut shares) {
-            *share = rarity::share(byte) as f32;
-        }
-        Self {
-            tables: [[0; 256]; GRAM],
-            weights: [[0.0; GRAM]; BUCKETS],
-            shares,
-            first: 0,
-        }
-    }
-
-    /// Takes the cheapest of some windows into the bucket where it adds least.
-    fn choose(&mut self, windows: &[Literal]) -> Option<Literal> {
-        let mut best: Option<(f32, usize, Literal)> = None;
-        for window in windows {
-            let fixed = TEST * window.chance;
-            if best.is_some_and(|(cost, _, _)| cost <= fixed) {
-                continue;
-            }
-            let tables: [u8; GRAM] =
-                std::array::from_fn(|place| self.tables[place][usize::from(window.bytes[place])]);
-            for (bucket, weights) in self.weights.iter().enumerate().skip(self.first) {
-                let mut before = 1.0;
-                let mut after = 1.0;
-                for place in 0..GRAM {
-                    let new = tables[place] >> bucket & 1 == 0;
-                    before *= weights[place];
-                    after *= weights[place]
-                        + if new {
-                            self.shares[usize::from(window.bytes[place])]
-                        } else {
-                            0.0
-                        };
-                }
-                let cost = fixed + PASS * (after - before);
-                if best.is_none_or(|(least, _, _)| cost < least) {
-                    best = Some((cost, bucket, *window));
-                }
-            }
-        }
-        let (_, bucket, window) = best?;
-        self.put(bucket, &window.bytes.map(|byte| Bytes::from_iter([byte])));
-        Some(window)
-    }
-
-    /// Takes a window into the bucket where it adds least.
-    fn add(&mut self, sets: &[Bytes; GRAM]) {
-        let growth = |bucket: usize| {
-            let mut before = 1.0;
-            let mut after = 1.0;
-            for (place, set) in sets.iter().enumerate() {
-                let weight = self.weights[bucket][place];
-                let new: f32 = set
-                    .iter()
-                    .filter(|&byte| self.tables[place][usize::from(byte)] >> bucket & 1 == 0)
-                    .map(|byte| self.shares[usize::from(byte)])
-                    .sum();
-                before *= weight;
-                after *= weight + new;
-            }
-            after - before
-        };
-        let bucket = (self.first..BUCKETS)
-            .min_by(|&a, &b| growth(a).total_cmp(&growth(b)))
-            .unwrap_or(self.first);
-        self.put(bucket, sets);
-    }
-
-    fn put(&mut self, bucket: usize, sets: &[Bytes; GRAM]) {
-        for (place, set) in sets.iter().enumerate() {
-            for byte in set.iter() {
-                let entry = &mut self.tables[place][usize::from(byte)];
-                if *entry >> bucket & 1 == 0 {
-                    *entry |= 1 << bucket;
-                    self.weights[bucket][place] += self.shares[usize::from(byte)];
-                }
-            }
-        }
-    }
-
-    /// The tables with entries joined whose bytes differ in the top bit, if that lets hardly more
-    /// positions pass: they are half as large.
-    pub(super) fn folded(&self) -> Option<[[u8; 128]; GRAM]> {
-        let mut folded = [[0; 128]; GRAM];
-        for (half, whole) in folded.iter_mut().zip(&self.tables) {
-            for (byte, entry) in whole.iter().enumerate() {
-                half[byte & 127] |= entry;
-            }
-        }
-        let more = self.passing(|place, byte| folded[place][byte & 127])
-            - self.passing(|place, byte| self.tables[place][byte]);
-        (more < HARDLY).then_some(folded)
-    }
-
-    /// The share of positions that are expected to pass with these tables.
-    pub(super) fn passing(&self, entry: impl Fn(usize, usize) -> u8) -> f32 {
-        let weight = |bucket: usize, place: usize| -> f32 {
-            let accepted = (0..256).filter(|&byte| entry(place, byte) >> bucket & 1 != 0);
-            accepted.map(|byte| self.shares[byte]).sum()
-        };
-        let product = |bucket| {
-            (0..GRAM)
-                .map(|place| weight(bucket, place))
-                .product::<f32>()
-        };
-        (0..BUCKETS).map(product).sum()
     }
 }
