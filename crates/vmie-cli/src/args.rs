@@ -99,7 +99,7 @@ pub(crate) enum Verb {
     Vtop(VtopArgs),
     /// Show memory: hex, raw bytes, 64-bit words or instructions
     Read(ReadArgs),
-    /// Find byte signatures
+    /// Find byte signatures, or evaluate YARA rules
     Scan(ScanArgs),
     /// Explain signatures
     #[command(subcommand)]
@@ -328,20 +328,29 @@ pub(crate) struct SearchArgs {
 
 /// Which signatures.
 #[derive(Args, Debug)]
-#[command(group = ArgGroup::new("what").args(["signatures", "files"]).required(true).multiple(true))]
+#[command(group = ArgGroup::new("what").args(["signatures", "files", "rules"]).required(true).multiple(true))]
 pub(crate) struct SignatureArgs {
     /// A signature, such as '48 8B ?? ?? E8'; may be given several times
     #[arg(
         short,
         long = "signature",
         value_name = "SIG",
-        required_unless_present = "files"
+        required_unless_present_any = ["files", "rules"]
     )]
     pub(crate) signatures: Vec<String>,
 
     /// A file of signatures, one `name = "signature"` a line (TOML)
     #[arg(short = 'f', long = "file", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) files: Vec<PathBuf>,
+
+    /// Instead of signatures, YARA rules: a file, or all .yar and .yara files in a folder
+    #[arg(
+        long = "yara",
+        value_name = "FILE|DIR",
+        value_hint = ValueHint::AnyPath,
+        conflicts_with_all = ["signatures", "files"]
+    )]
+    pub(crate) rules: Vec<PathBuf>,
 }
 
 /// How signatures are found.

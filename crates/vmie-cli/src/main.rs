@@ -35,6 +35,8 @@ mod place;
 mod regions;
 mod report;
 mod rows;
+#[cfg(feature = "yara")]
+mod rules;
 mod seek;
 mod sigfile;
 mod signatures;

@@ -38,7 +38,8 @@ pub(crate) trait Around {
     fn continue_text(&self, va: u64, text: &mut Text, most: usize) -> bool;
 }
 
-struct In<'m, A>(&'m dyn Memory<Addr = A>);
+/// The memory that results of a search are in.
+pub(crate) struct In<'m, A>(pub(crate) &'m dyn Memory<Addr = A>);
 
 impl<A: Address> Around for In<'_, A> {
     fn read(&self, va: u64, len: usize) -> Vec<u8> {

@@ -103,6 +103,12 @@ impl<'s> Spaces<'s> {
         self.members.iter().map(part).collect()
     }
 
+    /// Whose space `index` is, for messages.
+    #[cfg(feature = "yara")]
+    pub(crate) fn title(&self, index: usize) -> String {
+        self.members[index].title()
+    }
+
     /// The range that was typed; names in it are the kernel's.
     pub(crate) fn range(
         &self,

@@ -6,4 +6,5 @@ mod exits;
 mod golden;
 mod hostile;
 mod refine;
+mod rules;
 mod support;

@@ -15,6 +15,7 @@ mod names;
 mod objects;
 mod processes;
 mod refine;
+mod rules;
 mod search;
 mod signatures;
 mod support;

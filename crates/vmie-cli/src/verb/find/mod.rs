@@ -2,6 +2,7 @@
 
 mod kind;
 mod refine;
+mod relations;
 mod row;
 mod save;
 

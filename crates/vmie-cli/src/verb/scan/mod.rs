@@ -1,16 +1,31 @@
-//! `vmie scan`: byte signatures in an address space, in many, or in physical memory.
+//! `vmie scan`: byte signatures and rules in an address space, in many, or in physical memory.
+
+mod context;
+#[cfg(feature = "yara")]
+mod rules;
 
 use serde::Serialize;
 
 use crate::args::ScanArgs;
 use crate::exit::{Done, Result};
 use crate::options::Options;
-use crate::output::{Cell, Column, Hex, Row, View, digits};
+use crate::output::{Cell, Column, Row, View};
 use crate::place::Place;
-use crate::seek::{Around, Seek};
+use crate::seek::Seek;
 use crate::signatures::{self, SigName};
+use context::Context;
 
 pub(super) fn run(args: &ScanArgs, options: &Options) -> Result<Done> {
+    if !args.what.rules.is_empty() {
+        #[cfg(feature = "yara")]
+        return rules::run(args, options);
+        #[cfg(not(feature = "yara"))]
+        return Err(
+            crate::exit::Failure::new("this vmie was built without rules")
+                .hint("build it with the feature `yara`, which is on by default")
+                .into(),
+        );
+    }
     // Signatures first: a typing mistake should not wait for a large image to open.
     let (typed, names): (Vec<_>, Vec<_>) =
         signatures::typed(&args.what.signatures, &args.what.files)?
@@ -40,43 +55,6 @@ struct MatchRow<'a> {
     sig: &'a SigName,
     #[serde(skip_serializing_if = "Option::is_none")]
     context: Option<Context>,
-}
-
-/// The bytes around a match.
-#[derive(Serialize)]
-struct Context {
-    va: Hex,
-    /// Two digits a byte.
-    bytes: String,
-    /// How many stand before the match.
-    #[serde(skip)]
-    before: usize,
-}
-
-impl Context {
-    /// So many bytes before a match and from it on, as far as they can be read.
-    fn of(va: u64, len: usize, around: &dyn Around) -> Self {
-        let mut bytes = around.before(va, len);
-        let before = bytes.len();
-        bytes.extend(around.read(va, len));
-        Self {
-            va: Hex(va - before as u64),
-            bytes: digits(&bytes),
-            before,
-        }
-    }
-
-    fn view(&self) -> String {
-        let digits = self.bytes.as_bytes().chunks(2);
-        let mut text = String::new();
-        for (i, byte) in digits.enumerate() {
-            let mark = if i == self.before { "> " } else { "" };
-            text.push_str(mark);
-            text.push_str(std::str::from_utf8(byte).unwrap_or_default());
-            text.push(' ');
-        }
-        text.trim_end().to_owned()
-    }
 }
 
 impl Row for MatchRow<'_> {

@@ -1,0 +1,345 @@
+//! `vmie scan --yara`: rules over one space, over all, or over physical memory.
+//!
+//! A condition is about a whole space, so rules are evaluated once for each, and each is read on its own:
+//! what processes share is looked at again for each of them.
+
+use boreal::scanner::{EvaluatedRule, ScanCallbackResult, ScanEvent};
+use boreal::{MetadataValue, Scanner};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use vmie::{AddrRange, Address, Coverage, Gva, ManyOutcome, Memory, Prot};
+
+use super::context::Context;
+use crate::args::ScanArgs;
+use crate::exit::{Done, Failure, Result};
+use crate::interrupt;
+use crate::options::Options;
+use crate::output::{Cell, Column, Hex, Row, SpaceKind, Totals, View};
+use crate::place::{Place, Site};
+use crate::report::Words;
+use crate::rows::Rows;
+use crate::rules::{self, Bounds, MOST_MATCHES, Pieces};
+use crate::seek::{Around, In, said_if_stopped};
+use crate::source::Source;
+use crate::space::{Space, Target};
+use crate::spaces::Spaces;
+use crate::unread::nothing_read;
+
+const VERB: &str = "scan";
+/// Warnings told one by one.
+const SHOWN: usize = 16;
+
+pub(super) fn run(args: &ScanArgs, options: &Options) -> Result<Done> {
+    let compiled = rules::compile(&args.what.rules)?;
+    let reporter = &options.reporter;
+    for warning in compiled.warnings.iter().take(SHOWN) {
+        reporter.warn(warning);
+    }
+    let more = compiled.warnings.len().saturating_sub(SHOWN);
+    if more > 0 {
+        reporter.warn(&format!("{more} more warnings about the rules"));
+    }
+    interrupt::listen();
+    let source = Source::open(&args.search.source, reporter)?;
+    let mut scanner = compiled.scanner;
+    let params = scanner.scan_params().clone();
+    // Programs lie in processes as they are loaded, not as they are in their files.
+    scanner.set_scan_params(params.process_memory(!args.search.space.phys));
+    let scan = RuleScan {
+        args,
+        options,
+        source: &source,
+        scanner: &scanner,
+    };
+    if args.search.everywhere.all_processes {
+        return scan.everywhere();
+    }
+    let space = Space::select(&source, &args.search.space, reporter)?;
+    match &space.target {
+        Target::Physical(image) => scan.one(&space, &**image),
+        Target::Virtual(memory) => scan.one(&space, memory),
+    }
+}
+
+struct RuleScan<'a> {
+    args: &'a ScanArgs,
+    options: &'a Options,
+    source: &'a Source,
+    scanner: &'a Scanner,
+}
+
+/// What came of one space.
+struct Seen<'s, A> {
+    rules: Vec<EvaluatedRule<'s>>,
+    coverage: Coverage<A>,
+    /// Whether all matches are there.
+    whole: bool,
+}
+
+/// A match of a string, or a rule that needs none.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Hit {
+    va: Option<u64>,
+    rule: usize,
+    string: usize,
+    /// Longest first: the end of a piece may have cut the other one.
+    len: std::cmp::Reverse<usize>,
+}
+
+impl<'a> RuleScan<'a> {
+    fn one<A: Address>(&self, space: &Space<'_>, memory: &dyn Memory<Addr = A>) -> Result<Done> {
+        let reporter = &self.options.reporter;
+        let filter = &self.args.search.filter;
+        let range = space.range(filter.range.as_ref())?;
+        let sink = self.options.sink(VERB, space.kind());
+        let sink = sink.named(space.names.shown());
+        let mut rows = Rows::new(sink.asked(self.args.context.is_some()), false);
+        let bar = reporter.progress_begin(VERB, self.source.physical_size());
+        let asked = (range.unwrap_or_else(AddrRange::all), range.is_some());
+        let seen = self.look(memory, asked, &bar, "");
+        reporter.progress_end();
+        let seen = seen?;
+        let _ = self.rows(&seen, memory, &mut rows, |va| Place {
+            site: None,
+            va: Hex(va),
+            name: space.names.name(va),
+        });
+        let sink = rows.end()?;
+        let found = sink.rows() > 0;
+        said_if_stopped(interrupt::asked(), found, reporter)?;
+        let coverage = &seen.coverage;
+        if coverage.read == 0 {
+            let range = filter.range.as_ref().map(ToString::to_string);
+            return Err(nothing_read(coverage, space, self.source, range, filter.perm).into());
+        }
+        sink.finish::<RuleRow<'_>>(Some(&Totals::from(coverage)))?;
+        reporter.coverage(coverage, Words::SEARCH);
+        let complete = Words::SEARCH.complete(coverage) && seen.whole && !interrupt::asked();
+        Ok(Done { found, complete })
+    }
+
+    fn everywhere(&self) -> Result<Done> {
+        let reporter = &self.options.reporter;
+        let spaces = Spaces::select(self.source, self.args.search.space.owner.kernel, reporter)?;
+        let typed = spaces.range(self.args.search.filter.range.as_ref())?;
+        let sink = self.options.sink(VERB, SpaceKind::Virtual);
+        let sink = sink.named(true).many(true);
+        let mut rows = Rows::new(sink.asked(self.args.context.is_some()), false);
+        let mut places = spaces.places(reporter);
+        let mut outcome = ManyOutcome {
+            coverage: Vec::new(),
+            looked_at: 0,
+            stopped: false,
+        };
+        let mut whole = true;
+        let bar = reporter.progress_begin(VERB, self.source.physical_size());
+        for (index, part) in spaces.parts().iter().enumerate() {
+            let asked = match typed {
+                Some(typed) => typed.intersect(part.range),
+                None => Some(part.range),
+            };
+            let Some(range) = asked.filter(|_| !outcome.stopped) else {
+                outcome.coverage.push(Coverage::default());
+                continue;
+            };
+            let title = format!(" in {}", spaces.title(index));
+            let seen = self.look(part.space, (range, typed.is_some()), &bar, &title)?;
+            whole &= seen.whole;
+            let flow = self.rows(&seen, part.space, &mut rows, |va| {
+                places.name(index, Gva(va))
+            });
+            outcome.looked_at += seen.coverage.read;
+            outcome.coverage.push(seen.coverage);
+            outcome.stopped = flow.is_break() || interrupt::asked();
+        }
+        reporter.progress_end();
+        let sink = rows.end()?;
+        let found = sink.rows() > 0;
+        said_if_stopped(interrupt::asked(), found, reporter)?;
+        let (totals, complete) = spaces.cover(&outcome, Words::SEARCH, self.source, reporter)?;
+        sink.finish::<RuleRow<'_>>(Some(&totals))?;
+        let complete = complete && whole && !interrupt::asked();
+        Ok(Done { found, complete })
+    }
+
+    /// Evaluates all rules over a range of a memory, that was or was not asked for by address. `place` says whose it is, in messages.
+    fn look<A: Address>(
+        &self,
+        memory: &dyn Memory<Addr = A>,
+        range: (AddrRange<A>, bool),
+        bar: &indicatif::ProgressBar,
+        place: &str,
+    ) -> Result<Seen<'a, A>> {
+        let perm = self.args.search.filter.perm.unwrap_or(Prot::NONE);
+        let bounds = Bounds::of(self.source.sweep_bound());
+        let mut pieces = Pieces::new(memory, range, perm, bounds, bar.clone());
+        let (mut rules, mut limits) = (Vec::new(), Vec::new());
+        let done = self
+            .scanner
+            .scan_fragmented_with_callback(&mut pieces, |event| {
+                match event {
+                    ScanEvent::RuleMatch(rule) => rules.push(rule),
+                    ScanEvent::StringReachedMatchLimit(string) => {
+                        limits.push(format!("{} of {}", string.string_name, string.rule_name));
+                    }
+                    _ => {}
+                }
+                ScanCallbackResult::Continue
+            });
+        done.map_err(|error| Failure::new(format!("the rules could not be evaluated: {error}")))?;
+        let reporter = &self.options.reporter;
+        for string in limits.iter().take(SHOWN) {
+            reporter.warn(&format!(
+                "${string} is there more than {MOST_MATCHES} times{place}: the rest is neither shown nor counted"
+            ));
+        }
+        Ok(Seen {
+            rules,
+            coverage: pieces.coverage().clone(),
+            whole: limits.is_empty(),
+        })
+    }
+
+    /// Makes rows of what was seen, by address, those of rules without strings first.
+    fn rows<A: Address>(
+        &self,
+        seen: &Seen<'_, A>,
+        memory: &dyn Memory<Addr = A>,
+        rows: &mut Rows<'_>,
+        mut place: impl FnMut(u64) -> Place,
+    ) -> std::ops::ControlFlow<()> {
+        let mut hits = Vec::new();
+        for (index, rule) in seen.rules.iter().enumerate() {
+            let none = Hit {
+                va: None,
+                rule: index,
+                string: 0,
+                len: std::cmp::Reverse(0),
+            };
+            if rule.matches.is_empty() {
+                hits.push(none);
+            }
+            for (string, matches) in rule.matches.iter().enumerate() {
+                hits.extend(matches.matches.iter().map(|found| Hit {
+                    va: Some((found.base as u64).saturating_add(found.offset as u64)),
+                    string,
+                    len: std::cmp::Reverse(found.length),
+                    ..none
+                }));
+            }
+        }
+        hits.sort_unstable();
+        hits.dedup_by_key(|hit| (hit.va, hit.rule, hit.string));
+        let about: Vec<About<'_>> = seen.rules.iter().map(|rule| self.about(rule)).collect();
+        let context = self.args.context.unwrap_or(0);
+        let around = In(memory);
+        hits.iter().try_for_each(|hit| {
+            let Place { site, name, .. } = place(hit.va.unwrap_or(0));
+            let about = &about[hit.rule];
+            let string = seen.rules[hit.rule].matches.get(hit.string);
+            let va = hit.va.filter(|_| context > 0);
+            rows.add(Some(RuleRow {
+                site,
+                va: hit.va.map(Hex),
+                name: name.filter(|_| hit.va.is_some()),
+                sig: string.map(|string| format!("${}", string.name)),
+                rule: about.rule,
+                namespace: about.namespace,
+                tags: &about.tags,
+                meta: &about.meta,
+                len: string.map(|_| hit.len.0),
+                context: va.map(|va| Context::of(va, context, &around as &dyn Around)),
+            }))
+        })
+    }
+
+    fn about<'r>(&self, rule: &EvaluatedRule<'r>) -> About<'r>
+    where
+        'a: 'r,
+    {
+        let meta = rule.metadatas.iter().map(|meta| {
+            let value = match meta.value {
+                MetadataValue::Bytes(bytes) => {
+                    let bytes = self.scanner.get_bytes_symbol(bytes);
+                    Value::from(String::from_utf8_lossy(bytes))
+                }
+                MetadataValue::Integer(number) => Value::from(number),
+                MetadataValue::Boolean(is) => Value::from(is),
+            };
+            (self.scanner.get_string_symbol(meta.name).to_owned(), value)
+        });
+        let tags = rule.tags.iter();
+        About {
+            rule: rule.name,
+            namespace: rule.namespace,
+            tags: tags
+                .map(|&tag| self.scanner.get_string_symbol(tag))
+                .collect(),
+            meta: meta.collect(),
+        }
+    }
+}
+
+/// What all rows of a rule say.
+struct About<'r> {
+    rule: &'r str,
+    namespace: &'r str,
+    tags: Vec<&'r str>,
+    meta: Map<String, Value>,
+}
+
+#[derive(Serialize)]
+struct RuleRow<'a> {
+    #[serde(flatten)]
+    site: Option<Site>,
+    /// Null for a rule that holds without a string.
+    va: Option<Hex>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    sig: Option<String>,
+    rule: &'a str,
+    namespace: &'a str,
+    tags: &'a [&'a str],
+    meta: &'a Map<String, Value>,
+    len: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<Context>,
+}
+
+impl Row for RuleRow<'_> {
+    const COLUMNS: &'static [Column] = &[
+        Column::right("pid").with_many(),
+        Column::left("process").with_many(),
+        Column::right("va"),
+        Column::left("sig"),
+        Column::left("rule"),
+        Column::hidden("namespace"),
+        Column::left("tags"),
+        Column::hidden("meta"),
+        Column::hidden("len"),
+        Column::left("context").if_asked(),
+        Column::left("region").with_many(),
+        Column::left("name").with_os(),
+    ];
+
+    fn view(&self) -> View {
+        let site = self.site.as_ref();
+        let pid = site.and_then(|site| site.pid);
+        let text = |text: Option<&str>| Cell::new(text.unwrap_or_default());
+        View::Cells(vec![
+            Cell::new(pid.map_or_else(String::new, |pid| pid.to_string())),
+            text(site.and_then(|site| site.process.as_deref())),
+            Cell::new(
+                self.va
+                    .map_or_else(String::new, |va| format!("{:#x}", va.0)),
+            )
+            .strong(),
+            text(self.sig.as_deref()),
+            Cell::new(self.rule),
+            Cell::new(self.tags.join(" ")),
+            Cell::new(self.context.as_ref().map(Context::view).unwrap_or_default()),
+            text(site.and_then(|site| site.region.as_deref())),
+            text(self.name.as_deref()),
+        ])
+    }
+}
