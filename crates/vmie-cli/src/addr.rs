@@ -158,6 +158,43 @@ impl FromStr for RangeExpr {
     }
 }
 
+/// An address or a range as typed, where either is taken.
+///
+/// `NUMBER+LEN` is a range, since there is no such address; `NAME+LEN` is an address.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum TargetExpr {
+    /// One address.
+    Addr(AddrExpr),
+    /// All of a range.
+    Range(RangeExpr),
+}
+
+impl TargetExpr {
+    /// The addresses it means.
+    pub(crate) fn resolve<A: Address>(&self, lookup: Lookup<'_>) -> Result<AddrRange<A>, Failure> {
+        match self {
+            Self::Addr(addr) => {
+                let at = A::new(addr.resolve(lookup)?);
+                Ok(AddrRange::inclusive(at, at).expect("one address is a range"))
+            }
+            Self::Range(range) => range.resolve(lookup),
+        }
+    }
+}
+
+impl FromStr for TargetExpr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_number = text.starts_with(|c: char| c.is_ascii_digit()) && !text.contains('!');
+        if text.contains("..") || (is_number && text.contains('+')) {
+            text.parse().map(Self::Range)
+        } else {
+            text.parse().map(Self::Addr)
+        }
+    }
+}
+
 /// An address or the end of a range.
 fn parse_bound(text: &str) -> Result<AddrExpr, String> {
     // Modules may be called `8021q`; a number has no exclamation mark.
@@ -242,6 +279,30 @@ pub(crate) fn parse_u64(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn targets_are_addresses_or_ranges() {
+        let lookup = |name: &str| match name {
+            "sym" => Ok(0x5000),
+            _ => Err(Failure::new("unknown")),
+        };
+        let resolve = |text: &str| {
+            let range: AddrRange<vmie::Gva> = text
+                .parse::<TargetExpr>()?
+                .resolve(&lookup)
+                .map_err(|_| "unknown")?;
+            Ok((range.start().0, range.len()))
+        };
+        assert_eq!(resolve("0x1000"), Ok((0x1000, 1)));
+        assert_eq!(resolve("0x1000+0x20"), Ok((0x1000, 0x20)));
+        assert_eq!(resolve("0x1000..0x1008"), Ok((0x1000, 8)));
+        assert_eq!(resolve("sym"), Ok((0x5000, 1)));
+        assert_eq!(resolve("sym+0x10"), Ok((0x5010, 1)));
+        assert_eq!(resolve("sym..sym+0x10"), Ok((0x5000, 0x10)));
+        assert!(resolve("+").is_err() && resolve("12ab").is_err() && resolve("1+0").is_err());
+        let unknown: Result<(u64, u64), String> = resolve("other");
+        assert_eq!(unknown, Err("unknown".into()));
+    }
     use vmie::Gva;
 
     fn lookup(name: &str) -> Result<u64, Failure> {

@@ -14,7 +14,7 @@ use clap_complete::Shell;
 use vmie::signature::EngineKind;
 use vmie::{Layout, Prot};
 
-use crate::addr::{AddrExpr, RangeExpr, parse_u64};
+use crate::addr::{AddrExpr, RangeExpr, TargetExpr, parse_u64};
 use crate::glob::Glob;
 use crate::output::Format;
 pub(crate) use refine::RefineArgs;
@@ -108,6 +108,8 @@ pub(crate) enum Verb {
     Find(Box<FindArgs>),
     /// Find whatever reads as text
     Strings(StringsArgs),
+    /// Find the instructions that refer to an address
+    Xref(XrefArgs),
     /// List the processes of the guest
     Ps(PsArgs),
     /// List kernel modules, or the program and libraries of a process
@@ -489,6 +491,47 @@ pub(crate) enum StringEncoding {
     Utf8,
     /// Two bytes each, the low byte first: ASCII, and Latin, Greek and Cyrillic letters
     Utf16,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct XrefArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) space: SpaceArgs,
+
+    /// An address, or a range of addresses
+    #[arg(long, value_name = "ADDR|RANGE", required = true)]
+    pub(crate) to: TargetExpr,
+
+    /// Only references from these addresses
+    #[arg(long, value_name = "RANGE")]
+    pub(crate) range: Option<RangeExpr>,
+
+    /// Only code in regions with at least these protections: letters of rwx, and u for user mode
+    #[arg(long, value_name = "PERM", default_value = "x", value_parser = parse_perm)]
+    pub(crate) perm: Prot,
+
+    /// How wide code is
+    #[arg(long, value_name = "BITS", default_value = "auto")]
+    pub(crate) bits: BitsArg,
+
+    /// Only instructions at which a decode of the bytes before arrives: fewer false ones
+    #[arg(long)]
+    pub(crate) linear: bool,
+}
+
+/// How wide code is, as typed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum BitsArg {
+    /// By the paging mode
+    Auto,
+    /// 32-bit code
+    #[value(name = "32")]
+    B32,
+    /// 64-bit code
+    #[value(name = "64")]
+    B64,
 }
 
 #[derive(Args, Debug)]

@@ -68,10 +68,10 @@ impl<A: Address> Around for In<'_, A> {
 }
 
 /// Is told of bytes done.
-type Progress<'a> = &'a mut dyn FnMut(u64) -> ControlFlow<()>;
+pub(crate) type Progress<'a> = &'a mut dyn FnMut(u64) -> ControlFlow<()>;
 
 /// Takes results.
-type Emit<'a, A, I> = &'a mut dyn FnMut(A, I) -> ControlFlow<()>;
+pub(crate) type Emit<'a, A, I> = &'a mut dyn FnMut(A, I) -> ControlFlow<()>;
 
 /// Takes the results of a search besides the rows: all of them, also those behind `--limit` and after
 /// the reader of the rows has gone.
@@ -157,7 +157,7 @@ impl Seek<'_> {
     }
 
     /// Rows of one memory; `sweep` sends the scanner over it.
-    fn one<A: Address, I, R: Row>(
+    pub(crate) fn one<A: Address, I, R: Row>(
         &self,
         source: &Source,
         space: &Space<'_>,

@@ -15,6 +15,7 @@ pub mod search;
 pub mod signature;
 mod sweep;
 mod view;
+pub mod xref;
 
 pub use addr::{AddrRange, Address, Gpa, Gva};
 pub use cpu::CpuState;

@@ -17,6 +17,7 @@ mod strings;
 mod symbols;
 mod types;
 mod vtop;
+mod xref;
 
 use crate::args::Verb;
 use crate::exit::{Done, Result};
@@ -33,6 +34,7 @@ pub(crate) fn run(verb: &Verb, options: &Options) -> Result<Done> {
         Verb::Sig(args) => sig::run(args, options),
         Verb::Find(args) => find::run(args, options),
         Verb::Strings(args) => strings::run(args, options),
+        Verb::Xref(args) => xref::run(args, options),
         Verb::Ps(args) => ps::run(args, options),
         Verb::Modules(args) => modules::run(args, options),
         Verb::Symbols(args) => symbols::run(args, options),

@@ -31,6 +31,11 @@ const VERBS: &[(&str, &[&str], &[&str])] = &[
     ("scan", &["-s", SIG], &["va", "sig"]),
     ("find", &["--u8", "1.."], &["va", "type"]),
     ("strings", &[], &["va", "encoding", "text"]),
+    (
+        "xref",
+        &["--to", "0x33630814"],
+        &["va", "kind", "target", "len", "text", "linear"],
+    ),
 ];
 
 fn is_addr(value: &Value) -> bool {
@@ -50,7 +55,9 @@ fn check_row(verb: &str, row: &Value, keys: &[&str]) {
         let gap = row.get("gap").is_some();
         let unmapped = verb == "vtop" && row["gpa"].is_null();
         let ok = match key {
-            "va" => is_addr(value),
+            "va" | "target" => is_addr(value),
+            "kind" => value.is_string(),
+            "linear" => value.is_boolean(),
             "gpa" => is_addr(value) || unmapped,
             "value" => is_addr(value) || gap,
             "len" => value.is_u64(),

@@ -17,6 +17,8 @@ fn found_is_0() {
         ("scan", vec!["-s".into(), SIG.into()]),
         ("find", vec!["--bytes".into(), "E8 22".into()]),
         ("strings", vec!["--min".into(), "1".into()]),
+        // mov rax, [rip+0x3322e811]
+        ("xref", vec!["--to".into(), "0x33630814".into()]),
     ] {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let run = in_space(verb, &args);
@@ -34,6 +36,7 @@ fn nothing_found_is_1_and_prints_no_row() {
         ("scan", vec!["-s", "DE AD C0 DE 12 34 56 78"]),
         ("find", vec!["--u64", "0x78563412dec0adde"]),
         ("strings", vec!["--min", "64"]),
+        ("xref", vec!["--to", "0x33630815"]),
     ] {
         let run = in_space(verb, &args);
         assert_eq!(

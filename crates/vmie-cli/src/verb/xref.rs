@@ -1,0 +1,134 @@
+//! `vmie xref`: the instructions that refer to an address.
+
+use std::ops::ControlFlow::Continue;
+
+use serde::Serialize;
+use vmie::xref::{CodeBits, Xref, Xrefs, scan};
+use vmie::{AddrRange, Gva, Memory, Mode};
+
+use crate::args::{BitsArg, EverywhereArgs, FilterArgs, SearchArgs, XrefArgs};
+use crate::asm::{Bits, Disassembler, MAX_LEN};
+use crate::exit::{Done, Failure, Result};
+use crate::interrupt;
+use crate::options::Options;
+use crate::output::{Cell, Column, Hex, Row, View};
+use crate::place::Place;
+use crate::seek::Seek;
+use crate::source::Source;
+use crate::space::{Space, Target};
+
+pub(super) fn run(args: &XrefArgs, options: &Options) -> Result<Done> {
+    interrupt::listen();
+    let source = Source::open(&args.source, &options.reporter)?;
+    let space = Space::select(&source, &args.space, &options.reporter)?;
+    let Target::Virtual(memory) = &space.target else {
+        return Err(
+            Failure::new("physical memory has no instructions that refer to addresses")
+                .found("--phys; what code refers to are virtual addresses")
+                .hint("--pid, --process, --kernel or --cr3")
+                .into(),
+        );
+    };
+    let targets: AddrRange<Gva> = args.to.resolve(&|name| space.lookup(name))?;
+    let bits = bits(args.bits, memory.mode());
+    let search = SearchArgs {
+        source: args.source.clone(),
+        space: args.space.clone(),
+        everywhere: EverywhereArgs {
+            all_processes: false,
+        },
+        filter: FilterArgs {
+            range: args.range.clone(),
+            perm: Some(args.perm),
+        },
+    };
+    let seek = Seek {
+        verb: "xref",
+        args: &search,
+        options,
+        asked: false,
+    };
+    let xrefs = Xrefs::to(targets, bits);
+    let width = match bits {
+        CodeBits::B32 => Bits::B32,
+        CodeBits::B64 => Bits::B64,
+    };
+    let mut disassembler = Disassembler::new(width);
+    let memory: &dyn Memory<Addr = Gva> = memory;
+    let names = &space.names;
+    seek.one(
+        &source,
+        &space,
+        memory,
+        None,
+        |place, xref: Xref, around| {
+            if args.linear && !xref.linear {
+                return None;
+            }
+            let bytes = around.read(xref.va.0, usize::from(xref.len).min(MAX_LEN));
+            Some(XrefRow {
+                place,
+                kind: xref.kind.name(),
+                target: Hex(xref.target.0),
+                target_name: names.name(xref.target.0),
+                len: xref.len,
+                text: disassembler.decode(xref.va.0, &bytes).1,
+                linear: xref.linear,
+            })
+        },
+        |options, progress, emit| {
+            scan(memory, &xrefs, options, progress, |xref| {
+                emit(xref.va, xref)?;
+                Continue(())
+            })
+        },
+    )
+}
+
+fn bits(typed: BitsArg, mode: Mode) -> CodeBits {
+    match (typed, mode) {
+        (BitsArg::B32, _) | (BitsArg::Auto, Mode::X86 | Mode::Pae) => CodeBits::B32,
+        (BitsArg::B64 | BitsArg::Auto, _) => CodeBits::B64,
+    }
+}
+
+#[derive(Serialize)]
+struct XrefRow {
+    #[serde(flatten)]
+    place: Place,
+    kind: &'static str,
+    target: Hex,
+    /// The name of the target, with a known operating system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_name: Option<String>,
+    len: u8,
+    text: String,
+    /// Whether a decode of the bytes before arrives at the instruction.
+    linear: bool,
+}
+
+impl Row for XrefRow {
+    const COLUMNS: &'static [Column] = &[
+        Column::right("va"),
+        Column::left("kind"),
+        Column::right("target"),
+        Column::left("text"),
+        Column::left("linear"),
+        Column::left("name").with_os(),
+        Column::left("target_name").with_os(),
+        Column::hidden("len"),
+    ];
+
+    fn view(&self) -> View {
+        let text = |text: Option<&String>| Cell::new(text.map_or("", |text| text));
+        View::Cells(vec![
+            Cell::new(format!("{:#x}", self.place.va.0)).strong(),
+            Cell::new(self.kind),
+            Cell::new(format!("{:#x}", self.target.0)),
+            Cell::new(self.text.clone()),
+            Cell::new(if self.linear { "yes" } else { "no" }),
+            text(self.place.name.as_ref()),
+            text(self.target_name.as_ref()),
+        ])
+    }
+}
