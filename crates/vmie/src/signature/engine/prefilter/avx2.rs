@@ -29,7 +29,7 @@ const AHEAD: usize = BATCH;
 const MANY: usize = 200;
 
 /// The greatest share of positions that may be expected to pass.
-const MOST: f32 = 0.2;
+const MOST: f32 = 0.5;
 
 /// The tables by halves of a byte. Made only where [`Avx2::is_available`].
 #[derive(Debug)]

@@ -13,9 +13,10 @@
 
 use std::arch::x86_64::{
     __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_epi16, _mm512_alignr_epi8, _mm512_alignr_epi32,
-    _mm512_and_si512, _mm512_loadu_si512, _mm512_mask_blend_epi8, _mm512_maskz_compress_epi16,
-    _mm512_movepi8_mask, _mm512_permutex2var_epi8, _mm512_set1_epi8, _mm512_set1_epi16,
-    _mm512_storeu_si512, _mm512_test_epi8_mask,
+    _mm512_and_si512, _mm512_castsi512_si256, _mm512_cvtepu8_epi16, _mm512_extracti64x4_epi64,
+    _mm512_loadu_si512, _mm512_mask_blend_epi8, _mm512_maskz_compress_epi8, _mm512_movepi8_mask,
+    _mm512_permutex2var_epi8, _mm512_set1_epi8, _mm512_set1_epi16, _mm512_storeu_si512,
+    _mm512_test_epi8_mask,
 };
 
 use super::blocks::{BLOCK, Blocks, POSITIONS, Positions, before};
@@ -201,17 +202,21 @@ impl<const SHORT: bool> Split<SHORT> {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi2,popcnt")]
 fn list(blocks: &Blocks, out: &mut Positions) {
-    let lower: [u16; BLOCK / 2] = std::array::from_fn(|i| i as u16);
-    let upper: [u16; BLOCK / 2] = std::array::from_fn(|i| (i + BLOCK / 2) as u16);
-    let (lower, upper) = (load_words(&lower), load_words(&upper));
+    let numbers: [u8; BLOCK] = std::array::from_fn(|i| i as u8);
+    let numbers = load(&numbers);
     let mut total = 0;
     for (start, mask) in blocks.each() {
         let base = _mm512_set1_epi16(start as i16);
-        for (mask, numbers) in [(mask as u32, lower), ((mask >> 32) as u32, upper)] {
-            let numbers = _mm512_maskz_compress_epi16(mask, numbers);
-            store_words(&mut out.list, total, _mm512_add_epi16(numbers, base));
-            total += mask.count_ones() as usize;
+        let passed = _mm512_maskz_compress_epi8(mask, numbers);
+        let count = mask.count_ones() as usize;
+        let words = _mm512_cvtepu8_epi16(_mm512_castsi512_si256(passed));
+        store_words(&mut out.list, total, _mm512_add_epi16(words, base));
+        if count > BLOCK / 2 {
+            let words = _mm512_cvtepu8_epi16(_mm512_extracti64x4_epi64::<1>(passed));
+            let words = _mm512_add_epi16(words, base);
+            store_words(&mut out.list, total + BLOCK / 2, words);
         }
+        total += count;
     }
     out.count = total;
 }
@@ -221,13 +226,6 @@ fn list(blocks: &Blocks, out: &mut Positions) {
 fn load(bytes: &[u8; BLOCK]) -> __m512i {
     // SAFETY: 64 bytes may be read.
     unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
-}
-
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn load_words(words: &[u16; BLOCK / 2]) -> __m512i {
-    // SAFETY: 64 bytes may be read.
-    unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
 }
 
 #[target_feature(enable = "avx512f")]

@@ -13,9 +13,6 @@ const MOST: usize = 16;
 /// The share of positions that may pass in addition for a front that costs a third as much.
 const HARDLY: f32 = 0.01;
 
-/// So many windows of as many bytes share one bucket; more have two.
-const FEW_SHORT: usize = 64;
-
 /// What a position that passes the front costs beside a test of a gram.
 const PASS: f32 = 1.0;
 const TEST: f32 = 25.0;
@@ -40,6 +37,18 @@ impl Lookup {
             Self::Grams => 0,
             Self::Bytes | Self::Halves => 8,
             Self::HalvesTwice => MOST,
+        }
+    }
+}
+
+impl Lookup {
+    /// Buckets for so many windows that have a byte that does not count.
+    fn buckets_for_short(self, windows: usize) -> usize {
+        match self {
+            _ if windows == 0 => 0,
+            Self::Grams => 0,
+            Self::Bytes | Self::Halves => 1 + usize::from(windows > 64),
+            Self::HalvesTwice => (1 + windows / 8).min(3),
         }
     }
 }
@@ -179,7 +188,7 @@ impl Buckets {
         let mut ends = [count; GRAM];
         let mut end = 0;
         for (place, windows) in ends.iter_mut().zip(short) {
-            end += usize::from(windows > 0) + usize::from(windows > FEW_SHORT);
+            end += lookup.buckets_for_short(windows);
             *place = end.min(count);
         }
         Self {

@@ -1,10 +1,10 @@
 //! From a position to the signatures that match there.
 //!
-//! A bitmap tells most positions that are of no interest, an open-addressed table the others. A gram of
-//! several windows has a second hash, of four bytes at a distance where all of them know something, which
-//! tells the windows apart: for some grams stand in hundreds of signatures. Then sixteen bytes are
-//! compared under a mask before the whole signature is, unless they are all there is to it. Grams of which
-//! fewer than four bytes count have tables of their own.
+//! A bitmap tells most positions that are of no interest. A table by another hash of the gram has the
+//! windows; where there are several, since some grams stand in hundreds of signatures, a second hash tells
+//! them apart, of a few bytes that most of them know. Then sixteen bytes are compared under a mask, the
+//! gram among them, and last the whole signature, unless these bytes are all there is to it. Grams of
+//! which fewer than four bytes count have tables of their own.
 
 use super::blocks::{POSITIONS, Positions};
 use super::plan::{WIDE, Window};
@@ -36,30 +36,31 @@ pub(super) struct Grams {
     bitmap: Box<[u32; 1 << (BITMAP - 5)]>,
     /// How far to shift a hash to get a bit number.
     shift: u32,
-    /// Open addressing; a power of two of slots, at most half of them used.
+    /// By hash; a power of two, at least twice the windows.
     slots: Vec<Slot>,
     looks: Vec<Look>,
+    /// The first two bytes of each gram.
+    pairs: Vec<u16>,
     reach: usize,
     has_zeros: bool,
 }
 
-/// A gram, and how to find its windows.
+/// How to find the windows of a hash.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
-    gram: u32,
-    /// Its first look, or [`EMPTY`].
+    /// The first of its looks; without windows, [`Look::NONE`].
     first: u32,
     /// Of the four bytes `distance` behind the gram those bits that tell its windows apart.
     mask: u32,
     distance: i16,
     /// Log2 of the looks that the hash of these bits chooses from.
-    bits: u8,
+    bits: u16,
 }
 
 const EMPTY: u32 = u32::MAX;
 
 /// A window of a signature, as it is tested.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Look {
     mask: u128,
     value: u128,
@@ -71,7 +72,7 @@ struct Look {
     max_offset: u16,
     /// [`EMPTY`] if this stands for no window.
     sig: u32,
-    /// The next look of the same hash, or [`EMPTY`].
+    /// The next look of the same hashes, or [`EMPTY`].
     next: u32,
 }
 
@@ -116,7 +117,7 @@ impl Look {
     }
 }
 
-/// A position with the place in the table where its gram is, if it is one; later with its first look.
+/// A position with the look that comes first there.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
     at: u16,
@@ -163,7 +164,6 @@ impl Grams {
                 window.grams().map(move |gram| (gram, look))
             })
             .collect();
-        all.sort_unstable_by_key(|(gram, look)| (*gram, look.sig, look.min_offset));
         let mut grams = Self {
             mask: u32::MAX >> (32 - 8 * len),
             bitmap: vec![0; 1 << (BITMAP - 5)]
@@ -175,40 +175,34 @@ impl Grams {
                     .next_power_of_two()
                     .ilog2()
                     .clamp(10, BITMAP),
-            slots: vec![
-                Slot {
-                    gram: 0,
-                    first: EMPTY,
-                    mask: 0,
-                    distance: 0,
-                    bits: 0,
-                };
-                (all.len() * 2).next_power_of_two().max(2)
-            ],
-            looks: Vec::with_capacity(all.len()),
+            slots: vec![Slot::NONE; (all.len() * 2).next_power_of_two().max(2)],
+            looks: vec![Look::NONE],
+            pairs: all.iter().map(|(gram, _)| *gram as u16).collect(),
             reach: 0,
-            has_zeros: all.first().is_some_and(|(gram, _)| *gram == 0),
+            has_zeros: all.iter().any(|(gram, _)| *gram == 0),
         };
-        for group in all.chunk_by(|a, b| a.0 == b.0) {
-            let gram = group[0].0;
+        all.sort_by_cached_key(|(gram, look)| (grams.home(*gram), look.sig, look.min_offset));
+        for &(gram, _) in &all {
             let bit = hash(gram) >> grams.shift;
             grams.bitmap[bit as usize / 32] |= 1 << (bit % 32);
-            let mut slot = grams.home(gram);
-            while grams.slots[slot].first != EMPTY {
-                slot = grams.next(slot);
-            }
-            let group: Vec<Look> = group.iter().map(|(_, look)| *look).collect();
-            grams.slots[slot] = grams.tell_apart(gram, &group);
+        }
+        // A window that stands for several grams is needed once where they have the same hash.
+        let slots = grams.slots.len();
+        all.dedup_by(|a, b| a.1 == b.1 && home(a.0, slots) == home(b.0, slots));
+        for group in all.chunk_by(|a, b| home(a.0, slots) == home(b.0, slots)) {
+            let looks: Vec<Look> = group.iter().map(|(_, look)| *look).collect();
+            let slot = grams.tell_apart(&looks);
+            let home = grams.home(group[0].0);
+            grams.slots[home] = slot;
         }
         let offsets = grams.looks.iter().map(|look| usize::from(look.max_offset));
         grams.reach = offsets.max().unwrap_or(0);
         grams
     }
 
-    /// Appends the looks of a gram.
-    fn tell_apart(&mut self, gram: u32, group: &[Look]) -> Slot {
+    /// Appends the looks of a hash.
+    fn tell_apart(&mut self, group: &[Look]) -> Slot {
         let mut best = Slot {
-            gram,
             first: self.looks.len() as u32,
             mask: 0,
             distance: 0,
@@ -222,7 +216,7 @@ impl Grams {
                     let slot = Slot {
                         mask,
                         distance,
-                        bits: bits as u8,
+                        bits: bits as u16,
                         ..best
                     };
                     let expected = slot.expected_looks(group);
@@ -276,7 +270,7 @@ impl Grams {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.looks.is_empty()
+        self.pairs.is_empty()
     }
 
     /// How far behind the first byte of a match a gram can begin.
@@ -301,57 +295,34 @@ impl Grams {
     /// The first two bytes of all grams; any second one, if it does not count.
     pub(super) fn pairs(&self) -> impl Iterator<Item = u16> {
         let seconds = if self.mask > 0xff { 1 } else { 256 };
-        let used = self.slots.iter().filter(|slot| slot.first != EMPTY);
-        used.flat_map(move |slot| (0..seconds).map(|second| slot.gram as u16 | second << 8))
+        let each = self.pairs.iter();
+        each.flat_map(move |&pair| (0..seconds).map(move |second| pair | second << 8))
     }
 
-    /// Where a gram belongs in the table. Other bits of the hash than the bitmap's.
     #[inline(always)]
     fn home(&self, gram: u32) -> usize {
-        let hash = u64::from(gram).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        hash as usize & (self.slots.len() - 1)
+        home(gram, self.slots.len())
     }
 
-    fn next(&self, slot: usize) -> usize {
-        (slot + 1) & (self.slots.len() - 1)
-    }
-
-    /// Of the positions of a group, those whose gram has something in its place of the table: without a
-    /// branch, so that the loads from a large table overlap.
+    /// For each position the first look, if it is worth a test or not the only one: without a branch, so
+    /// that the loads from large tables overlap.
     #[inline(never)]
-    fn in_table(&self, region: &[u8], positions: &Positions, out: &mut Candidates) {
+    fn at_first_look(
+        &self,
+        group: Group<'_>,
+        positions: &Positions,
+        search: &Search<'_>,
+        out: &mut Candidates,
+    ) {
         let mut count = 0;
         for &at in positions.all() {
-            let place = self.home(portable::gram(region, usize::from(at)) & self.mask);
-            out.list[count] = Candidate {
-                at,
-                place: place as u32,
-            };
-            count += usize::from(self.slots[place].first != EMPTY);
-        }
-        out.count = count;
-    }
-
-    /// Of the candidates, those whose gram is one, with the first look if that is worth a test or not
-    /// the only one.
-    #[inline(never)]
-    fn at_first_look(&self, group: Group<'_>, search: &Search<'_>, out: &mut Candidates) {
-        let mut count = 0;
-        for i in 0..out.count.min(POSITIONS) {
-            let Candidate { at, place } = out.list[i];
             let gram = portable::gram(group.region, usize::from(at)) & self.mask;
-            let mut slot = &self.slots[place as usize];
-            if slot.gram != gram {
-                let Some(found) = self.collided(gram) else {
-                    continue;
-                };
-                slot = found;
-            }
+            let slot = &self.slots[self.home(gram)];
             let position = group.base + usize::from(at);
-            let place =
-                slot.first as usize + slot.index(four(search.bytes, position, slot.distance));
+            let four = four(search.bytes, position, slot.distance);
+            let place = slot.first as usize + slot.index(four);
             let look = &self.looks[place];
-            let worth = look.next != EMPTY || look.could_match(search.bytes, position);
+            let worth = (look.next != EMPTY) | look.could_match(search.bytes, position);
             out.list[count] = Candidate {
                 at,
                 place: place as u32,
@@ -359,22 +330,6 @@ impl Grams {
             count += usize::from(worth);
         }
         out.count = count;
-    }
-
-    /// The slot of a gram that is not in its place.
-    #[cold]
-    fn collided(&self, gram: u32) -> Option<&Slot> {
-        let mut place = self.home(gram);
-        loop {
-            let slot = &self.slots[place];
-            if slot.first == EMPTY {
-                return None;
-            }
-            if slot.gram == gram {
-                return Some(slot);
-            }
-            place = self.next(place);
-        }
     }
 
     /// Finds what matches with a gram at one of the positions of a group.
@@ -388,8 +343,7 @@ impl Grams {
         spending: &mut Spending,
         hits: &mut Found<Hit>,
     ) {
-        self.in_table(group.region, positions, candidates);
-        self.at_first_look(group, search, candidates);
+        self.at_first_look(group, positions, search, candidates);
         for candidate in &candidates.list[..candidates.count] {
             let first = candidate.place as usize;
             if spending.is_given_up(first) {
@@ -472,6 +426,13 @@ impl Grams {
 }
 
 impl Slot {
+    const NONE: Self = Self {
+        first: 0,
+        mask: 0,
+        distance: 0,
+        bits: 0,
+    };
+
     /// Whether a look knows the bits that tell looks apart.
     fn tells(&self, look: &Look) -> bool {
         self.mask & !look.known(self.distance).0 == 0
@@ -605,6 +566,13 @@ impl Spending {
             .filter(|(_, spent)| **spent == usize::MAX)
             .flat_map(|(first, _)| grams.users(first))
     }
+}
+
+/// Where a gram belongs in a table. Other bits of the hash than the bitmap's.
+#[inline(always)]
+fn home(gram: u32, slots: usize) -> usize {
+    let hash = u64::from(gram).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    hash as usize & (slots - 1)
 }
 
 /// Fibonacci hashing: the upper bits are well mixed.
