@@ -5,6 +5,7 @@ mod engines;
 mod exits;
 mod golden;
 mod hostile;
+mod interrupts;
 mod refine;
 mod rules;
 mod support;

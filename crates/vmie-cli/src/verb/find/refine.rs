@@ -26,6 +26,8 @@ use crate::space::{Space, Target};
 use crate::spaces::Spaces;
 
 const VERB: &str = "find";
+/// Spaces told one by one that are not what they were.
+const ODD_SHOWN: usize = 8;
 
 pub(super) fn run(args: &FindArgs, file: &Path, options: &Options) -> Result<Done> {
     interrupt::listen();
@@ -83,6 +85,8 @@ struct Refine<'a> {
 struct Looked<A> {
     /// For each space of the file.
     coverage: Vec<Coverage<A>>,
+    /// For each space of the file, how many candidates there were.
+    candidates: Vec<u64>,
     unread: u64,
     stopped: bool,
 }
@@ -102,9 +106,7 @@ impl Refine<'_> {
         if saved.header.scope != Scope::One || was.likeness(&now) == Likeness::Different {
             return Err(self.other_space(&saved.header, &now.to_string()).into());
         }
-        if was.likeness(&now) == Likeness::OtherRun {
-            self.warn_of_other_run(was, &now);
-        }
+        let odd = Odd::of(was, Some(&now));
         let count = saved.count;
         let sink = self.options.sink(VERB, space.kind());
         let sink = sink.named(space.names.shown()).asked(true);
@@ -120,6 +122,7 @@ impl Refine<'_> {
         let found = sink.rows() > 0;
         said_if_stopped(looked.stopped, found, reporter)?;
         let coverage = &looked.coverage[0];
+        self.tell_odd(&[odd], &looked.candidates);
         self.check_read(coverage, count)?;
         sink.finish::<FindRow>(Some(&Totals::from(coverage)))?;
         self.tell_unread(looked.unread);
@@ -143,8 +146,11 @@ impl Refine<'_> {
             .header
             .spaces
             .iter()
-            .map(|was| self.find_again(was, &now))
+            .map(|was| find_again(was, &now))
             .collect();
+        let spaces_then = saved.header.spaces.iter().zip(&members);
+        let odd = spaces_then.map(|(was, member)| Odd::of(was, member.map(|index| &now[index])));
+        let odd: Vec<Option<Odd>> = odd.collect();
         let memories: Vec<_> = members
             .iter()
             .map(|member| member.map(|index| parts[index].space as &dyn Memory<Addr = Gva>))
@@ -183,6 +189,7 @@ impl Refine<'_> {
                 None => outcome.coverage.push(one.clone()),
             }
         }
+        self.tell_odd(&odd, &looked.candidates);
         self.check_read(&outcome.total(), count)?;
         self.tell_unread(looked.unread);
         let (totals, complete) = match count {
@@ -194,38 +201,26 @@ impl Refine<'_> {
         Ok(Done { found, complete })
     }
 
-    /// Where a space is among those there are now. Says so when it is not, or is not the same.
-    fn find_again(&self, was: &Whose, now: &[Whose]) -> Option<usize> {
-        let same = now
-            .iter()
-            .position(|now| was.likeness(now) == Likeness::Same);
-        if same.is_some() {
-            return same;
+    /// Says of which spaces with candidates something else is there now, or nothing.
+    fn tell_odd(&self, odd: &[Option<Odd>], candidates: &[u64]) {
+        let told = odd.iter().zip(candidates).filter(|&(_, &count)| count > 0);
+        let told: Vec<&Odd> = told.filter_map(|(odd, _)| odd.as_ref()).collect();
+        let reporter = &self.options.reporter;
+        for odd in told.iter().take(ODD_SHOWN) {
+            reporter.warn(&match odd {
+                Odd::Gone { was } => format!("{was} is not there now"),
+                Odd::OtherRun { was, now } => format!(
+                    "{was} was saved, and this is {now}\n\
+                     another run: what is at an address may be something else"
+                ),
+            });
         }
-        // Many processes have the same name, so only the number can tell which one is meant.
-        let other = now.iter().position(|now| match (was, now) {
-            (Whose::Process { pid, .. }, Whose::Process { pid: now_pid, .. }) if pid != now_pid => {
-                false
-            }
-            _ => was.likeness(now) == Likeness::OtherRun,
-        });
-        match other {
-            Some(index) => self.warn_of_other_run(was, &now[index]),
-            None => self.options.reporter.warn(&format!(
-                "{} is not there now",
-                escape::plain(&was.to_string())
-            )),
+        if let Some(more) = told.len().checked_sub(ODD_SHOWN + 1) {
+            let more = more + 1;
+            reporter.warn(&format!(
+                "{more} more spaces are not there, or are other runs"
+            ));
         }
-        other
-    }
-
-    fn warn_of_other_run(&self, was: &Whose, now: &Whose) {
-        let (was, now) = (was.to_string(), now.to_string());
-        self.options.reporter.warn(&format!(
-            "{} was saved, and this is {}\nanother run: what is at an address may be something else",
-            escape::plain(&was),
-            escape::plain(&now)
-        ));
     }
 
     fn other_space(&self, header: &Header, given: &str) -> Failure {
@@ -268,6 +263,7 @@ impl Refine<'_> {
         };
         let mut looked = Looked {
             coverage: vec![Coverage::default(); memories.len()],
+            candidates: vec![0; memories.len()],
             unread: 0,
             stopped: false,
         };
@@ -278,6 +274,7 @@ impl Refine<'_> {
             bar.set_position(at);
             for run in records.chunk_by(|a, b| a.space == b.space) {
                 let space = run[0].space;
+                looked.candidates[space] += run.len() as u64;
                 let candidates: Vec<Candidate<'_, A>> = run
                     .iter()
                     .map(|record| Candidate {
@@ -393,6 +390,41 @@ impl Refine<'_> {
     }
 }
 
+/// Something about a space that a user must know.
+enum Odd {
+    Gone { was: String },
+    OtherRun { was: String, now: String },
+}
+
+impl Odd {
+    fn of(was: &Whose, now: Option<&Whose>) -> Option<Self> {
+        let name = |whose: &Whose| escape::plain(&whose.to_string()).into_owned();
+        match now {
+            None => Some(Self::Gone { was: name(was) }),
+            Some(now) if was.likeness(now) == Likeness::Same => None,
+            Some(now) => Some(Self::OtherRun {
+                was: name(was),
+                now: name(now),
+            }),
+        }
+    }
+}
+
+/// Where a space is among those there are now: itself, or else another run of it.
+fn find_again(was: &Whose, now: &[Whose]) -> Option<usize> {
+    let same = now
+        .iter()
+        .position(|now| was.likeness(now) == Likeness::Same);
+    // Many processes have the same name, so only the number can tell which one is meant.
+    let other = |now: &Whose| match (was, now) {
+        (Whose::Process { pid, .. }, Whose::Process { pid: pid_now, .. }) if pid != pid_now => {
+            false
+        }
+        _ => was.likeness(now) == Likeness::OtherRun,
+    };
+    same.or_else(|| now.iter().position(other))
+}
+
 /// Why reading a file ended early.
 enum Over {
     Stopped,
@@ -420,5 +452,44 @@ fn scope_text(scope: Scope) -> &'static str {
         Scope::One => "one space",
         Scope::All { kernel: false } => "--all-processes",
         Scope::All { kernel: true } => "--all-processes --kernel",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(pid: u32, name: &str, started: u64) -> Whose {
+        Whose::Process {
+            pid,
+            name: name.to_owned(),
+            started: Some(started),
+        }
+    }
+
+    #[test]
+    fn processes_are_found_again_by_their_numbers() {
+        let now = [
+            process(3, "sh", 30),
+            process(4, "sh", 40),
+            process(5, "game", 50),
+        ];
+        for (was, place, odd) in [
+            (process(4, "sh", 40), Some(1), None),
+            (process(5, "renamed", 50), Some(2), None),
+            (process(3, "sh", 7), Some(0), Some("other run")),
+            // Another one of the same name is another process.
+            (process(9, "sh", 90), None, Some("gone")),
+            // So is another one of the same number.
+            (process(5, "sh", 7), None, Some("gone")),
+        ] {
+            let found = find_again(&was, &now);
+            assert_eq!(found, place, "{was}");
+            let told = Odd::of(&was, found.map(|index| &now[index])).map(|odd| match odd {
+                Odd::Gone { .. } => "gone",
+                Odd::OtherRun { .. } => "other run",
+            });
+            assert_eq!(told, odd, "{was}");
+        }
     }
 }

@@ -116,7 +116,7 @@ pub(super) fn finish(writer: Writer, path: &Path, reporter: &Reporter) -> Result
 /// Says that a part of the candidates is of no use.
 pub(super) fn not_written(path: &Path, reporter: &Reporter) {
     reporter.warn(&format!(
-        "{} was not written: the search did not come to its end",
+        "{} was not written: there is no whole answer",
         shell_word(path)
     ));
 }

@@ -30,6 +30,7 @@ const VERB: &str = "scan";
 const SHOWN: usize = 16;
 
 pub(super) fn run(args: &ScanArgs, options: &Options) -> Result<Done> {
+    interrupt::listen();
     let compiled = rules::compile(&args.what.rules)?;
     let reporter = &options.reporter;
     for warning in compiled.warnings.iter().take(SHOWN) {
@@ -39,7 +40,6 @@ pub(super) fn run(args: &ScanArgs, options: &Options) -> Result<Done> {
     if more > 0 {
         reporter.warn(&format!("{more} more warnings about the rules"));
     }
-    interrupt::listen();
     let source = Source::open(&args.search.source, reporter)?;
     let mut scanner = compiled.scanner;
     let params = scanner.scan_params().clone();
