@@ -182,6 +182,15 @@ impl TargetExpr {
     }
 }
 
+impl fmt::Display for TargetExpr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Addr(addr) => addr.fmt(f),
+            Self::Range(range) => range.fmt(f),
+        }
+    }
+}
+
 impl FromStr for TargetExpr {
     type Err = String;
 

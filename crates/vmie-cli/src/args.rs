@@ -3,6 +3,7 @@
 //! Nothing here looks at a file or a terminal. [`options`](crate::options) and
 //! [`space`](crate::space) turn what was typed into what to do.
 
+mod pointers;
 mod refine;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use vmie::{Layout, Prot};
 use crate::addr::{AddrExpr, RangeExpr, TargetExpr, parse_u64};
 use crate::glob::Glob;
 use crate::output::Format;
+pub(crate) use pointers::{Bits, FromExpr, PathsArgs, PointerArgs, RefsArgs};
 pub(crate) use refine::RefineArgs;
 
 /// Headings in the help. Set on each argument: a heading of a flattened group would spread to the
@@ -110,6 +112,10 @@ pub(crate) enum Verb {
     Strings(StringsArgs),
     /// Find the instructions that refer to an address
     Xref(XrefArgs),
+    /// Find what points at an address or into a range
+    Refs(RefsArgs),
+    /// Find paths of pointers from fixed bases to an address
+    Paths(PathsArgs),
     /// List the processes of the guest
     Ps(PsArgs),
     /// List kernel modules, or the program and libraries of a process

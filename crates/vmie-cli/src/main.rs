@@ -32,6 +32,7 @@ mod names;
 mod options;
 mod output;
 mod place;
+mod pointers;
 mod regions;
 mod report;
 mod rows;

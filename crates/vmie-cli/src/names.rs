@@ -75,6 +75,15 @@ impl<'s> Names<'s> {
         }
     }
 
+    /// The operating system, and the process where the names are those of one.
+    pub(crate) fn system(&self) -> Option<(&'s Os, Option<&'s Process>)> {
+        match self.owner {
+            Owner::Physical | Owner::Root(..) => None,
+            Owner::Kernel(os) => Some((os, None)),
+            Owner::Process(os, process) => Some((os, Some(process))),
+        }
+    }
+
     /// Whose they are, where the operating system is known.
     pub(crate) fn whose(&self) -> Option<Whose> {
         match self.owner {

@@ -3,12 +3,14 @@
 
 use std::ops::ControlFlow::{self, Break, Continue};
 
+use vmie::paging::Mode;
 use vmie::search::{Text, continue_text};
 use vmie::{
     Address, Gpa, Gva, Memory, Prot, Scanner, SweepOptions, SweepOutcome, read_around_holes, seek,
     seek_many, seek_space,
 };
 
+use crate::addr::Lookup;
 use crate::args::SearchArgs;
 use crate::candidates::{Scope, Whose};
 use crate::exit::{Done, Failure, Result};
@@ -113,12 +115,30 @@ impl Seek<'_> {
         keep: Option<&mut dyn Keep<S::Item>>,
         row: impl FnMut(Place, S::Item, &dyn Around) -> Option<R>,
     ) -> Result<Done> {
+        self.run_made(|_, _| Ok(scanner), keep, row)
+    }
+
+    /// As [`Seek::run_keeping`], with a scanner that is made when names mean something and the paging mode
+    /// (of one space) is known.
+    pub(crate) fn run_made<S: Scanner, R: Row>(
+        &self,
+        scanner: impl FnOnce(Lookup<'_>, Option<Mode>) -> std::result::Result<S, Failure>,
+        keep: Option<&mut dyn Keep<S::Item>>,
+        row: impl FnMut(Place, S::Item, &dyn Around) -> Option<R>,
+    ) -> Result<Done> {
         interrupt::listen();
         let source = Source::open(&self.args.source, &self.options.reporter)?;
         if self.args.everywhere.all_processes {
-            return self.everywhere(&source, scanner, keep, row);
+            let lookup = |name: &str| {
+                Err(Failure::new(format!("`{name}` is not an address"))
+                    .found("a name, which means something in one space only")
+                    .hint("a number, with --all-processes"))
+            };
+            let scanner = scanner(&lookup, None)?;
+            return self.everywhere(&source, &scanner, keep, row);
         }
         let space = Space::select(&source, &self.args.space, &self.options.reporter)?;
+        let scanner = scanner(&|name| space.lookup(name), space.mode())?;
         match &space.target {
             Target::Physical(image) => {
                 let memory: &dyn Memory<Addr = Gpa> = &**image;
@@ -128,7 +148,7 @@ impl Seek<'_> {
                     memory,
                     keep,
                     row,
-                    |options, progress, emit| seek(memory, scanner, options, progress, emit),
+                    |options, progress, emit| seek(memory, &scanner, options, progress, emit),
                 )
             }
             Target::Virtual(memory) => self.one(
@@ -137,7 +157,7 @@ impl Seek<'_> {
                 memory,
                 keep,
                 row,
-                |options, progress, emit| seek_space(memory, scanner, options, progress, emit),
+                |options, progress, emit| seek_space(memory, &scanner, options, progress, emit),
             ),
         }
     }
@@ -250,7 +270,7 @@ impl Seek<'_> {
         Ok(Done { found, complete })
     }
 
-    fn progress(&self, source: &Source) -> impl FnMut(u64) -> ControlFlow<()> + use<> {
+    pub(crate) fn progress(&self, source: &Source) -> impl FnMut(u64) -> ControlFlow<()> + use<> {
         let total = source.physical_size();
         let bar = self.options.reporter.progress_begin(self.verb, total);
         move |done| {

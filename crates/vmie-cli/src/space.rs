@@ -95,6 +95,14 @@ impl<'s> Space<'s> {
         }
     }
 
+    /// The paging mode of an address space.
+    pub(crate) fn mode(&self) -> Option<Mode> {
+        match &self.target {
+            Target::Physical(_) => None,
+            Target::Virtual(space) => Some(space.mode()),
+        }
+    }
+
     /// Whether rows are about physical memory.
     pub(crate) fn kind(&self) -> SpaceKind {
         match self.target {

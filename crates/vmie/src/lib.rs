@@ -7,10 +7,12 @@
 
 mod addr;
 mod cpu;
+mod filemap;
 mod image;
 mod memory;
 pub mod os;
 pub mod paging;
+pub mod pointers;
 pub mod search;
 pub mod signature;
 mod sweep;

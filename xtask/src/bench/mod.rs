@@ -18,7 +18,7 @@ const LIBRARIES: [(&str, &str); 2] = [
 ];
 
 const USAGE: &str = "\
-usage: cargo xtask bench [paging | spaces]
+usage: cargo xtask bench [paging | spaces | pointers]
        cargo xtask bench signatures [NUMBER...] [literal | masked] [ENGINE...] [--ours]
        cargo xtask bench scan
        cargo xtask bench ps [VARIANT]";
@@ -30,10 +30,12 @@ pub(crate) fn run(args: &[&str]) -> Fallible<()> {
         ["scan"] => scan(),
         ["ps", rest @ ..] => ps::run(rest),
         ["spaces"] => spaces(),
+        ["pointers"] => pointers(),
         [process::MEASURE, command @ ..] => process::report(command),
         [] => {
             paging(&[])?;
             spaces()?;
+            pointers()?;
             signatures(&[])?;
             scan()?;
             ps::run(&[])
@@ -60,6 +62,28 @@ fn spaces() -> Fallible<()> {
     }
     println!("\nmade:\n");
     run_command(&mut bench("spaces"))
+}
+
+/// A made space, then the kernels of whatever real guests there are.
+fn pointers() -> Fallible<()> {
+    let dir = target_dir().join("bench");
+    run_command(bench("pointers").arg(&dir))?;
+    let guests = match Snapshot::all() {
+        Ok(guests) => guests,
+        Err(_) => lab::build_standard()?,
+    };
+    for guest in guests {
+        let raw = guest.image(ImageFormat::Raw).ok_or("a raw image")?;
+        println!("\n{}:\n", guest.variant);
+        let mut command = bench("pointers");
+        run_command(
+            command
+                .arg(&dir)
+                .arg(guest.path(&raw.file))
+                .args(&raw.layout),
+        )?;
+    }
+    Ok(())
 }
 
 fn signatures(args: &[&str]) -> Fallible<()> {

@@ -8,8 +8,10 @@ mod info;
 mod man;
 mod maps;
 mod modules;
+mod paths;
 mod ps;
 mod read;
+mod refs;
 mod scan;
 mod show;
 mod sig;
@@ -35,6 +37,8 @@ pub(crate) fn run(verb: &Verb, options: &Options) -> Result<Done> {
         Verb::Find(args) => find::run(args, options),
         Verb::Strings(args) => strings::run(args, options),
         Verb::Xref(args) => xref::run(args, options),
+        Verb::Refs(args) => refs::run(args, options),
+        Verb::Paths(args) => paths::run(args, options),
         Verb::Ps(args) => ps::run(args, options),
         Verb::Modules(args) => modules::run(args, options),
         Verb::Symbols(args) => symbols::run(args, options),

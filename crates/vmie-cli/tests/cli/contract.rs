@@ -36,6 +36,7 @@ const VERBS: &[(&str, &[&str], &[&str])] = &[
         &["--to", "0x33630814"],
         &["va", "kind", "target", "len", "text", "linear"],
     ),
+    ("refs", &["1..0x800000000000"], &["va", "value"]),
 ];
 
 fn is_addr(value: &Value) -> bool {

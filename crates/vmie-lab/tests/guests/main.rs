@@ -13,6 +13,7 @@ mod everywhere;
 mod images;
 mod names;
 mod objects;
+mod pointers;
 mod processes;
 mod refine;
 mod rules;

@@ -21,9 +21,9 @@ use std::sync::{Mutex, PoisonError};
 
 use super::TOO_MANY_PARTS;
 use super::error::OpenErrorKind;
-use super::filemap::FileMap;
 use super::segments::SegmentsBuilder;
 use crate::addr::{AddrRange, Address, Gpa};
+use crate::filemap::FileMap;
 
 /// The most a frame decodes to, in bytes, by the framing format.
 const MAX_DECODED: u32 = 1 << 16;

@@ -17,10 +17,10 @@
 use std::borrow::Cow;
 
 use super::error::OpenErrorKind;
-use super::filemap::FileMap;
 use super::notes::Notes;
 use super::segments::{Added, SegmentsBuilder};
 use super::{Parsed, TOO_MANY_PARTS};
+use crate::filemap::FileMap;
 
 const ET_CORE: u16 = 4;
 const EM_386: u16 = 3;

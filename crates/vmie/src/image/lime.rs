@@ -18,10 +18,10 @@
 
 use super::avml;
 use super::error::OpenErrorKind;
-use super::filemap::FileMap;
 use super::segments::{Added, GPA_LIMIT, SegmentsBuilder};
 use super::{Format, Parsed, TOO_MANY_PARTS};
 use crate::addr::{AddrRange, Gpa};
+use crate::filemap::FileMap;
 
 /// Length of a header in bytes.
 const HEADER: u64 = 32;

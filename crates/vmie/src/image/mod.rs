@@ -2,7 +2,7 @@
 //!
 //! [`Image::open`] recognises the format by content ([`probe`]), has the format's module turn the file
 //! into a table of segments ([`segments`]), and from then on all formats are the same: a lookup in
-//! that table and a copy out of the mapped file ([`filemap`]).
+//! that table and a copy out of the mapped file ([`filemap`](crate::filemap)).
 //!
 //! Opening is lazy: the file is mapped and only its headers are touched, so images larger than the
 //! memory of this machine work.
@@ -16,7 +16,7 @@
 mod avml;
 mod elfcore;
 mod error;
-mod filemap;
+
 mod layout;
 mod lime;
 mod notes;
@@ -33,9 +33,9 @@ use crate::cpu::CpuState;
 use crate::memory::{Cause, Fault, Memory, Spans};
 use crate::view::View;
 
+use crate::filemap::{FileMap, Writers};
 use avml::Frames;
 pub use error::{OpenError, OpenErrorKind};
-use filemap::{FileMap, Writers};
 pub use layout::{Layout, LayoutPart, ParseLayoutError};
 use probe::Kind;
 use segments::{Backing, Segments, SegmentsBuilder};

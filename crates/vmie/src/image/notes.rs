@@ -17,7 +17,7 @@
 
 use crate::cpu::CpuState;
 
-use super::filemap::FileMap;
+use crate::filemap::FileMap;
 
 /// A machine can have no more CPUs than this; QEMU's limit is 4096.
 const MAX_CPUS: usize = 1 << 16;

@@ -2,9 +2,9 @@
 
 use super::Parsed;
 use super::error::OpenErrorKind;
-use super::filemap::FileMap;
 use super::layout::Layout;
 use super::segments::{Added, SegmentsBuilder};
+use crate::filemap::FileMap;
 
 /// From this size on a machine's RAM may be split around the hole below 4 GiB.
 const MAYBE_SPLIT: u64 = 2 << 30;

@@ -30,6 +30,22 @@ pub trait Scanner: Sync {
     fn scan(&self, piece: &Piece<'_>, found: &mut Found<(usize, Self::Item)>);
 }
 
+impl<S: Scanner + ?Sized> Scanner for &S {
+    type Item = S::Item;
+
+    fn behind(&self) -> usize {
+        (**self).behind()
+    }
+
+    fn overlap(&self) -> usize {
+        (**self).overlap()
+    }
+
+    fn scan(&self, piece: &Piece<'_>, found: &mut Found<(usize, Self::Item)>) {
+        (**self).scan(piece, found);
+    }
+}
+
 /// Sends a scanner over a memory: [`sweep`], with the surroundings that the scanner asks for whatever
 /// `options` says.
 pub fn seek<A: Address, S: Scanner + ?Sized>(

@@ -44,7 +44,7 @@ use crate::view::{View, copy_live};
 
 /// What is known about others changing a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Writers {
+pub(crate) enum Writers {
     /// No process has the file open for writing.
     None,
     /// Some process has the file open for writing.
@@ -54,7 +54,7 @@ pub(super) enum Writers {
 }
 
 /// A read-only shared mapping of a whole file, or the same bytes in memory of our own.
-pub(super) struct FileMap {
+pub(crate) struct FileMap {
     /// The first byte. Points into `owner`, which neither moves its bytes nor lends them.
     start: *const u8,
     len: u64,
@@ -89,7 +89,7 @@ unsafe impl Sync for FileMap {}
 
 impl FileMap {
     /// Maps a file that is not empty. Nothing is read: pages come in when they are touched.
-    pub(super) fn new(file: &File) -> std::io::Result<Self> {
+    pub(crate) fn new(file: &File) -> std::io::Result<Self> {
         let map = MmapOptions::new().map_raw_read_only(file)?;
         Ok(Self {
             start: map.as_ptr(),
@@ -102,7 +102,7 @@ impl FileMap {
     }
 
     /// Takes bytes in memory for a file's.
-    pub(super) fn from_bytes(bytes: Vec<u8>) -> Self {
+    pub(crate) fn from_bytes(bytes: Vec<u8>) -> Self {
         Self {
             start: bytes.as_ptr(),
             len: bytes.len() as u64,
@@ -115,19 +115,19 @@ impl FileMap {
 
     /// Length of the file when it was mapped, in bytes.
     #[inline]
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
     /// What was known about writers when the file was opened.
-    pub(super) fn writers(&self) -> Writers {
+    pub(crate) fn writers(&self) -> Writers {
         self.writers
     }
 
     /// Copies `buf.len()` bytes from `offset` on, or answers `false` when the file ends before.
     #[inline]
     #[must_use]
-    pub(super) fn read(&self, offset: u64, buf: &mut [u8]) -> bool {
+    pub(crate) fn read(&self, offset: u64, buf: &mut [u8]) -> bool {
         let Some(src) = self.pointer(offset, buf.len()) else {
             return false;
         };
@@ -145,14 +145,14 @@ impl FileMap {
     }
 
     /// `N` bytes at `offset`, or `None` when the file ends before.
-    pub(super) fn array<const N: usize>(&self, offset: u64) -> Option<[u8; N]> {
+    pub(crate) fn array<const N: usize>(&self, offset: u64) -> Option<[u8; N]> {
         let mut bytes = [0; N];
         self.read(offset, &mut bytes).then_some(bytes)
     }
 
     /// A view of `len` bytes from `offset` on, the first of them at the physical address `start`.
     #[inline]
-    pub(super) fn view(&self, start: Gpa, offset: u64, len: u64) -> Option<View<'_, Gpa>> {
+    pub(crate) fn view(&self, start: Gpa, offset: u64, len: u64) -> Option<View<'_, Gpa>> {
         let len = usize::try_from(len).ok()?;
         let base = self.pointer(offset, len)?;
         let frozen = self.writers == Writers::None;
@@ -163,7 +163,7 @@ impl FileMap {
 
     /// The bytes in place, when the file is frozen and reaches that far.
     #[inline]
-    pub(super) fn slice(&self, offset: u64, len: usize) -> Option<&[u8]> {
+    pub(crate) fn slice(&self, offset: u64, len: usize) -> Option<&[u8]> {
         if self.writers != Writers::None {
             return None;
         }

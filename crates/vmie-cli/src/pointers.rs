@@ -1,0 +1,213 @@
+//! What `refs` and `paths` have in common: an index of pointers, built or opened.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use vmie::paging::Mode;
+use vmie::pointers::{BuildError, Foreign, IndexErrorKind, PointerMap, PointerOptions, Width};
+use vmie::{AddrRange, Address, Memory, Prot};
+
+use crate::args::{Bits, FilterArgs, PointerArgs};
+use crate::candidates::Whose;
+use crate::escape;
+use crate::exit::{Failure, Result};
+use crate::interrupt;
+use crate::options::Options;
+use crate::seek::go_on;
+use crate::source::Source;
+use crate::space::Space;
+
+/// What a saved index says about itself, as JSON in the file.
+#[derive(Serialize, Deserialize)]
+struct About {
+    /// The image. For messages.
+    source: String,
+    /// Its length, and when it was changed last, in nanoseconds since 1970.
+    file: Option<(u64, u64)>,
+    space: Whose,
+    /// Where pointers stand, if that is not everywhere: first and last address, protections.
+    sources: Option<(u64, u64)>,
+    perm: Option<String>,
+}
+
+/// An index, made for one verb.
+pub(crate) struct Indexing<'a, 's> {
+    pub(crate) verb: &'static str,
+    pub(crate) source: &'a Source,
+    pub(crate) space: &'a Space<'s>,
+    pub(crate) options: &'a Options,
+}
+
+impl Indexing<'_, '_> {
+    /// What counts as a pointer, and where to look.
+    pub(crate) fn pointers<A: Address>(
+        &self,
+        pointer: PointerArgs,
+        filter: Option<&FilterArgs>,
+    ) -> Result<PointerOptions<A>> {
+        let width = width(pointer.bits, self.space.mode());
+        let typed = filter.and_then(|filter| filter.range.as_ref());
+        let sources = typed
+            .map(|typed| self.space.range(Some(typed)))
+            .transpose()?
+            .flatten();
+        let range = self.space.range(None)?;
+        Ok(PointerOptions {
+            // Whoever asks for pointers outside of a process's half means the whole space.
+            range: range
+                .filter(|range: &AddrRange<A>| sources.is_none_or(|part| range.covers(part))),
+            sources,
+            perm: filter.and_then(|filter| filter.perm).unwrap_or(Prot::NONE),
+            width,
+            align: pointer.align.unwrap_or(width.bytes() as u64),
+            threads: self.options.threads,
+            max_bytes: self.source.sweep_bound(),
+            ..PointerOptions::default()
+        })
+    }
+
+    /// Builds an index.
+    pub(crate) fn build<A: Address>(
+        &self,
+        memory: &dyn Memory<Addr = A>,
+        pointers: &PointerOptions<A>,
+    ) -> Result<PointerMap<A>> {
+        interrupt::listen();
+        let bar = self
+            .options
+            .reporter
+            .progress_begin(self.verb, self.source.physical_size());
+        let mut progress = |done: u64| -> ControlFlow<()> {
+            bar.set_length(done.max(bar.length().unwrap_or(0)));
+            bar.set_position(done);
+            go_on()
+        };
+        let map = PointerMap::build(memory, pointers, &mut progress);
+        self.options.reporter.progress_end();
+        map.map_err(|error| {
+            let failure = Failure::new(match error {
+                BuildError::Stopped => "stopped before the index was complete".to_owned(),
+                _ => "the pointers cannot be indexed".to_owned(),
+            });
+            match error {
+                BuildError::Stopped => failure.found("Ctrl-C"),
+                _ => failure
+                    .found(error.to_string())
+                    .hint("--range or --perm, to look at less"),
+            }
+            .into()
+        })
+    }
+
+    /// Saves an index.
+    pub(crate) fn save<A: Address>(
+        &self,
+        map: &PointerMap<A>,
+        pointers: &PointerOptions<A>,
+        path: &Path,
+    ) -> Result<()> {
+        let about = About {
+            source: self.source.name(),
+            file: file(&self.source.path),
+            space: self.space.whose(),
+            sources: pointers
+                .sources
+                .map(|range| (range.start().raw(), range.last().raw())),
+            perm: (pointers.perm != Prot::NONE).then(|| crate::args::perm_letters(pointers.perm)),
+        };
+        let about = serde_json::to_string(&about)
+            .map_err(|error| Failure::new(format!("the index cannot be described: {error}")))?;
+        map.save(path, &about)
+            .map_err(|error| Failure::new(format!("the index was not saved: {error}")))?;
+        self.options.reporter.note(&format!(
+            "{} pointers saved in {}",
+            map.len(),
+            path.display()
+        ));
+        Ok(())
+    }
+
+    /// Opens an index, and sees to it that it is of this memory.
+    pub(crate) fn open<A: Address>(
+        &self,
+        path: &Path,
+        memory: &dyn Memory<Addr = A>,
+    ) -> Result<PointerMap<A>> {
+        let map = PointerMap::<A>::open(path).map_err(|error| {
+            let failure = Failure::new(error.to_string());
+            match error.kind {
+                IndexErrorKind::Io(_) => failure.hint("`vmie refs --save FILE` writes an index"),
+                _ => failure.hint("`vmie refs --save FILE`, to write it anew"),
+            }
+        })?;
+        let about: Option<About> = serde_json::from_str(map.about()).ok();
+        let range = self.space.range(None)?;
+        // An index of the whole space serves for a process's half too, if that is what was saved.
+        let fits = map
+            .check(memory, range)
+            .or_else(|_| map.check(memory, None));
+        if let Err(foreign) = fits {
+            let failure = Failure::new(format!(
+                "{} is an index of another memory than {}",
+                path.display(),
+                self.source.name()
+            ))
+            .found(foreign.to_string());
+            let failure = about.iter().fold(failure, |failure, about| {
+                failure.found(format!(
+                    "it was built over {}, {}",
+                    escape::plain(&about.source),
+                    about.space
+                ))
+            });
+            let hint = match foreign {
+                Foreign::Mapping => "the same --pid, --cr3 or --kernel as when it was saved",
+                Foreign::Content => "`vmie refs --save FILE`, to build it again",
+            };
+            return Err(failure.hint(hint).into());
+        }
+        if let Some(about) = about {
+            let reporter = &self.options.reporter;
+            if about.file != file(&self.source.path) {
+                reporter.warn(&format!(
+                    "the index was built over {}, another file than {} or an earlier state of it; 64 pages of it are the same, others may have changed",
+                    escape::plain(&about.source),
+                    self.source.name()
+                ));
+            }
+            if let Some((first, last)) = about.sources {
+                reporter.warn(&format!(
+                    "the index knows pointers only where --range {first:#x}..{:#x} was",
+                    u128::from(last) + 1
+                ));
+            }
+            if let Some(perm) = about.perm {
+                let perm = escape::plain(&perm);
+                reporter.warn(&format!(
+                    "the index knows pointers only where --perm {perm} was"
+                ));
+            }
+        }
+        Ok(map)
+    }
+}
+
+/// Length of a file, and when it was changed last.
+fn file(path: &Path) -> Option<(u64, u64)> {
+    let metadata = std::fs::metadata(path).ok()?;
+    let changed = metadata
+        .modified()
+        .ok()?
+        .duration_since(std::time::UNIX_EPOCH)
+        .ok()?;
+    Some((metadata.len(), u64::try_from(changed.as_nanos()).ok()?))
+}
+
+/// How wide pointers are in a space.
+pub(crate) fn width(bits: Bits, mode: Option<Mode>) -> Width {
+    match (bits, mode) {
+        (Bits::Four, _) | (Bits::Auto, Some(Mode::X86 | Mode::Pae)) => Width::Four,
+        (Bits::Eight | Bits::Auto, _) => Width::Eight,
+    }
+}

@@ -1,0 +1,263 @@
+//! `vmie paths`: how something is reached from a fixed base.
+
+mod also;
+
+use std::ops::ControlFlow::{Break, Continue};
+
+use serde::Serialize;
+use vmie::pointers::{
+    Base, Path, PathOptions, PathOutcome, PointerOptions, find_paths, find_paths_once,
+};
+use vmie::{AddrRange, Address, Coverage, Gva, Memory};
+
+use crate::args::{FromExpr, PathsArgs};
+use crate::exit::{Done, Failure, Result, Stop};
+use crate::guest;
+use crate::interrupt;
+use crate::options::Options;
+use crate::output::{Cell, Column, Hex, Row, Totals, View};
+use crate::pointers::Indexing;
+use crate::report::Words;
+use crate::seek::{go_on, said_if_stopped};
+use crate::source::Source;
+use crate::space::{Space, Target};
+use crate::unread::nothing_read;
+use also::Also;
+
+pub(super) fn run(args: &PathsArgs, options: &Options) -> Result<Done> {
+    interrupt::listen();
+    let source = Source::open(&args.source, &options.reporter)?;
+    let space = Space::select(&source, &args.space, &options.reporter)?;
+    match &space.target {
+        Target::Physical(image) => search(args, options, &source, &space, &**image),
+        Target::Virtual(memory) => search(args, options, &source, &space, memory),
+    }
+}
+
+fn search<A: Address>(
+    args: &PathsArgs,
+    options: &Options,
+    source: &Source,
+    space: &Space<'_>,
+    memory: &dyn Memory<Addr = A>,
+) -> Result<Done> {
+    let reporter = &options.reporter;
+    let lookup = |name: &str| space.lookup(name);
+    let target = A::new(args.target.resolve(&lookup)?);
+    if memory.read(target, &mut [0]).is_err() {
+        reporter.warn(&format!(
+            "{target} cannot be read; pointers may lead there all the same"
+        ));
+    }
+    let paths = PathOptions {
+        ranges: ranges(args, space)?,
+        values: args
+            .from_value
+            .iter()
+            .map(|value| value.resolve(&lookup).map(A::new))
+            .collect::<std::result::Result<_, Failure>>()?,
+        depth: args.depth as usize,
+        max_offset: args.max_offset,
+        back: args.back,
+        loops: !args.no_loops,
+        ..PathOptions::default()
+    };
+    let sources = Also::open(args, reporter)?;
+    let also: Vec<Also<'_>> = sources
+        .iter()
+        .enumerate()
+        .map(|(index, other)| Also::select(args, index, other, reporter))
+        .collect::<Result<_>>()?;
+
+    let indexing = Indexing {
+        verb: "paths",
+        source,
+        space,
+        options,
+    };
+    let mut sink = options
+        .sink("paths", space.kind())
+        .named(space.names.shown());
+    sink = sink.asked(!also.is_empty());
+    let mut failed = None;
+    let pointers: PointerOptions<A> = indexing.pointers(args.pointer, None)?;
+    let width = pointers.width;
+    let mut emit = |path: Path<A>| {
+        let mut led = Vec::new();
+        for other in &also {
+            match other.follow(&path, space, width) {
+                Some(addr) => led.push(Hex(addr)),
+                None => return Continue(()),
+            }
+        }
+        sink.row(&PathRow::new(&path, space, led))
+            .unwrap_or_else(|stop: Stop| {
+                failed = Some(stop);
+                Break(())
+            })
+    };
+    let (outcome, coverage): (PathOutcome, Coverage<A>) = if args.no_index {
+        let (outcome, coverage) =
+            find_paths_once(memory, &pointers, target, &paths, &mut go_on, &mut emit);
+        (outcome, coverage.unwrap_or_default())
+    } else {
+        let map = match &args.index {
+            Some(path) => indexing.open(path, memory)?,
+            None => indexing.build(memory, &pointers)?,
+        };
+        let outcome = find_paths(&map, target, &paths, &mut go_on, &mut emit);
+        (outcome, map.coverage().clone())
+    };
+    if let Some(stop) = failed {
+        return Err(stop);
+    }
+    let found = sink.rows() > 0;
+    said_if_stopped(outcome.stopped, found, reporter)?;
+    if coverage.read == 0 && !found {
+        return Err(nothing_read(&coverage, space, source, None, None).into());
+    }
+    sink.finish::<PathRow>(Some(&Totals::from(&coverage)))?;
+    reporter.coverage(&coverage, Words::SEARCH);
+    let whole = outcome.depth >= paths.depth;
+    if !whole {
+        reporter.warn(&format!(
+            "too many places lead there: only paths of up to {} pointers were searched for; a smaller --max-offset or more precise --from reaches deeper",
+            outcome.depth
+        ));
+    }
+    let complete = Words::SEARCH.complete(&coverage) && whole && !interrupt::asked();
+    Ok(Done { found, complete })
+}
+
+/// The ranges in which paths begin.
+fn ranges<A: Address>(args: &PathsArgs, space: &Space<'_>) -> Result<Vec<AddrRange<A>>> {
+    if args.from.is_empty() && args.from_value.is_empty() {
+        let failure =
+            Failure::new("where do paths begin? Neither --from nor --from-value was given");
+        return Err(failure
+            .hint("--from MODULE, for the data of a program or library; `vmie modules` lists them")
+            .hint("--from A..B, for a range of addresses")
+            .into());
+    }
+    let mut ranges = Vec::new();
+    for from in &args.from {
+        match from {
+            FromExpr::Range(range) => ranges.push(range.resolve(&|name| space.lookup(name))?),
+            FromExpr::Module(name) => ranges.push(module(name, space)?),
+        }
+    }
+    Ok(ranges)
+}
+
+/// All of a module.
+fn module<A: Address>(name: &str, space: &Space<'_>) -> Result<AddrRange<A>> {
+    let unknown = || Failure::new(format!("--from {name}: no such module"));
+    let Some((os, process)) = space.names.system() else {
+        return Err(unknown()
+            .found("modules are known with --pid, --process or --kernel")
+            .hint("--from A..B or A+LEN, for a range of addresses")
+            .into());
+    };
+    let listing = os.guest().modules(process);
+    let listing = listing.map_err(|error| guest::failed(&error))?;
+    let named = listing.items.iter().filter(|module| module.name == name);
+    let mut named = named.map(|module| module.range);
+    let (Some(range), others) = (named.next(), named.count()) else {
+        let names: Vec<&str> = listing
+            .items
+            .iter()
+            .map(|module| module.name.as_str())
+            .collect();
+        return Err(unknown()
+            .found(format!("{} modules: {}", names.len(), shortened(&names)))
+            .hint("`vmie modules` with the same space, for their names")
+            .into());
+    };
+    if others > 0 {
+        return Err(Failure::new(format!(
+            "--from {name}: {} modules have this name",
+            others + 1
+        ))
+        .hint("--from A..B or A+LEN, for a range of addresses")
+        .into());
+    }
+    let (first, last) = (range.start().raw(), range.last().raw());
+    Ok(AddrRange::inclusive(A::new(first), A::new(last)).expect("first and last of a range"))
+}
+
+fn shortened(names: &[&str]) -> String {
+    const SHOWN: usize = 8;
+    let mut text = names[..names.len().min(SHOWN)].join(", ");
+    if names.len() > SHOWN {
+        text.push_str(", ...");
+    }
+    text
+}
+
+#[derive(Serialize)]
+struct PathRow {
+    base: Hex,
+    /// What is added to each pointer that is followed.
+    offsets: Vec<i64>,
+    /// The module that the base is in, and how far from its beginning; of others nothing.
+    module: Option<String>,
+    /// Whether the base is the first pointer itself, and not the place of it.
+    pointer: bool,
+    /// The name of the base, with a known operating system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// Where it leads in the other images.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    also: Vec<Hex>,
+}
+
+impl PathRow {
+    fn new<A: Address>(path: &Path<A>, space: &Space<'_>, also: Vec<Hex>) -> Self {
+        let addr = path.base.addr().raw();
+        let place = space
+            .names
+            .resolver()
+            .and_then(|resolver| resolver.name(Gva(addr)));
+        Self {
+            base: Hex(addr),
+            offsets: path.offsets.clone(),
+            module: place
+                .as_ref()
+                .and_then(|place| place.module.map(str::to_owned)),
+            pointer: matches!(path.base, Base::Value(_)),
+            name: place.map(|place| place.to_string()),
+            also,
+        }
+    }
+}
+
+impl Row for PathRow {
+    const COLUMNS: &'static [Column] = &[
+        Column::right("base"),
+        Column::left("offsets"),
+        Column::hidden("module"),
+        Column::hidden("pointer"),
+        Column::left("also").if_asked(),
+        Column::left("name").with_os(),
+    ];
+
+    fn view(&self) -> View {
+        let offsets: Vec<String> = self.offsets.iter().map(|&offset| signed(offset)).collect();
+        let also: Vec<String> = self
+            .also
+            .iter()
+            .map(|addr| format!("{:#x}", addr.0))
+            .collect();
+        View::Cells(vec![
+            Cell::new(format!("{:#x}", self.base.0)).strong(),
+            Cell::new(offsets.join(" -> ")),
+            Cell::new(also.join(" ")),
+            Cell::new(self.name.as_deref().unwrap_or_default()),
+        ])
+    }
+}
+
+fn signed(offset: i64) -> String {
+    let sign = if offset < 0 { "-" } else { "+" };
+    format!("{sign}{:#x}", offset.unsigned_abs())
+}
