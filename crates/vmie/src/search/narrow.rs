@@ -1,10 +1,10 @@
 //! Looks again at places where something was found before.
 //!
 //! Candidates come by the tens of millions, a thousand of them on a page, so they are read by the page:
-//! those that follow one another and start on the same page are one read, from the first byte of the first to
-//! the last byte of the last. Where that read stops, the candidates before the hole have been read, those
+//! those that follow one another closely and start on the same page are one read, from the first byte of the
+//! first to the last byte of the last. Where that read stops, the candidates before the hole have been read, those
 //! across it are unread, and a new read begins behind. One read for each candidate is the naive twin
-//! that tests compare this with; it is tens of times slower.
+//! that tests compare this with.
 //!
 //! What cannot be read is not judged: it is neither changed nor unchanged.
 
@@ -14,8 +14,10 @@ use super::relation::Relation;
 use crate::addr::Address;
 use crate::memory::{Cause, Coverage, Fault, Memory};
 
-/// Candidates are read together when they start on the same page of this size.
+/// Candidates are read together when they start on the same page of this size ...
 const PAGE: u64 = 4096;
+/// ... and no more bytes than this lie between them: a read costs as much as a few cache lines.
+const GAP: u64 = 256;
 
 /// A place where something was found at an earlier moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,8 +43,8 @@ pub enum Verdict<'n, A: Address> {
 
 /// Looks at candidates again, batch by batch, and adds up what could be read.
 ///
-/// Cost: one read for each page that has candidates, a few nanoseconds for each candidate. Memory: a
-/// page, and the longest candidate.
+/// Cost: one read for each page that is full of candidates, or for each of few; ten to twenty nanoseconds for
+/// a candidate. Memory: a page, and the longest candidate.
 pub struct Narrowing<'m, A: Address> {
     memory: &'m dyn Memory<Addr = A>,
     relations: &'m [Vec<Relation>],
@@ -79,53 +81,103 @@ impl<'m, A: Address> Narrowing<'m, A> {
         while at < candidates.len() {
             let (count, len) = together(&candidates[at..]);
             let group = &candidates[at..at + count];
-            let start = group[0].addr;
-            self.buffer.resize(len, 0);
-            let stop = self.memory.read(start, &mut self.buffer).err();
-            for candidate in group {
-                // Behind a hole, of which this read says nothing: the next one begins here.
-                if stop.is_some_and(|stop| stop.addr < candidate.addr) && candidate != &group[0] {
-                    break;
-                }
-                at += 1;
-                let offset = (candidate.addr.raw() - start.raw()) as usize;
-                let new = self.buffer.get(offset..offset + candidate.old.len());
-                let fault = match (new, stop) {
-                    (None, _) => Some(Fault {
-                        addr: candidate.addr,
-                        cause: Cause::NonCanonical,
-                    }),
-                    (Some(new), Some(stop)) => {
-                        let good = stop.addr.raw().saturating_sub(candidate.addr.raw());
-                        (good < new.len() as u64).then_some(stop)
-                    }
-                    (Some(_), None) => None,
-                };
-                count_in(&mut self.coverage, &mut self.counted, candidate, fault);
-                let verdict = match (fault, new) {
-                    (Some(fault), _) => Verdict::Unread(fault),
-                    (None, Some(new)) if self.all_hold(candidate, new) => Verdict::Holds(new),
-                    (None, _) => Verdict::Fails,
-                };
-                emit(candidate, verdict)?;
+            if self.buffer.len() < len {
+                self.buffer.resize(len, 0);
             }
+            at += match self.memory.read(group[0].addr, &mut self.buffer[..len]) {
+                Ok(()) if len > 0 => self.judge(group, len, &mut emit)?,
+                Ok(()) => {
+                    // Goes beyond all addresses.
+                    let (addr, cause) = (group[0].addr, Cause::NonCanonical);
+                    self.judge_to(group, 0, Fault { addr, cause }, &mut emit)?
+                }
+                Err(fault) => self.judge_to(group, len, fault, &mut emit)?,
+            };
         }
         Continue(())
+    }
+
+    /// Judges a group that was read as a whole, and says how many that are.
+    fn judge<'v>(
+        &mut self,
+        group: &[Candidate<'v, A>],
+        len: usize,
+        emit: &mut impl FnMut(&Candidate<'v, A>, Verdict<'_, A>) -> ControlFlow<()>,
+    ) -> ControlFlow<(), usize> {
+        let bytes = &self.buffer[..len];
+        let start = group[0].addr.raw();
+        let mut read = 0;
+        let mut flow = Continue(());
+        for candidate in group {
+            let at = candidate.addr.raw();
+            let new = &bytes[(at - start) as usize..][..candidate.old.len()];
+            let end = at.saturating_add(new.len() as u64);
+            let counted = self.counted.raw().clamp(at, end);
+            read += end - counted;
+            self.counted = self.counted.max(A::new(end));
+            let holds = all_hold(self.relations, candidate, new);
+            let verdict = if holds {
+                Verdict::Holds(new)
+            } else {
+                Verdict::Fails
+            };
+            flow = emit(candidate, verdict);
+            if flow.is_break() {
+                break;
+            }
+        }
+        if read > 0 {
+            self.coverage.add_read(read);
+        }
+        flow?;
+        Continue(group.len())
+    }
+
+    /// Judges a group of which the read has stopped, up to the first candidate behind that place, of which
+    /// it says nothing, and says how many those are: at least one.
+    fn judge_to<'v>(
+        &mut self,
+        group: &[Candidate<'v, A>],
+        len: usize,
+        stop: Fault<A>,
+        emit: &mut impl FnMut(&Candidate<'v, A>, Verdict<'_, A>) -> ControlFlow<()>,
+    ) -> ControlFlow<(), usize> {
+        let start = group[0].addr.raw();
+        for (index, candidate) in group.iter().enumerate() {
+            if index > 0 && stop.addr < candidate.addr {
+                return Continue(index);
+            }
+            let at = candidate.addr.raw();
+            let good = stop.addr.raw().saturating_sub(at);
+            let new = self.buffer[..len].get((at - start) as usize..);
+            let new = new.and_then(|rest| rest.get(..candidate.old.len()));
+            let new = new.filter(|new| new.len() as u64 <= good);
+            let fault = new.is_none().then_some(stop);
+            count(&mut self.coverage, &mut self.counted, candidate, fault);
+            let verdict = match new {
+                None => Verdict::Unread(stop),
+                Some(new) if all_hold(self.relations, candidate, new) => Verdict::Holds(new),
+                Some(_) => Verdict::Fails,
+            };
+            emit(candidate, verdict)?;
+        }
+        Continue(group.len())
     }
 
     /// What was looked at so far: the bytes of candidates, each once.
     pub fn coverage(&self) -> &Coverage<A> {
         &self.coverage
     }
+}
 
-    fn all_hold(&self, candidate: &Candidate<'_, A>, new: &[u8]) -> bool {
-        let relations = self.relations.get(candidate.query);
-        relations.is_none_or(|all| all.iter().all(|one| one.holds(candidate.old, new)))
-    }
+#[inline]
+fn all_hold<A>(relations: &[Vec<Relation>], candidate: &Candidate<'_, A>, new: &[u8]) -> bool {
+    let relations = relations.get(candidate.query);
+    relations.is_none_or(|all| all.iter().all(|one| one.holds(candidate.old, new)))
 }
 
 /// Counts the bytes of a candidate that begin at `counted` or behind it, and moves that on.
-fn count_in<A: Address>(
+fn count<A: Address>(
     coverage: &mut Coverage<A>,
     counted: &mut A,
     candidate: &Candidate<'_, A>,
@@ -158,7 +210,7 @@ fn together<A: Address>(candidates: &[Candidate<'_, A>]) -> (usize, usize) {
         let at = candidate.addr.raw();
         let size = candidate.old.len();
         let start = *start.get_or_insert(at);
-        let near = at >= start && at / PAGE == start / PAGE;
+        let near = at >= start && at / PAGE == start / PAGE && at - start <= len as u64 + GAP;
         let fits = at.checked_add((size as u64).saturating_sub(1)).is_some();
         if !near || !fits {
             return (count.max(1), len);

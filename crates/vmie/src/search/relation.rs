@@ -47,6 +47,7 @@ pub enum Relation {
 impl Relation {
     /// Whether it holds between what a value was and what it is. Relations of numbers hold between bytes
     /// of exactly the size of their type only.
+    #[inline]
     pub fn holds(&self, old: &[u8], new: &[u8]) -> bool {
         match self {
             Self::Changed => old != new,
@@ -68,10 +69,16 @@ impl Relation {
     }
 }
 
+/// The bits of a number. By size, as a copy of any length is a call.
+#[inline]
 fn bits(ty: ValueType, bytes: &[u8]) -> Option<u64> {
-    let mut word = [0; 8];
-    word.get_mut(..bytes.len())?.copy_from_slice(bytes);
-    (bytes.len() == ty.size()).then(|| u64::from_le_bytes(word))
+    Some(match (ty.size(), bytes) {
+        (1, &[byte]) => u64::from(byte),
+        (2, bytes) => u64::from(u16::from_le_bytes(bytes.try_into().ok()?)),
+        (4, bytes) => u64::from(u32::from_le_bytes(bytes.try_into().ok()?)),
+        (8, bytes) => u64::from_le_bytes(bytes.try_into().ok()?),
+        _ => return None,
+    })
 }
 
 fn both(ty: ValueType, old: &[u8], new: &[u8]) -> Option<(u64, u64)> {
