@@ -16,7 +16,7 @@ struct Tool {
     is_right: fn(&Path) -> bool,
 }
 
-const TOOLS: [Tool; 6] = [
+const TOOLS: [Tool; 7] = [
     Tool {
         program: "qemu-system-x86_64",
         package: "qemu-system-x86",
@@ -31,6 +31,12 @@ const TOOLS: [Tool; 6] = [
     Tool {
         program: "g++",
         package: "g++",
+        is_right: |_| true,
+    },
+    Tool {
+        // What instructions there are, by somebody else's reading.
+        program: "objdump",
+        package: "binutils",
         is_right: |_| true,
     },
     Tool {

@@ -23,3 +23,4 @@ mod support;
 mod tables;
 mod translate;
 mod walker;
+mod xrefs;

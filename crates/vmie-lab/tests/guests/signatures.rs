@@ -14,7 +14,7 @@ use crate::walker::leaves;
 
 /// Functions of `objects.cpp` that run at every tick or have run before READY, so that their pages
 /// are present.
-const FUNCTIONS: [&str; 4] = ["lab_mix", "lab_advance", "lab_find", "lab_count_items"];
+pub(crate) const FUNCTIONS: [&str; 4] = ["lab_mix", "lab_advance", "lab_find", "lab_count_items"];
 
 /// Bytes taken of each.
 const LEN: usize = 24;
@@ -149,7 +149,7 @@ fn case(snapshot: &Snapshot, program: &Program, process: &Process) -> Case {
 }
 
 /// Where an address of an ELF file stands in the file, by its segments.
-fn file_offset(elf: &object::File<'_>, address: u64) -> usize {
+pub(crate) fn file_offset(elf: &object::File<'_>, address: u64) -> usize {
     use object::ObjectSegment;
     elf.segments()
         .find_map(|segment| {
