@@ -20,7 +20,7 @@ const LIBRARIES: [(&str, &str); 2] = [
 const USAGE: &str = "\
 usage: cargo xtask bench [paging | spaces | pointers]
        cargo xtask bench signatures [NUMBER...] [literal | masked] [ENGINE...] [--ours]
-       cargo xtask bench scan
+       cargo xtask bench [scan | xref]
        cargo xtask bench ps [VARIANT]";
 
 pub(crate) fn run(args: &[&str]) -> Fallible<()> {
@@ -28,6 +28,7 @@ pub(crate) fn run(args: &[&str]) -> Fallible<()> {
         ["paging", rest @ ..] => paging(rest),
         ["signatures", rest @ ..] => signatures(rest),
         ["scan"] => scan(),
+        ["xref"] => run_command(&mut bench("xref")),
         ["ps", rest @ ..] => ps::run(rest),
         ["spaces"] => spaces(),
         ["pointers"] => pointers(),
@@ -38,6 +39,7 @@ pub(crate) fn run(args: &[&str]) -> Fallible<()> {
             pointers()?;
             signatures(&[])?;
             scan()?;
+            run_command(&mut bench("xref"))?;
             ps::run(&[])
         }
         _ => Err(USAGE.into()),

@@ -25,13 +25,14 @@
 //!
 //! x86 instructions have no marks, and any bytes decode to something. But a decode that starts anywhere
 //! falls into step with the code after a few instructions. [`Xref::linear`] says whether it arrives at the
-//! instruction: sixteen decodes begin at neighbouring bytes, 80 to 65 before the field (or one, where memory
+//! instruction: five decodes begin at neighbouring bytes, 64 to 60 before the field (or one, where memory
 //! begins, if that is nearer), and more than half must come by. It is a judgement of what stands nearby,
 //! so it depends neither on windows nor on the memory far away. References where it is `false` are
 //! mostly data that looks like code.
 
 mod field;
 mod filter;
+mod index;
 #[cfg(test)]
 mod naive;
 mod resolve;
@@ -45,6 +46,7 @@ use crate::addr::{AddrRange, Gva};
 use crate::memory::Memory;
 use crate::sweep::{Found, SweepOptions, SweepOutcome, Window, sweep};
 pub use filter::FilterKind;
+pub use index::XrefIndex;
 use resolve::{BEFORE, Resolver};
 
 /// No x86 instruction is longer.

@@ -54,8 +54,8 @@ pub(super) fn find(start: u64, code: &[u8], targets: AddrRange<Gva>, bits: CodeB
 
 /// Whether more than half of the decodes that begin before a field come by a place.
 fn arrives(code: &[u8], field: usize, place: usize, bits: CodeBits) -> bool {
-    let begins = match field.checked_sub(80) {
-        Some(first) => (first..first + 16).collect(),
+    let begins = match field.checked_sub(64) {
+        Some(first) => (first..first + 5).collect(),
         None => vec![0],
     };
     let comes_by = |&&begin: &&usize| {

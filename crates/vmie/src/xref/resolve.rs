@@ -8,10 +8,10 @@ use crate::addr::{AddrRange, Gva};
 use crate::sweep::Window;
 
 /// Linear decodes begin this far before the field, and at the bytes behind it.
-const FURTHEST: usize = 80;
+const FURTHEST: usize = 64;
 
 /// How many begin.
-const DECODES: usize = 16;
+const DECODES: usize = 5;
 
 /// Bytes before an instruction that its result depends on.
 pub(super) const BEFORE: usize = FURTHEST + MAX_INSTRUCTION;

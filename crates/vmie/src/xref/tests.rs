@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::memory::Prot;
 use crate::sweep::quiet;
-use crate::sweep::testmem::any_memory;
+use crate::sweep::testmem::{TestMemory, any_memory};
 
 fn one(at: u64) -> AddrRange<Gva> {
     AddrRange::new(Gva(at), 1).expect("not empty")
@@ -456,5 +456,65 @@ proptest! {
         });
         prop_assert!(!outcome.stopped);
         prop_assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn an_index_answers_as_a_scan_does(
+        code in prop::collection::vec(any_code(), 1..4),
+        (start, bits) in any_place(),
+        window in prop_oneof![1usize..20, Just(100), Just(1 << 18)],
+        asked in prop::collection::vec((-300i64..2000, 1u64..100), 1..12),
+    ) {
+        // Stretches of code with holes between them, all of it mapped.
+        let mut memory = TestMemory::<Gva>::new();
+        let mut at = start;
+        for code in &code {
+            let room = u64::MAX - at;
+            let limit = if bits == B32 { 0xffff_ffffu64.saturating_sub(at) } else { room };
+            let len = code.len().min(usize::try_from(limit).unwrap_or(usize::MAX));
+            if len == 0 {
+                break;
+            }
+            memory = memory.part(at, &code[..len], Prot::RWX);
+            at = at.saturating_add(code.len() as u64 + 7);
+        }
+        prop_assume!(!memory.parts.is_empty());
+        let options = SweepOptions { window, threads: 1, ..SweepOptions::default() };
+        let (index, outcome) = XrefIndex::build(&memory, bits, &options, &mut quiet);
+        prop_assert!(!outcome.stopped);
+        let ends: Vec<u64> = memory.parts.iter().map(|p| p.start + (p.bytes.len() as u64 - 1)).collect();
+        for (from, len) in asked {
+            // References to what is not mapped are not kept.
+            let first = start.saturating_add_signed(from).max(start);
+            let Some(&end) = ends.iter().find(|&&end| end >= first) else { continue };
+            let part = memory.parts.iter().find(|p| p.start + (p.bytes.len() as u64 - 1) == end).unwrap();
+            let first = first.max(part.start);
+            let targets = AddrRange::inclusive(Gva(first), Gva(end.min(first.saturating_add(len - 1))));
+            let targets = targets.expect("in order");
+            let mut expected = Vec::new();
+            let _ = scan(&memory, &Xrefs::to(targets, bits), &options, &mut quiet, |xref| {
+                expected.push(xref);
+                Continue(())
+            });
+            prop_assert_eq!(index.to(&memory, targets), expected);
+        }
+    }
+
+    #[test]
+    fn opcodes_are_found_by_every_filter(code in any_code()) {
+        let of = |kind| {
+            let mut positions = Vec::new();
+            filter::after_opcodes(kind, &code, &mut |at| positions.push(at));
+            positions
+        };
+        for kind in filters() {
+            prop_assert_eq!(of(kind), of(FilterKind::Portable));
+        }
+        for at in 1..code.len() {
+            let two = at >= 2 && (code[at - 2] == 0x0f && code[at - 1] & 0xf0 == 0x80);
+            let one = matches!(code[at - 1], 0xe8 | 0xe9 | 0xf8 | 0xa0..=0xa3) || code[at - 1] & 0xc7 == 5;
+            let wide = at >= 2 && matches!((code[at - 2], code[at - 1]), (0x48..=0x4f, 0xb8..=0xbf));
+            prop_assert!(!(one || two || wide) || of(FilterKind::Portable).contains(&at));
+        }
     }
 }

@@ -2,18 +2,41 @@
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
-    __m512i, _mm512_add_epi32, _mm512_cmple_epu32_mask, _mm512_loadu_si512, _mm512_set1_epi32,
-    _mm512_setr_epi32, _mm512_sub_epi32,
+    __m512i, _mm512_add_epi32, _mm512_and_si512, _mm512_cmpeq_epi8_mask, _mm512_cmple_epu32_mask,
+    _mm512_loadu_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_setr_epi32, _mm512_sub_epi32,
 };
 
-use super::Search;
+use super::{Opcodes, Search};
 
 /// Positions in a block.
 const BLOCK: usize = 64;
 
 /// Whether this machine has what it needs.
 pub(super) fn is_available() -> bool {
-    is_x86_feature_detected!("avx512f")
+    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")
+}
+
+/// As [`opcodes`](super::opcodes) in the module above.
+#[inline]
+pub(super) fn opcodes(chunk: &[u8; 64]) -> Opcodes {
+    assert!(is_available());
+    // SAFETY: the machine has the instructions, as was just asserted.
+    unsafe { masks(chunk) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+fn masks(chunk: &[u8; 64]) -> Opcodes {
+    // SAFETY: the array has the 64 bytes that are loaded, which need not be aligned.
+    let bytes = unsafe { _mm512_loadu_si512(chunk.as_ptr().cast()) };
+    let equals = |mask: u8, value: u8| {
+        let bits = _mm512_and_si512(bytes, _mm512_set1_epi8(mask.cast_signed()));
+        _mm512_cmpeq_epi8_mask(bits, _mm512_set1_epi8(value.cast_signed()))
+    };
+    Opcodes {
+        alone: equals(0xfe, 0xe8) | equals(0xff, 0xf8) | equals(0xfc, 0xa0) | equals(0xc7, 0x05),
+        second: [equals(0xf0, 0x80), equals(0xf8, 0xb8)],
+        first: [equals(0xff, 0x0f), equals(0xf8, 0x48)],
+    }
 }
 
 /// As [`portable`](super::portable).
