@@ -1,8 +1,9 @@
 //! Code of libc and of the guest program that lies across page borders, by process number.
 //!
 //! Signatures are cut out of the ELF files on the host, across borders at which both pages are present
-//! in the guest: some where the two frames lie side by side in physical memory, and as many where they do
-//! not, so that the bytes stand nowhere in one piece.
+//! in the guest, where the two frames lie side by side in physical memory and where they do not, so that
+//! the bytes stand nowhere in one piece. Where frames of other memory lie apart, signatures are cut out of
+//! that memory, too.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -47,18 +48,19 @@ fn code_across_page_borders_is_found_by_pid() {
                 .into_iter()
                 .filter(|leaf| leaf.va >> 63 == 0 && leaf.size == PAGE)
                 .collect();
-            let cuts = cuts(&snapshot, process, &user);
+            let memory = memory(&snapshot, &user);
+            let mut cuts = cuts(&snapshot, process, &user);
+            cuts.extend(data(&memory, &user));
             apart += cuts.iter().filter(|cut| !cut.adjacent).count();
             if cuts.is_empty() {
                 continue;
             }
-            let memory = memory(&snapshot, &user);
             let mut expected = BTreeSet::new();
             for cut in &cuts {
                 let found = search(&memory, &cut.bytes);
                 assert!(
                     found.contains(&cut.va),
-                    "{}: {}: the file is mapped at {:#x}",
+                    "{}: {}: it is mapped at {:#x}",
                     snapshot.variant,
                     cut.name,
                     cut.va
@@ -74,7 +76,7 @@ fn code_across_page_borders_is_found_by_pid() {
             );
         }
     }
-    assert!(apart > 0, "no two frames of code lie apart");
+    assert!(apart > 0, "no two frames lie apart");
 }
 
 /// Signatures from the executable mappings of the program and of libc.
@@ -121,6 +123,35 @@ fn cuts(snapshot: &Snapshot, process: &Process, user: &[Leaf]) -> Vec<Cut> {
                 va,
                 bytes: bytes.to_vec(),
                 adjacent,
+            });
+        }
+    }
+    cuts
+}
+
+/// Signatures from whatever else the process has, across borders of frames that lie apart: the kernel
+/// puts files into frames side by side, but not always what a program writes.
+fn data(memory: &[(u64, Vec<u8>)], user: &[Leaf]) -> Vec<Cut> {
+    let mut cuts = Vec::new();
+    for pair in user.windows(2) {
+        let border = pair[1].va;
+        if pair[0].va + PAGE != border || pair[0].gpa + PAGE == pair[1].gpa || cuts.len() == EACH {
+            continue;
+        }
+        let va = border - (1 + (cuts.len() as u64 * 5) % (LEN as u64 - 1));
+        let piece = memory.iter().rev().find(|(start, _)| *start <= va);
+        let bytes = piece.and_then(|(start, bytes)| {
+            let at = usize::try_from(va - start).ok()?;
+            bytes.get(at..at + LEN)
+        });
+        let Some(bytes) = bytes else { continue };
+        let distinct: BTreeSet<u8> = bytes.iter().copied().collect();
+        if distinct.len() >= 4 {
+            cuts.push(Cut {
+                name: format!("data-apart-{}", cuts.len()),
+                va,
+                bytes: bytes.to_vec(),
+                adjacent: false,
             });
         }
     }
