@@ -2,10 +2,21 @@
 //! most frequent, and writes what `signature/rarity.rs` is told about memory in general.
 //!
 //! ```text
-//! cargo run --release -p vmie --example rarity -- crates/vmie/src/signature /usr/lib /usr/bin
+//! for package in audacity bind9 blender clamav darktable emacs-nox erlang-base gimp inkscape kicad \
+//!         libwireshark16 mariadb-server-core octave php8.2-cli qemu-system-arm r-base-core samba-libs \
+//!         scribus stellarium swi-prolog-nox vim-nox vlc-plugin-base; do
+//!     apt-get download $package && dpkg-deb -x ${package}_*.deb files/$package
+//! done
+//! cargo run --release -p vmie --example rarity -- \
+//!     crates/vmie/src/signature files/*/usr/lib files/*/usr/bin files/*/usr/sbin
 //! ```
 //!
-//! Pages that are all zero are left out; so are links, and files that are larger than 256 MiB.
+//! These are the packages that the committed numbers come from, in the versions of Debian 12 and its
+//! updates. Take none that are installed where the benchmark runs: its signatures are cut from the
+//! libraries there, and would be known beforehand.
+//!
+//! Pages that are all zero are left out; so are links, and files that are larger than 256 MiB. Where the list
+//! ends (`LISTED`) and its greatest weight (`RAREST`) stand in `signature/rarity.rs` too.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -173,7 +173,7 @@ mod tests {
             [(vec![0x12, 0x34, 0x56], 4, 6)]
         );
         // Too many distances: the worse piece at one place is better.
-        assert_eq!(anchors("48 8B [0-4000] 12 34"), [(vec![0x48, 0x8b], 0, 0)]);
+        assert_eq!(anchors("9D A7 [0-4000] 12 34"), [(vec![0x9d, 0xa7], 0, 0)]);
     }
 
     #[test]

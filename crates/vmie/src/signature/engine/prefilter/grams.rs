@@ -7,8 +7,10 @@
 //! which fewer than four bytes count have tables of their own.
 
 use super::blocks::{POSITIONS, Positions};
+use super::look::{EMPTY, Look, MOST_BITS, Slot, four, hash};
 use super::plan::{WIDE, Window};
 use super::portable;
+use super::spending::Spending;
 use crate::signature::Hit;
 use crate::signature::engine::verify::Verifier;
 use crate::sweep::Found;
@@ -19,9 +21,6 @@ const BITMAP: u32 = 18;
 
 /// Bits for each gram, if there is room: one gram in so many passes by chance.
 const BITS_PER_GRAM: usize = 64;
-
-/// The most looks that one hash tells apart, as a power of two.
-const MOST_BITS: u32 = 8;
 
 /// What a look at one window costs, and a test of its signature beyond that, in units of about a
 /// quarter of a byte compare.
@@ -43,78 +42,6 @@ pub(super) struct Grams {
     pairs: Vec<u16>,
     reach: usize,
     has_zeros: bool,
-}
-
-/// How to find the windows of a hash.
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    /// The first of its looks; without windows, [`Look::NONE`].
-    first: u32,
-    /// Of the four bytes `distance` behind the gram those bits that tell its windows apart.
-    mask: u32,
-    distance: i16,
-    /// Log2 of the looks that the hash of these bits chooses from.
-    bits: u16,
-}
-
-const EMPTY: u32 = u32::MAX;
-
-/// A window of a signature, as it is tested.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Look {
-    mask: u128,
-    value: u128,
-    /// How far before the gram the masked bytes begin.
-    back: u8,
-    /// The length of the signature if the masked bytes are all there is to it, else zero.
-    whole: u16,
-    min_offset: u16,
-    max_offset: u16,
-    /// [`EMPTY`] if this stands for no window.
-    sig: u32,
-    /// The next look of the same hashes, or [`EMPTY`].
-    next: u32,
-}
-
-impl Look {
-    /// No window has this hash.
-    const NONE: Self = Self {
-        mask: 0,
-        value: 1,
-        back: 0,
-        whole: 0,
-        min_offset: 0,
-        max_offset: 0,
-        sig: EMPTY,
-        next: EMPTY,
-    };
-
-    fn new(window: &Window) -> Self {
-        Self {
-            mask: window.mask,
-            value: window.value,
-            back: window.back as u8,
-            // A signature spans at most `MAX_LEN` bytes.
-            whole: window.whole.unwrap_or(0) as u16,
-            min_offset: window.min_offset as u16,
-            max_offset: window.max_offset as u16,
-            sig: window.sig as u32,
-            next: EMPTY,
-        }
-    }
-
-    /// What is known of the four bytes `distance` behind the gram: mask, value.
-    fn known(&self, distance: i16) -> (u32, u32) {
-        let shift = 8 * (i32::from(distance) + i32::from(self.back));
-        let part = |wide: u128| {
-            if shift >= 0 {
-                wide.checked_shr(shift.unsigned_abs()).unwrap_or(0) as u32
-            } else {
-                wide.checked_shl(shift.unsigned_abs()).unwrap_or(0) as u32
-            }
-        };
-        (part(self.mask), part(self.value))
-    }
 }
 
 /// A position with the look that comes first there.
@@ -207,16 +134,24 @@ impl Grams {
             mask: 0,
             distance: 0,
             bits: 0,
+            tags: u16::MAX,
         };
-        if group.len() > 1 {
-            let bits = group.len().next_power_of_two().ilog2().min(MOST_BITS);
+        let bits = group.len().next_power_of_two().ilog2().min(MOST_BITS);
+        if let [look] = group {
+            // Bytes beside the gram, which stands there anyway.
+            let beside = (1 - WIDE as i8..=-4).chain(4..WIDE as i8);
+            let most = beside
+                .map(|distance| (look.known(distance).0, distance))
+                .max_by_key(|(mask, _)| mask.count_ones());
+            (best.mask, best.distance) = most.unwrap_or_default();
+        } else {
             let mut least = group.len() as f32;
-            for distance in 1 - WIDE as i16..WIDE as i16 {
+            for distance in 1 - WIDE as i8..WIDE as i8 {
                 for mask in [0xff, 0xffff, 0xffff_ffff] {
                     let slot = Slot {
                         mask,
                         distance,
-                        bits: bits as u16,
+                        bits: bits as u8,
                         ..best
                     };
                     let expected = slot.expected_looks(group);
@@ -232,8 +167,13 @@ impl Grams {
             .extend(std::iter::repeat_n(Look::NONE, heads.len()));
         let (told, others): (Vec<&Look>, Vec<&Look>) =
             group.iter().partition(|look| best.tells(look));
+        if others.is_empty() {
+            best.tags = 0;
+        }
         for look in told {
-            self.append(heads.start + best.index(look.known(best.distance).1), look);
+            let four = look.known(best.distance).1;
+            best.tags |= best.tag(four);
+            self.append(heads.start + best.index(four), look);
         }
         // The others may be meant whatever the hash is: their chain, which is behind all heads, ends each
         // other chain.
@@ -304,10 +244,10 @@ impl Grams {
         home(gram, self.slots.len())
     }
 
-    /// For each position the first look, if it is worth a test or not the only one: without a branch, so
-    /// that the loads from large tables overlap.
+    /// For each position its slot, if one of the slot's windows may stand there by the bytes beside the
+    /// gram: without a branch, so that the loads from a large table overlap.
     #[inline(never)]
-    fn at_first_look(
+    fn by_tags(
         &self,
         group: Group<'_>,
         positions: &Positions,
@@ -317,17 +257,28 @@ impl Grams {
         let mut count = 0;
         for &at in positions.all() {
             let gram = portable::gram(group.region, usize::from(at)) & self.mask;
-            let slot = &self.slots[self.home(gram)];
-            let position = group.base + usize::from(at);
-            let four = four(search.bytes, position, slot.distance);
-            let place = slot.first as usize + slot.index(four);
-            let look = &self.looks[place];
-            let worth = (look.next != EMPTY) | look.could_match(search.bytes, position);
+            let home = self.home(gram);
+            let slot = &self.slots[home];
+            let four = four(search.bytes, group.base + usize::from(at), slot.distance);
             out.list[count] = Candidate {
                 at,
-                place: place as u32,
+                place: slot.first + slot.index(four) as u32,
             };
-            count += usize::from(worth);
+            count += usize::from(slot.tags & slot.tag(four) != 0);
+        }
+        out.count = count;
+    }
+
+    /// Of the candidates those whose first look is worth a test, or not the only one.
+    #[inline(never)]
+    fn at_first_look(&self, group: Group<'_>, search: &Search<'_>, out: &mut Candidates) {
+        let mut count = 0;
+        for i in 0..out.count.min(POSITIONS) {
+            let candidate = out.list[i];
+            let look = &self.looks[candidate.place as usize];
+            let at = group.base + usize::from(candidate.at);
+            out.list[count] = candidate;
+            count += usize::from((look.next != EMPTY) | look.could_match(search.bytes, at));
         }
         out.count = count;
     }
@@ -343,7 +294,8 @@ impl Grams {
         spending: &mut Spending,
         hits: &mut Found<Hit>,
     ) {
-        self.at_first_look(group, positions, search, candidates);
+        self.by_tags(group, positions, search, candidates);
+        self.at_first_look(group, search, candidates);
         for candidate in &candidates.list[..candidates.count] {
             let first = candidate.place as usize;
             if spending.is_given_up(first) {
@@ -419,152 +371,9 @@ impl Grams {
     }
 
     /// The signatures of the chain whose first look this is.
-    fn users(&self, first: usize) -> impl Iterator<Item = usize> {
+    pub(super) fn users(&self, first: usize) -> impl Iterator<Item = usize> {
         let looks = self.chain(first).filter(|look| look.sig != EMPTY);
         looks.map(|look| look.sig as usize)
-    }
-}
-
-impl Slot {
-    const NONE: Self = Self {
-        first: 0,
-        mask: 0,
-        distance: 0,
-        bits: 0,
-    };
-
-    /// Whether a look knows the bits that tell looks apart.
-    fn tells(&self, look: &Look) -> bool {
-        self.mask & !look.known(self.distance).0 == 0
-    }
-
-    /// How many looks a position is expected to call for, where each is as likely to be meant.
-    fn expected_looks(&self, group: &[Look]) -> f32 {
-        let mut counts = [0u32; 1 << MOST_BITS];
-        let mut told = 0;
-        for look in group.iter().filter(|look| self.tells(look)) {
-            counts[self.index(look.known(self.distance).1)] += 1;
-            told += 1;
-        }
-        let squares: u32 = counts.iter().map(|count| count * count).sum();
-        (group.len() as u32 - told) as f32 + squares as f32 / group.len() as f32
-    }
-
-    /// Which of its looks is meant when these are the four bytes that tell them apart.
-    #[inline(always)]
-    fn index(&self, four: u32) -> usize {
-        (u64::from(hash(four & self.mask)) << self.bits >> 32) as usize
-    }
-}
-
-impl Look {
-    /// Whether the bytes around a gram at `bytes[at..]` are such that the signature may match.
-    #[inline(always)]
-    fn could_match(&self, bytes: &[u8], at: usize) -> bool {
-        // Where the bytes do not lie within, the whole test says what is right.
-        match self.around(bytes, at) {
-            Some(wide) => u128::from_le_bytes(*wide) & self.mask == self.value,
-            None => self.sig != EMPTY,
-        }
-    }
-
-    /// Whether [`Look::could_match`] compared.
-    fn is_inside(&self, bytes: &[u8], at: usize) -> bool {
-        self.around(bytes, at).is_some()
-    }
-
-    #[inline(always)]
-    fn around<'b>(&self, bytes: &'b [u8], at: usize) -> Option<&'b [u8; WIDE]> {
-        let start = at.wrapping_sub(usize::from(self.back));
-        bytes.get(start..)?.first_chunk()
-    }
-}
-
-/// The four bytes `distance` behind `at`, with zeros for those that are not there: what is compared with
-/// them matches nowhere then.
-#[inline(always)]
-fn four(bytes: &[u8], at: usize, distance: i16) -> u32 {
-    let start = at.wrapping_add_signed(isize::from(distance));
-    match bytes.get(start..).and_then(<[u8]>::first_chunk) {
-        Some(four) => u32::from_le_bytes(*four),
-        None => four_of_some(bytes, start),
-    }
-}
-
-#[cold]
-fn four_of_some(bytes: &[u8], start: usize) -> u32 {
-    let byte = |i: usize| bytes.get(start.wrapping_add(i)).copied().unwrap_or(0);
-    u32::from_le_bytes([byte(0), byte(1), byte(2), byte(3)])
-}
-
-/// What the tests in one call have cost.
-pub(super) struct Spending {
-    /// What may be spent before anyone is asked for whom.
-    allowance: usize,
-    /// What may be spent on each chain of looks, for each of them.
-    each: usize,
-    /// What was spent since on each chain, by its first look; empty until the allowance is used up.
-    spent: Vec<usize>,
-}
-
-impl Spending {
-    pub(super) fn new(bytes: usize, budget: usize) -> Self {
-        let each = bytes.saturating_mul(budget);
-        Self {
-            allowance: each,
-            each,
-            spent: Vec::new(),
-        }
-    }
-
-    /// What a single test may cost. One that costs more has no answer, and its gram is given up.
-    fn limit(&self) -> usize {
-        // No less than the test of an ordinary signature, however few bytes there are.
-        self.each.max(1 << 10)
-    }
-
-    /// Ends the tests of a chain.
-    #[cold]
-    fn give_up(&mut self, first: usize, looks: usize) {
-        if self.spent.is_empty() {
-            self.spent = vec![0; looks];
-        }
-        self.spent[first] = usize::MAX;
-    }
-
-    #[inline(always)]
-    fn is_given_up(&self, first: usize) -> bool {
-        self.spent.get(first) == Some(&usize::MAX)
-    }
-
-    #[inline(always)]
-    fn charge(&mut self, first: usize, windows: usize, cost: usize, looks: usize) {
-        if cost <= self.allowance {
-            self.allowance -= cost;
-        } else {
-            self.charge_gram(first, windows, cost, looks);
-        }
-    }
-
-    #[cold]
-    fn charge_gram(&mut self, first: usize, windows: usize, cost: usize, looks: usize) {
-        self.allowance = 0;
-        if self.spent.is_empty() {
-            self.spent = vec![0; looks];
-        }
-        let spent = &mut self.spent[first];
-        *spent = spent.saturating_add(cost);
-        if *spent > self.each.saturating_mul(windows) {
-            self.give_up(first, looks);
-        }
-    }
-
-    /// The signatures that have to be found another way.
-    pub(super) fn given_up(&self, grams: &Grams) -> impl Iterator<Item = usize> {
-        let spent = self.spent.iter().enumerate();
-        spent
-            .filter(|(_, spent)| **spent == usize::MAX)
-            .flat_map(|(first, _)| grams.users(first))
     }
 }
 
@@ -573,10 +382,4 @@ impl Spending {
 fn home(gram: u32, slots: usize) -> usize {
     let hash = u64::from(gram).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     hash as usize & (slots - 1)
-}
-
-/// Fibonacci hashing: the upper bits are well mixed.
-#[inline(always)]
-fn hash(gram: u32) -> u32 {
-    gram.wrapping_mul(0x9e37_79b1)
 }

@@ -3,9 +3,11 @@
 //! ```text
 //! for each 4 KiB of positions
 //!     skip them when they are all zero and no signature could begin to match there
-//!     front     which positions may begin a gram of four bytes of some signature    [`Front`]
+//!     front     which positions may begin a gram of some signature                  [`Front`]
+//! for up to 64 KiB of them, when there is enough to do
 //!     bitmap    of these, which hash to a bit that a gram has set                   [`Grams`]
-//!     table     of these, which really are a gram; a masked compare of sixteen bytes
+//!     table     of these, which may be part of a match by a few bytes nearby; a masked
+//!               compare of sixteen bytes
 //!     verify    the whole signature
 //! ```
 //!
@@ -13,8 +15,9 @@
 //! unpredictable branches over a list in the first-level cache. Testing each position to its end as it
 //! was found cost a third of the speed.
 //!
-//! Which four bytes of a signature are looked for is decided for the whole set, see [`plan`]. What has no
-//! four bytes that are known and rare enough is left to [`Anchored`].
+//! Which four bytes of a signature are looked for is decided for the whole set, see [`plan`]. A signature
+//! without four known bytes in a row is looked for by fewer, in buckets, lists and tables of their own;
+//! one without any that are rare enough is left to [`Anchored`].
 //!
 //! # What a guest can do
 //!
@@ -30,8 +33,10 @@ mod avx512;
 mod blocks;
 mod buckets;
 mod grams;
+mod look;
 mod plan;
 mod portable;
+mod spending;
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -44,9 +49,10 @@ use crate::signature::{Engine, Hit, Signature};
 use crate::sweep::Found;
 use blocks::{Blocks, Positions};
 use buckets::Lookup;
-use grams::{Candidates, Grams, Group, Search, Spending};
+use grams::{Candidates, Grams, Group, Search};
 use plan::{GRAM, Plan};
 use portable::Pairs;
+use spending::Spending;
 
 /// Positions that a front looks at together, and that are skipped together when they are zero.
 const BATCH: usize = 4096;

@@ -1,4 +1,4 @@
-//! Which four bytes of each signature are looked for, and which of eight buckets they go into.
+//! Which four bytes of each signature are looked for, and which bucket they go into.
 //!
 //! A front looks each byte up in a table of the buckets that have this byte at this place, and a
 //! position passes when some bucket has all four. So what passes by chance is, summed over the
