@@ -23,7 +23,7 @@ usage: cargo xtask COMMAND
   lab up [VARIANT]        leave one guest running to try vmie on, until Ctrl-C
   lab matrix [VARIANT...] more machines and kernels, and the lab's tests on each; takes long
   lab clean               remove everything under target/lab
-  bench [paging|signatures|ps]  benchmarks beside memcpy and peers, printed as tables
+  bench [paging|spaces|signatures|scan|xref|ps]  benchmarks beside memcpy and peers, printed as tables
 ";
 
 fn main() -> ExitCode {
