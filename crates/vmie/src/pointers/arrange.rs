@@ -16,6 +16,7 @@ use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
 
 use super::packed::{self, Packer};
+use super::scratch::Scratch;
 use super::tables::{Bytes, SAMPLE, Tables};
 
 /// Low bits of a target, unless that made too many buckets.
@@ -50,8 +51,9 @@ pub(super) fn arrange(batches: Vec<Batch>, edges: u64, total: u64, align: u64) -
     let low_bits = LOW_BITS.max(packed::bits(total).saturating_sub(BUCKET_BITS));
     let layout = Layout {
         low_bits,
-        place_bits: packed::bits(edges),
-        source_bits: packed::bits(total / align),
+        // The largest there are: a bit too many may cost words of twice the size.
+        place_bits: packed::bits(edges.saturating_sub(1)),
+        source_bits: packed::bits(total.saturating_sub(1) / align),
     };
     if low_bits + layout.place_bits + layout.source_bits <= u64::BITS {
         fill::<u64>(batches, edges, total, layout)
@@ -75,6 +77,8 @@ trait Word: Copy + Ord + Default {
     fn low(self, shift: u32, layout: Layout) -> u64;
     fn place(self, layout: Layout) -> u64;
     fn source(self, layout: Layout) -> u64;
+    /// Bytes as words; a buffer that is not aligned as they must be is a mistake of ours.
+    fn slice(bytes: &mut [u8]) -> &mut [Self];
 }
 
 macro_rules! word {
@@ -100,6 +104,10 @@ macro_rules! word {
             fn source(self, layout: Layout) -> u64 {
                 self as u64 & ((1 << layout.source_bits) - 1)
             }
+
+            fn slice(bytes: &mut [u8]) -> &mut [Self] {
+                <[Self]>::mut_from_bytes(bytes).expect("aligned, and as long as its words")
+            }
         }
     };
 }
@@ -123,8 +131,18 @@ fn fill<W: Word>(batches: Vec<Batch>, edges: u64, total: u64, layout: Layout) ->
 
     let low_mask = (1_u64 << low_bits) - 1;
     let mut cursors = starts.clone();
-    let mut words = vec![W::default(); count];
-    let mut samples = Packer::new(edges.div_ceil(SAMPLE) as usize, layout.source_bits);
+    let mut scratch = Scratch::new(count * size_of::<W>());
+    let words = <W as Word>::slice(scratch.bytes_mut());
+    let [mut low, mut sources, mut samples] = [
+        (edges, low_bits),
+        (edges, layout.source_bits),
+        (edges.div_ceil(SAMPLE), layout.source_bits),
+    ]
+    .map(|(count, bits)| {
+        let size = packed::size(count, bits).and_then(|size| usize::try_from(size).ok());
+        Scratch::new(size.expect("numbers that are in memory"))
+    });
+    let mut samples_to = Packer::new(samples.bytes_mut(), layout.source_bits);
     let mut place = 0;
     for batch in batches {
         for edge in batch.edges {
@@ -134,52 +152,61 @@ fn fill<W: Word>(batches: Vec<Batch>, edges: u64, total: u64, layout: Layout) ->
             words[*cursor as usize] = W::pack(target & low_mask, place, source, layout);
             *cursor += 1;
             if place % SAMPLE == 0 {
-                samples.push(source);
+                samples_to.push(source);
             }
             place += 1;
         }
     }
     drop(cursors);
 
-    let mut low = Packer::new(count, low_bits);
-    let mut sources = Packer::new(count, layout.source_bits);
-    let mut blocks = Blocks::new(count);
+    let mut low_to = Packer::new(low.bytes_mut(), low_bits);
+    let mut sources_to = Packer::new(sources.bytes_mut(), layout.source_bits);
+    let mut pairs = Scratch::new(count * size_of::<u64>());
+    let mut blocks = Blocks::new(<u64 as Word>::slice(pairs.bytes_mut()));
     let mut sorter = Sorter::default();
     let mut rank = 0_u32;
     for pair in starts.windows(2) {
         let bucket = &mut words[pair[0] as usize..pair[1] as usize];
         for &word in sorter.sort(bucket, layout) {
-            low.push(word.low(0, layout));
-            sources.push(word.source(layout));
+            low_to.push(word.low(0, layout));
+            sources_to.push(word.source(layout));
             blocks.push(word.place(layout), rank);
             rank += 1;
         }
     }
-    drop(words);
-    let starts = starts.iter().flat_map(|start| start.to_le_bytes());
+    drop(scratch);
+    let mut order = Scratch::new(count * size_of::<U32>());
+    blocks.finish(<[U32]>::mut_from_bytes(order.bytes_mut()).expect("four bytes a rank"));
+    drop(pairs);
+    let mut starts_to = Scratch::new(size_of_val(&*starts));
+    let all = <[U32]>::mut_from_bytes(starts_to.bytes_mut()).expect("four bytes a bucket");
+    for (to, start) in all.iter_mut().zip(starts) {
+        *to = U32::new(start);
+    }
     Tables {
         edges,
         low_bits,
         source_bits: layout.source_bits,
-        starts: Bytes::Own(starts.collect()),
-        low: Bytes::Own(low.finish()),
-        sources: Bytes::Own(sources.finish()),
-        order: Bytes::Own(blocks.finish()),
-        samples: Bytes::Own(samples.finish()),
+        starts: Bytes::Own(starts_to),
+        low: Bytes::Own(low),
+        sources: Bytes::Own(sources),
+        order: Bytes::Own(order),
+        samples: Bytes::Own(samples),
     }
 }
 
 /// Ranks by place, brought together in blocks of places first.
-struct Blocks {
-    pairs: Vec<u64>,
-    cursors: Vec<usize>,
+struct Blocks<'a> {
+    pairs: &'a mut [u64],
+    cursors: Vec<u32>,
 }
 
-impl Blocks {
-    fn new(count: usize) -> Self {
+impl<'a> Blocks<'a> {
+    fn new(pairs: &'a mut [u64]) -> Self {
+        let cursors = (0..pairs.len() as u64).step_by(1 << BLOCK_BITS);
         Self {
-            pairs: vec![0; count],
-            cursors: (0..count).step_by(1 << BLOCK_BITS).collect(),
+            cursors: cursors.map(|at| at as u32).collect(),
+            pairs,
         }
     }
 
@@ -187,18 +214,15 @@ impl Blocks {
     #[inline]
     fn push(&mut self, place: u64, rank: u32) {
         let cursor = &mut self.cursors[(place >> BLOCK_BITS) as usize];
-        self.pairs[*cursor] = place << u32::BITS | u64::from(rank);
+        self.pairs[*cursor as usize] = place << u32::BITS | u64::from(rank);
         *cursor += 1;
     }
 
-    /// The ranks in the order of places, four bytes each.
-    fn finish(self) -> Vec<u8> {
-        let mut bytes = vec![0; self.pairs.len() * 4];
-        let ranks = <[U32]>::mut_from_bytes(&mut bytes).expect("four bytes a rank");
+    /// Writes the ranks in the order of places.
+    fn finish(self, ranks: &mut [U32]) {
         for pair in self.pairs {
-            ranks[(pair >> u32::BITS) as usize] = U32::new(pair as u32);
+            ranks[(*pair >> u32::BITS) as usize] = U32::new(*pair as u32);
         }
-        bytes
     }
 }
 

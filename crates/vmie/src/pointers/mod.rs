@@ -24,6 +24,7 @@ mod packed;
 mod paths;
 mod referrers;
 mod runs;
+mod scratch;
 mod tables;
 #[cfg(test)]
 mod tests;

@@ -47,21 +47,20 @@ impl<'a> Packed<'a> {
 
 /// Numbers being written, in order.
 #[derive(Debug)]
-pub(super) struct Packer {
-    bytes: Vec<u8>,
+pub(super) struct Packer<'a> {
+    bytes: &'a mut [u8],
     bits: u32,
     at: usize,
     rest: u64,
     fill: u32,
 }
 
-impl Packer {
-    /// Room for `count` numbers of a width.
-    pub(super) fn new(count: usize, bits: u32) -> Self {
+impl<'a> Packer<'a> {
+    /// Writes numbers of a width into zeros, of which there are as many as [`size`] says.
+    pub(super) fn new(bytes: &'a mut [u8], bits: u32) -> Self {
         debug_assert!((1..=MAX_BITS).contains(&bits));
-        let bytes = size(count as u64, bits).and_then(|size| usize::try_from(size).ok());
         Self {
-            bytes: vec![0; bytes.expect("numbers that are in memory") + 1],
+            bytes,
             bits,
             at: 0,
             rest: 0,
@@ -69,7 +68,7 @@ impl Packer {
         }
     }
 
-    /// Adds a number.
+    /// Adds a number. Without a branch: which numbers fill a word is a pattern that nothing predicts.
     #[inline]
     pub(super) fn push(&mut self, number: u64) {
         debug_assert!(number >> self.bits == 0);
@@ -79,14 +78,9 @@ impl Packer {
         }
         let full = self.fill + self.bits;
         self.at += (full / 8) as usize;
-        self.rest = self.rest.checked_shr(full / 8 * 8).unwrap_or(0);
-        self.fill = full % 8;
-    }
-
-    /// The bytes of all numbers.
-    pub(super) fn finish(mut self) -> Vec<u8> {
-        self.bytes.pop();
-        self.bytes
+        // Less than 64: fill is at most 7, and a number takes at most 56 bits.
+        self.rest >>= full & !7;
+        self.fill = full & 7;
     }
 }
 
@@ -103,10 +97,9 @@ mod tests {
             numbers in prop::collection::vec(any::<u64>(), 0..100),
         ) {
             let numbers: Vec<u64> = numbers.iter().map(|number| number & ((1 << bits) - 1)).collect();
-            let mut packer = Packer::new(numbers.len(), bits);
+            let mut bytes = vec![0; size(numbers.len() as u64, bits).unwrap() as usize];
+            let mut packer = Packer::new(&mut bytes, bits);
             numbers.iter().for_each(|&number| packer.push(number));
-            let bytes = packer.finish();
-            prop_assert_eq!(Some(bytes.len() as u64), size(numbers.len() as u64, bits));
             let packed = Packed::new(&bytes, bits);
             let out: Vec<u64> = (0..numbers.len() as u64).map(|at| packed.get(at)).collect();
             prop_assert_eq!(out, numbers);

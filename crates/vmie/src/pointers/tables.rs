@@ -23,6 +23,7 @@ use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
 
 use super::packed::Packed;
+use super::scratch::Scratch;
 use crate::filemap::FileMap;
 
 /// Places from one sample to the next.
@@ -34,14 +35,14 @@ const CLOSE: usize = 16;
 /// Bytes of our own or in a file.
 #[derive(Debug)]
 pub(super) enum Bytes {
-    Own(Vec<u8>),
+    Own(Scratch),
     File(Arc<FileMap>, u64, usize),
 }
 
 impl Bytes {
     pub(super) fn get(&self) -> &[u8] {
         match self {
-            Self::Own(bytes) => bytes,
+            Self::Own(bytes) => bytes.bytes(),
             // Checked when the file was opened; a map that lends once lends always.
             Self::File(map, offset, len) => map.slice(*offset, *len).unwrap_or_default(),
         }
