@@ -3,6 +3,7 @@
 //! Nothing here looks at a file or a terminal. [`options`](crate::options) and
 //! [`space`](crate::space) turn what was typed into what to do.
 
+mod dissect;
 mod pointers;
 mod refine;
 
@@ -18,6 +19,7 @@ use vmie::{Layout, Prot};
 use crate::addr::{AddrExpr, RangeExpr, TargetExpr, parse_u64};
 use crate::glob::Glob;
 use crate::output::Format;
+pub(crate) use dissect::{DissectArgs, DissectForm};
 pub(crate) use pointers::{Bits, FromExpr, PathsArgs, PointerArgs, RefsArgs};
 pub(crate) use refine::RefineArgs;
 
@@ -116,6 +118,8 @@ pub(crate) enum Verb {
     Refs(RefsArgs),
     /// Find paths of pointers from fixed bases to an address
     Paths(PathsArgs),
+    /// Guess the fields of an object
+    Dissect(DissectArgs),
     /// List the processes of the guest
     Ps(PsArgs),
     /// List kernel modules, or the program and libraries of a process

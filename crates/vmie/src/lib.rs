@@ -7,6 +7,7 @@
 
 mod addr;
 mod cpu;
+pub mod dissect;
 mod filemap;
 mod image;
 mod memory;

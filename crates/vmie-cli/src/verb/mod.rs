@@ -2,6 +2,7 @@
 
 mod completions;
 mod demo;
+mod dissect;
 mod export;
 mod find;
 mod info;
@@ -39,6 +40,7 @@ pub(crate) fn run(verb: &Verb, options: &Options) -> Result<Done> {
         Verb::Xref(args) => xref::run(args, options),
         Verb::Refs(args) => refs::run(args, options),
         Verb::Paths(args) => paths::run(args, options),
+        Verb::Dissect(args) => dissect::run(args, options),
         Verb::Ps(args) => ps::run(args, options),
         Verb::Modules(args) => modules::run(args, options),
         Verb::Symbols(args) => symbols::run(args, options),

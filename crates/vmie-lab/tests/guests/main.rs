@@ -9,6 +9,7 @@
 
 mod borders;
 mod command;
+mod dissect;
 mod everywhere;
 mod images;
 mod names;

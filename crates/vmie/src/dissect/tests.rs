@@ -1,0 +1,532 @@
+//! Every kind of field on memory made for it, and memory made to deceive.
+
+use proptest::prelude::*;
+
+use super::class::{itanium_name, msvc_name};
+use super::*;
+use crate::addr::Gva;
+use crate::memory::Prot;
+use crate::sweep::testmem::TestMemory;
+
+const CODE: u64 = 0x40_0000;
+const DATA: u64 = 0x50_0000;
+const HEAP: u64 = 0x60_0000;
+
+/// A program's memory: a page of code, one of constants, two of heap.
+struct World {
+    constants: Vec<u8>,
+    heap: Vec<u8>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            constants: vec![0; 0x1000],
+            heap: vec![0; 0x2000],
+        }
+    }
+
+    fn put(&mut self, at: u64, bytes: &[u8]) {
+        let (part, start) = if at >= HEAP {
+            (&mut self.heap, HEAP)
+        } else {
+            (&mut self.constants, DATA)
+        };
+        let from = (at - start) as usize;
+        part[from..from + bytes.len()].copy_from_slice(bytes);
+    }
+
+    fn word(&mut self, at: u64, value: u64) {
+        self.put(at, &value.to_le_bytes());
+    }
+
+    /// A table with RTTI of the Itanium ABI; its address point.
+    fn class(&mut self, at: u64, name: &str, base: u64, slots: u64) -> u64 {
+        self.word(at, base.wrapping_neg());
+        self.word(at + 8, at + 0x80);
+        for slot in 0..slots {
+            self.word(at + 16 + 8 * slot, CODE + 16 * slot);
+        }
+        self.word(at + 0x80, DATA + 0xf00);
+        self.word(at + 0x88, at + 0xa0);
+        self.put(at + 0xa0, name.as_bytes());
+        at + 16
+    }
+
+    fn memory(&self) -> TestMemory<Gva> {
+        TestMemory::new()
+            .part(CODE, &[0xcc; 0x1000], Prot::R.union(Prot::X))
+            .part(DATA, &self.constants, Prot::R)
+            .part(HEAP, &self.heap, Prot::R.union(Prot::W))
+    }
+
+    fn fields(&self, len: u64) -> Vec<Field> {
+        let memory = self.memory();
+        Dissector::new(&memory, Width::Eight).instance(Gva(HEAP), len)
+    }
+}
+
+/// Offset, length and kind of a field.
+type Shape = (u64, u64, Kind);
+
+fn shape(fields: &[Field]) -> Vec<Shape> {
+    let one = |field: &Field| (field.offset, field.len, field.kind);
+    fields.iter().map(one).collect()
+}
+
+#[test]
+fn tables_and_what_leads_to_objects() {
+    let mut world = World::new();
+    let table = world.class(DATA, "N3lab6PlayerE", 0, 3);
+    let second = world.class(DATA + 0x200, "7Monster", 0x58, 2);
+    world.word(HEAP, table);
+    world.word(HEAP + 8, HEAP + 0x800);
+    world.word(HEAP + 0x800, second);
+    world.word(HEAP + 16, second);
+    world.word(HEAP + 24, CODE + 0x30);
+    world.word(HEAP + 32, HEAP + 0x900);
+    world.word(HEAP + 40, DATA + 0x600);
+    world.put(DATA + 0x600, b"a banner\0");
+    world.word(HEAP + 48, DATA + 0x700);
+    world.put(DATA + 0x700, &utf16("Гlück auf"));
+    let fields = world.fields(56);
+    let kinds: Vec<Kind> = fields.iter().map(|field| field.kind).collect();
+    assert_eq!(
+        kinds,
+        [
+            Kind::Vtable,
+            Kind::Object,
+            Kind::Vtable,
+            Kind::Function,
+            Kind::Pointer,
+            Kind::String,
+            Kind::String
+        ]
+    );
+    let details: Vec<&str> = fields.iter().map(|field| field.detail.as_str()).collect();
+    assert_eq!(
+        details,
+        [
+            "lab::Player, 3 slots",
+            "Monster, base at +0x58",
+            "Monster, base at +0x58, 2 slots",
+            "",
+            "",
+            "\"a banner\"",
+            "\"Гlück auf\""
+        ]
+    );
+    assert!(fields[0].confidence > 95 && fields[0].evidence.contains("Itanium"));
+    assert_eq!(fields[0].value, Value::Address(table));
+}
+
+fn utf16(text: &str) -> Vec<u8> {
+    let units = text.encode_utf16().chain([0]);
+    units.flat_map(u16::to_le_bytes).collect()
+}
+
+#[test]
+fn tables_without_type_information_count_their_slots() {
+    let mut world = World::new();
+    world.word(DATA + 8, CODE);
+    world.word(DATA + 16, CODE + 8);
+    world.word(HEAP, DATA + 8);
+    let fields = world.fields(8);
+    assert_eq!(shape(&fields), [(0, 8, Kind::Vtable)]);
+    assert_eq!(fields[0].detail, "2 slots");
+    assert!(fields[0].confidence < 70);
+}
+
+#[test]
+fn visual_c_names_its_classes() {
+    let mut world = World::new();
+    // 64 bits: addresses relative to the image, found by the locator's own.
+    let locator = DATA + 0x100;
+    for (index, value) in [1, 0x10, 0, 0x200, 0x300, 0x100].into_iter().enumerate() {
+        let part: u32 = value;
+        world.put(locator + 4 * index as u64, &part.to_le_bytes());
+    }
+    world.put(DATA + 0x210, b".?AVShip@space@@\0");
+    world.word(DATA + 8, locator);
+    world.word(DATA + 16, CODE);
+    world.word(HEAP, DATA + 16);
+    let memory = world.memory();
+    let table = Dissector::new(&memory, Width::Eight).vtable(Gva(DATA + 16));
+    let rtti = table.and_then(|table| table.rtti).expect("named");
+    assert_eq!(
+        (rtti.class.as_str(), rtti.base, rtti.msvc),
+        ("space::Ship", 0x10, true)
+    );
+
+    // 32 bits: addresses.
+    let mut world = World::new();
+    for (index, value) in [0, 0, 0, DATA as u32 + 0x200].into_iter().enumerate() {
+        let part: u32 = value;
+        world.put(locator + 4 * index as u64, &part.to_le_bytes());
+    }
+    world.put(DATA + 0x208, b".?AUCargo@@\0");
+    world.put(DATA + 12, &(locator as u32).to_le_bytes());
+    world.put(DATA + 16, &(CODE as u32).to_le_bytes());
+    world.put(DATA + 20, &(CODE as u32 + 4).to_le_bytes());
+    let memory = world.memory();
+    let table = Dissector::new(&memory, Width::Four).vtable(Gva(DATA + 16));
+    let table = table.expect("a table");
+    assert_eq!(table.slots, 2);
+    assert_eq!(table.rtti.map(|rtti| rtti.class), Some("Cargo".to_owned()));
+}
+
+#[test]
+fn names_of_classes() {
+    for (mangled, class) in [
+        ("5World", Some("World")),
+        ("*5World", Some("World")),
+        ("N3lab6PlayerE", Some("lab::Player")),
+        (
+            "N12_GLOBAL__N_15ThingE",
+            Some("(anonymous namespace)::Thing"),
+        ),
+        ("3BoxIiE", Some("Box<int>")),
+        ("i", None),
+        ("5Wor", None),
+        ("", None),
+        ("\u{7f}", None),
+    ] {
+        assert_eq!(itanium_name(mangled).as_deref(), class, "{mangled}");
+    }
+    for (mangled, class) in [
+        (".?AVShip@@", Some("Ship")),
+        (".?AUInner@Outer@ns@@", Some("ns::Outer::Inner")),
+        (".?AV?$Box@H@@", Some("?$Box@H@@")),
+        (".?AV@@", None),
+        (".?AVShip", None),
+        (".H", None),
+    ] {
+        assert_eq!(msvc_name(mangled).as_deref(), class, "{mangled}");
+    }
+}
+
+#[test]
+fn a_name_that_stands_for_an_endless_one_is_none() {
+    // Each pair is twice as long as the one before.
+    let mut name = "1aI".to_owned();
+    for _ in 0..40 {
+        name.push_str("S_IS_");
+    }
+    name.push_str(&"E".repeat(41));
+    let begin = std::time::Instant::now();
+    let class = itanium_name(&name);
+    assert!(class.is_none_or(|class| class.len() <= 1024));
+    let mut name = "1aIi".to_owned();
+    for index in 0..30 {
+        let last = if index == 0 {
+            "_".to_owned()
+        } else {
+            format!("{:X}_", index - 1)
+        };
+        name.push_str(&format!("1aIS{last}S{last}E"));
+    }
+    name.push('E');
+    let class = itanium_name(&name);
+    assert!(class.is_none_or(|class| class.len() <= 1024));
+    assert!(begin.elapsed().as_secs() < 5);
+}
+
+#[test]
+fn numbers() {
+    let cases: &[(&[u8], &[Shape])] = &[
+        (&1.0_f64.to_le_bytes(), &[(0, 8, Kind::Double)]),
+        (&0.1_f64.to_le_bytes(), &[(0, 8, Kind::Double)]),
+        (&(0.1_f64 + 0.2).to_le_bytes(), &[(0, 8, Kind::Double)]),
+        (&(-1234.5_f64).to_le_bytes(), &[(0, 8, Kind::Double)]),
+        (
+            &pair(87.5_f32.to_bits(), 12.25_f32.to_bits()),
+            &[(0, 4, Kind::Float), (4, 4, Kind::Float)],
+        ),
+        (
+            &pair(0.1_f32.to_bits(), (-1e-3_f32).to_bits()),
+            &[(0, 4, Kind::Float), (4, 4, Kind::Float)],
+        ),
+        (
+            &pair(100.0_f32.to_bits(), 0),
+            &[(0, 4, Kind::Float), (4, 4, Kind::Zero)],
+        ),
+        (
+            &pair(7, (-17_i32).cast_unsigned()),
+            &[(0, 4, Kind::Integer), (4, 4, Kind::Integer)],
+        ),
+        (
+            &pair(8, 1_234_567),
+            &[(0, 4, Kind::Integer), (4, 4, Kind::Integer)],
+        ),
+        (
+            &pair(7, 1.0_f32.to_bits()),
+            &[(0, 4, Kind::Integer), (4, 4, Kind::Float)],
+        ),
+        (&42_u64.to_le_bytes(), &[(0, 8, Kind::Integer)]),
+        (&(-3_i64).to_le_bytes(), &[(0, 8, Kind::Integer)]),
+        (
+            &pair(0x8000_0001, 0x9000_0000),
+            &[(0, 4, Kind::Flags), (4, 4, Kind::Flags)],
+        ),
+        (
+            &0xdead_beef_cafe_f00d_u64.to_le_bytes(),
+            &[(0, 8, Kind::Unknown)],
+        ),
+        (
+            &f64::MIN_POSITIVE.to_le_bytes(),
+            &[(0, 4, Kind::Zero), (4, 4, Kind::Integer)],
+        ),
+        (
+            &f64::NAN.to_le_bytes(),
+            &[(0, 4, Kind::Zero), (4, 4, Kind::Unknown)],
+        ),
+        (&[0; 8], &[(0, 8, Kind::Zero)]),
+    ];
+    for (bytes, expected) in cases {
+        let mut world = World::new();
+        world.put(HEAP, bytes);
+        let fields = world.fields(8);
+        assert_eq!(shape(&fields), *expected, "{bytes:x?} {fields:?}");
+    }
+    let mut world = World::new();
+    world.put(HEAP, &pair(7, (-17_i32).cast_unsigned()));
+    world.put(HEAP + 8, &(-1e-3_f64).to_le_bytes());
+    let values: Vec<String> = world
+        .fields(16)
+        .iter()
+        .map(|one| one.value.to_string())
+        .collect();
+    assert_eq!(values, ["7", "-17", "-0.001"]);
+}
+
+fn pair(low: u32, high: u32) -> [u8; 8] {
+    (u64::from(high) << 32 | u64::from(low)).to_le_bytes()
+}
+
+#[test]
+fn text_in_place() {
+    let mut world = World::new();
+    // As in a list item: a number, and text that begins at no border.
+    world.put(HEAP, &pair(1000, 0));
+    world.put(HEAP + 4, &1_u16.to_le_bytes());
+    world.put(HEAP + 7, b"item-0001\0");
+    world.put(HEAP + 32, &utf16("Hüter der Schlüssel"));
+    world.put(HEAP + 96, "Zürich Größe\0".as_bytes());
+    let fields = world.fields(128);
+    let text: Vec<(u64, Kind, String)> = fields
+        .iter()
+        .filter(|field| matches!(field.kind, Kind::Utf8 | Kind::Utf16))
+        .map(|field| (field.offset, field.kind, field.value.to_string()))
+        .collect();
+    assert_eq!(
+        text,
+        [
+            (7, Kind::Utf8, "\"item-0001\"".to_owned()),
+            (32, Kind::Utf16, "\"Hüter der Schlüssel\"".to_owned()),
+            (96, Kind::Utf8, "\"Zürich Größe\"".to_owned())
+        ]
+    );
+    assert_eq!(fields.iter().map(|field| field.len).sum::<u64>(), 128);
+}
+
+#[test]
+fn strings_and_vectors() {
+    let mut world = World::new();
+    // In place.
+    world.word(HEAP, HEAP + 16);
+    world.word(HEAP + 8, 3);
+    world.put(HEAP + 16, b"Ada\0");
+    // On the heap.
+    world.word(HEAP + 32, HEAP + 0x1000);
+    world.word(HEAP + 40, 20);
+    world.word(HEAP + 48, 30);
+    world.put(HEAP + 0x1000, b"twenty bytes of text\0");
+    // Of four pointers, in an allocation of 40 bytes.
+    for (index, end) in [0, 32, 32].into_iter().enumerate() {
+        world.word(HEAP + 64 + 8 * index as u64, HEAP + 0x1108 + 8 + end);
+    }
+    world.word(HEAP + 0x1108, 0x31);
+    let fields = world.fields(88);
+    assert_eq!(
+        shape(&fields),
+        [
+            (0, 32, Kind::StdString),
+            (32, 32, Kind::StdString),
+            (64, 24, Kind::StdVector)
+        ]
+    );
+    let values: Vec<String> = fields.iter().map(|one| one.value.to_string()).collect();
+    assert_eq!(
+        values,
+        ["\"Ada\"", "\"twenty bytes of text\"", "32 of 32 bytes"]
+    );
+
+    // A length that the terminator does not agree with, and pointers that ascend by chance.
+    world.word(HEAP + 8, 2);
+    world.word(HEAP + 40, 31);
+    world.word(HEAP + 0x1108, 0x21);
+    let kinds: Vec<Kind> = world.fields(88).iter().map(|one| one.kind).collect();
+    assert!(
+        !kinds.contains(&Kind::StdString) && !kinds.contains(&Kind::StdVector),
+        "{kinds:?}"
+    );
+}
+
+#[test]
+fn a_hole_is_not_zeros() {
+    let mut world = World::new();
+    world.word(HEAP + 0xff8, 42);
+    let memory = world.memory().absent(HEAP + 0x1000, 0x800);
+    let mut dissector = Dissector::new(&memory, Width::Eight);
+    let fields = dissector.instance(Gva(HEAP + 0xff8), 0x820);
+    assert_eq!(
+        shape(&fields),
+        [(0, 8, Kind::Integer), (8, 0x818, Kind::Unreadable)]
+    );
+    assert!(matches!(
+        fields[1].value,
+        Value::Unread(Cause::Absent { .. })
+    ));
+    // Behind the end of what is mapped, and at the end of the space.
+    let fields = dissector.instance(Gva(HEAP + 0x1ff8), 16);
+    assert_eq!(
+        shape(&fields),
+        [(0, 8, Kind::Zero), (8, 8, Kind::Unreadable)]
+    );
+    let fields = dissector.instance(Gva(u64::MAX - 3), 100);
+    assert_eq!(shape(&fields), [(0, 4, Kind::Unreadable)]);
+    assert!(dissector.instance(Gva(HEAP), 0).is_empty());
+    let all: u64 = dissector
+        .instance(Gva(HEAP), u64::MAX)
+        .iter()
+        .map(|one| one.len)
+        .sum();
+    assert_eq!(all, MAX_LEN);
+}
+
+#[test]
+fn instances_vote() {
+    let mut world = World::new();
+    let table = world.class(DATA, "5Actor", 0, 2);
+    let size = 0x40;
+    let at = |index: u64| HEAP + index * 0x100;
+    for index in 0..4 {
+        let base = at(index);
+        world.word(base, table);
+        // An integer and one that is zero in most; a pointer that is null in some; a float.
+        world.put(
+            base + 8,
+            &pair(7 + index as u32, if index == 1 { 5 } else { 0 }),
+        );
+        world.word(base + 16, if index > 1 { at(0) } else { 0 });
+        world.put(base + 24, &pair((0.5 + index as f32).to_bits(), 0));
+        world.word(base + 32, 0);
+        world.word(base + 40, 1);
+    }
+    let memory = world.memory();
+    let mut dissector = Dissector::new(&memory, Width::Eight);
+    let starts: Vec<Gva> = (0..4).map(|index| Gva(at(index))).collect();
+    let all = dissector.instances(&starts, size);
+    let map: Vec<(u64, u64, Kind, usize, bool)> = all
+        .fields
+        .iter()
+        .map(|one| {
+            (
+                one.field.offset,
+                one.field.len,
+                one.field.kind,
+                one.votes,
+                one.varies,
+            )
+        })
+        .collect();
+    assert_eq!(
+        map,
+        [
+            (0, 8, Kind::Vtable, 4, false),
+            (8, 4, Kind::Integer, 4, true),
+            (12, 4, Kind::Integer, 1, true),
+            (16, 8, Kind::Object, 2, true),
+            (24, 4, Kind::Float, 4, true),
+            (28, 12, Kind::Zero, 0, false),
+            (40, 8, Kind::Integer, 4, false),
+            (48, 16, Kind::Zero, 0, false)
+        ]
+    );
+    assert_eq!(
+        all.fields[1].values,
+        [7, 8, 9, 10].map(Value::Integer).to_vec()
+    );
+    assert_eq!(all.fields[3].values[0], Value::Zeros);
+    assert!(all.fields[3].field.confidence > 80, "zeros are neutral");
+    assert!(dissector.instances(&[], 16).fields.is_empty());
+}
+
+#[test]
+fn what_only_one_instance_lacks_is_told_by_the_others() {
+    let mut world = World::new();
+    world.word(HEAP + 0x10, 77);
+    world.word(HEAP + 0x1010, 78);
+    let memory = world.memory().absent(HEAP + 0x1000, 0x1000);
+    let mut dissector = Dissector::new(&memory, Width::Eight);
+    let all = dissector.instances(&[Gva(HEAP), Gva(HEAP + 0x1000)], 0x20);
+    let field = all.fields.iter().find(|one| one.field.offset == 0x10);
+    let field = field.expect("covered");
+    assert_eq!(field.field.kind, Kind::Integer);
+    assert!(matches!(field.values[1], Value::Unread(_)));
+    let both = dissector.instances(&[Gva(HEAP + 0x1000), Gva(HEAP + 0x1800)], 0x20);
+    assert_eq!(both.fields[0].field.kind, Kind::Unreadable);
+    assert_eq!(both.fields[0].field.len, 0x20);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever the bytes are: no panic, and the fields cover the instance once, in order.
+    #[test]
+    fn fields_cover_the_instance(
+        words in prop::collection::vec(
+            prop_oneof![
+                any::<u64>(),
+                (0_u64..0x2000).prop_map(|at| HEAP + at),
+                (0_u64..0x1000).prop_map(|at| DATA + at),
+                (0_u64..0x1000).prop_map(|at| CODE + at),
+                any::<u8>().prop_map(u64::from),
+                prop::array::uniform8(0x20_u8..0x7f).prop_map(u64::from_le_bytes),
+                any::<f32>().prop_map(|one| u64::from(one.to_bits())),
+                any::<f64>().prop_map(f64::to_bits),
+            ],
+            0x180,
+        ),
+        start in 0_u64..0x200,
+        len in 0_u64..0x600,
+        absent in (0_u64..0x800, 1_u64..0x80),
+        four in any::<bool>(),
+    ) {
+        let mut world = World::new();
+        for (index, word) in words.iter().enumerate() {
+            world.word(HEAP + 8 * index as u64, *word);
+            world.word(DATA + 8 * index as u64, words[words.len() - 1 - index]);
+        }
+        let memory = world.memory().absent(HEAP + absent.0, absent.1);
+        let width = if four { Width::Four } else { Width::Eight };
+        let mut dissector = Dissector::new(&memory, width);
+        let fields = dissector.instance(Gva(HEAP + start), len);
+        let mut at = 0;
+        for field in &fields {
+            prop_assert_eq!(field.offset, at);
+            prop_assert!(field.len > 0 && field.confidence <= 100);
+            at += field.len;
+        }
+        prop_assert_eq!(at, len);
+        let starts: Vec<Gva> = (0..5).map(|one| Gva(HEAP + start + 0x88 * one)).collect();
+        let all = dissector.instances(&starts, len);
+        let mut at = 0;
+        for one in &all.fields {
+            prop_assert_eq!(one.field.offset, at);
+            prop_assert_eq!(one.values.len(), 5);
+            at += one.field.len;
+        }
+        prop_assert_eq!(at, len);
+    }
+}
