@@ -86,7 +86,7 @@ fn peer() -> Fallible<PathBuf> {
     .map_err(|error| {
         format!(
             "The peer cannot be built, so there is nothing to compare with: {error}\n\
-             It comes from crates.io, so this needs the network once."
+             It is a published crate, so this needs the network once."
         )
     })?;
     Ok(program)

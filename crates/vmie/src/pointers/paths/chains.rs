@@ -2,10 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use super::levels::{Place, within};
+use super::intervals::{merge, within};
+use super::levels::Place;
 use super::{Base, Path, PathOptions};
 use crate::addr::Address;
-use crate::pointers::paths::levels::merge;
 
 /// Passes all paths through the levels to `emit`: by depth, then by base, then by offsets.
 pub(super) fn write<A: Address>(

@@ -28,6 +28,8 @@
 //! own looks at the last levels once for every chain.
 
 mod chains;
+mod indexed;
+mod intervals;
 mod levels;
 mod once;
 mod reach;
@@ -38,7 +40,8 @@ use super::PointerMap;
 use crate::addr::{AddrRange, Address};
 use crate::memory::{Fault, Memory};
 use crate::pointers::Width;
-use levels::{Indexed, levels};
+use indexed::Indexed;
+use levels::levels;
 pub use once::find_paths_once;
 use reach::Reach;
 

@@ -4,7 +4,8 @@
 
 use std::ops::ControlFlow;
 
-use super::levels::{Interval, Place, Pointers, levels, within};
+use super::intervals::{Interval, within};
+use super::levels::{Place, Pointers, levels};
 use super::{Path, PathOptions, PathOutcome, chains};
 use crate::addr::{AddrRange, Address};
 use crate::memory::{Coverage, Memory};

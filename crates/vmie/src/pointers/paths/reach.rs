@@ -1,7 +1,7 @@
 //! How far the bases reach: which places can be come to from one of them by following so many pointers.
 
 use super::PathOptions;
-use super::levels::{Interval, merge};
+use super::intervals::{Interval, merge};
 use crate::addr::{AddrRange, Address};
 use crate::pointers::PointerMap;
 
