@@ -127,7 +127,8 @@ impl<A: Address> PointerMap<A> {
     pub fn save(&self, path: impl AsRef<Path>, about: &str) -> Result<(), IndexError> {
         let path = path.as_ref();
         let temporary = beside(path);
-        let written = self.write(&temporary, about).and_then(|()| {
+        let written = replaceable(path).and_then(|()| {
+            self.write(&temporary, about)?;
             std::fs::rename(&temporary, path)?;
             sync_directory(path);
             Ok(())
@@ -194,7 +195,7 @@ impl<A: Address> PointerMap<A> {
         let sum = xxh3_64(&header[..SUM_AT]);
         header[SUM_AT..].copy_from_slice(&sum.to_le_bytes());
 
-        let mut file = File::create(path)?;
+        let mut file = File::create_new(path)?;
         file.write_all(&header)?;
         sections
             .iter()
@@ -429,6 +430,14 @@ fn consistent(tables: &Tables, runs: &Runs) -> Result<(), Kind> {
     Ok(())
 }
 
+/// Whether a rename may put a file there. It would also replace a device, for whoever may do that.
+fn replaceable(path: &Path) -> io::Result<()> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => Err(io::Error::other("it is not a file")),
+        _ => Ok(()),
+    }
+}
+
 /// A name beside `path` that no other process uses.
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
@@ -511,6 +520,18 @@ mod tests {
                     let _ = (map.referrers(all).count(), map.pointees(all).count());
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_replaced() {
+        let (map, _) = saved();
+        let directory = tempfile::tempdir().unwrap();
+        let taken = directory.path().join("a directory");
+        std::fs::create_dir(&taken).unwrap();
+        for path in [taken.as_path(), Path::new("/dev/null")] {
+            assert!(map.save(path, "").is_err(), "{}", path.display());
+            assert!(!std::fs::metadata(path).unwrap().is_file());
         }
     }
 
