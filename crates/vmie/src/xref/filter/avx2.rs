@@ -7,7 +7,7 @@ use std::arch::x86_64::{
     _mm256_setzero_si256, _mm256_sub_epi32,
 };
 
-use super::Search;
+use super::{Search, every_block};
 
 /// Positions in a block.
 const BLOCK: usize = 32;
@@ -20,18 +20,9 @@ pub(super) fn is_available() -> bool {
 /// As [`portable`](super::portable).
 pub(super) fn blocks(search: &Search, bytes: &[u8], on: &mut impl FnMut(usize, usize)) -> usize {
     assert!(is_available());
-    let mut at = 0;
-    while at < bytes.len() {
-        // SAFETY: the machine has the instructions, as was just asserted.
-        let (block, hit) = unsafe { next(search, bytes, at) };
-        at = block;
-        if !hit {
-            break;
-        }
-        on(at, BLOCK);
-        at += BLOCK;
-    }
-    at
+    // SAFETY: the machine has the instructions, as was just asserted.
+    let next = |at| unsafe { next(search, bytes, at) };
+    every_block(bytes.len(), BLOCK, next, on)
 }
 
 /// The first block from `at` on of which a position may be accepted, and whether there is one; else where

@@ -6,7 +6,7 @@ use std::arch::x86_64::{
     _mm512_loadu_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_setr_epi32, _mm512_sub_epi32,
 };
 
-use super::{Opcodes, Search};
+use super::{Opcodes, Search, every_block};
 
 /// Positions in a block.
 const BLOCK: usize = 64;
@@ -42,18 +42,9 @@ fn masks(chunk: &[u8; 64]) -> Opcodes {
 /// As [`portable`](super::portable).
 pub(super) fn blocks(search: &Search, bytes: &[u8], on: &mut impl FnMut(usize, usize)) -> usize {
     assert!(is_available());
-    let mut at = 0;
-    while at < bytes.len() {
-        // SAFETY: the machine has the instructions, as was just asserted.
-        let (block, hit) = unsafe { next(search, bytes, at) };
-        at = block;
-        if !hit {
-            break;
-        }
-        on(at, BLOCK);
-        at += BLOCK;
-    }
-    at
+    // SAFETY: the machine has the instructions, as was just asserted.
+    let next = |at| unsafe { next(search, bytes, at) };
+    every_block(bytes.len(), BLOCK, next, on)
 }
 
 /// The first block from `at` on of which a position may be accepted, and whether there is one; else where

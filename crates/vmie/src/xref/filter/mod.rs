@@ -126,6 +126,29 @@ pub(super) fn long(search: &Search, kind: FilterKind, bytes: &[u8], mut on: impl
     search.each(bytes, done..bytes.len(), &mut on);
 }
 
+/// Passes on the blocks that `next` finds: it answers where the first one is from a position on, and whether
+/// there is one. Answers where the last one ends.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn every_block(
+    len: usize,
+    block: usize,
+    next: impl Fn(usize) -> (usize, bool),
+    on: &mut impl FnMut(usize, usize),
+) -> usize {
+    let mut at = 0;
+    while at < len {
+        let (found, hit) = next(at);
+        at = found;
+        if !hit {
+            break;
+        }
+        on(at, block);
+        at += block;
+    }
+    at
+}
+
 /// Positions in a block of [`portable`].
 const BLOCK: usize = 64;
 
