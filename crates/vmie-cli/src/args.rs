@@ -13,6 +13,7 @@ use clap::{
     ArgGroup, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint,
 };
 use clap_complete::Shell;
+use vmie::paging::Mode;
 use vmie::signature::EngineKind;
 use vmie::{Layout, Prot};
 
@@ -20,7 +21,7 @@ use crate::addr::{AddrExpr, RangeExpr, TargetExpr, parse_u64};
 use crate::glob::Glob;
 use crate::output::Format;
 pub(crate) use dissect::{DissectArgs, DissectForm};
-pub(crate) use pointers::{Bits, FromExpr, PathsArgs, PointerArgs, RefsArgs};
+pub(crate) use pointers::{FromExpr, PathsArgs, PointerArgs, RefsArgs};
 pub(crate) use refine::RefineArgs;
 
 /// Headings in the help. Set on each argument: a heading of a flattened group would spread to the
@@ -531,17 +532,28 @@ pub(crate) struct XrefArgs {
     pub(crate) linear: bool,
 }
 
-/// How wide code is, as typed.
+/// How wide code or pointers are, as typed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum BitsArg {
-    /// By the paging mode
+    /// By the paging mode: 64 in long mode, else 32
     Auto,
-    /// 32-bit code
+    /// 32 bits: a 32-bit process of a 64-bit guest, too
     #[value(name = "32")]
     B32,
-    /// 64-bit code
+    /// 64 bits
     #[value(name = "64")]
     B64,
+}
+
+impl BitsArg {
+    /// Whether 32 bits are meant, in a space of this mode.
+    pub(crate) fn is_32(self, mode: Option<Mode>) -> bool {
+        match self {
+            Self::Auto => matches!(mode, Some(Mode::X86 | Mode::Pae)),
+            Self::B32 => true,
+            Self::B64 => false,
+        }
+    }
 }
 
 #[derive(Args, Debug)]

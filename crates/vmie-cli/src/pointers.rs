@@ -1,6 +1,5 @@
 //! What `refs` and `paths` have in common: an index of pointers, built or opened.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -8,13 +7,13 @@ use vmie::paging::Mode;
 use vmie::pointers::{BuildError, Foreign, IndexErrorKind, PointerMap, PointerOptions, Width};
 use vmie::{AddrRange, Address, Memory, Prot};
 
-use crate::args::{Bits, FilterArgs, PointerArgs};
+use crate::args::{BitsArg, FilterArgs, PointerArgs};
 use crate::candidates::Whose;
 use crate::escape;
 use crate::exit::{Failure, Result};
 use crate::interrupt;
 use crate::options::Options;
-use crate::seek::go_on;
+use crate::seek::progress;
 use crate::source::Source;
 use crate::space::Space;
 
@@ -74,30 +73,11 @@ impl Indexing<'_, '_> {
         pointers: &PointerOptions<A>,
     ) -> Result<PointerMap<A>> {
         interrupt::listen();
-        let bar = self
-            .options
-            .reporter
-            .progress_begin(self.verb, self.source.physical_size());
-        let mut progress = |done: u64| -> ControlFlow<()> {
-            bar.set_length(done.max(bar.length().unwrap_or(0)));
-            bar.set_position(done);
-            go_on()
-        };
+        let reporter = &self.options.reporter;
+        let mut progress = progress(self.verb, self.source, reporter);
         let map = PointerMap::build(memory, pointers, &mut progress);
-        self.options.reporter.progress_end();
-        map.map_err(|error| {
-            let failure = Failure::new(match error {
-                BuildError::Stopped => "stopped before the index was complete".to_owned(),
-                _ => "the pointers cannot be indexed".to_owned(),
-            });
-            match error {
-                BuildError::Stopped => failure.found("Ctrl-C"),
-                _ => failure
-                    .found(error.to_string())
-                    .hint("--range or --perm, to look at less"),
-            }
-            .into()
-        })
+        reporter.progress_end();
+        Ok(map.map_err(|error| not_indexed(&error))?)
     }
 
     /// Saves an index.
@@ -204,10 +184,23 @@ fn file(path: &Path) -> Option<(u64, u64)> {
     Some((metadata.len(), u64::try_from(changed.as_nanos()).ok()?))
 }
 
+/// Why pointers cannot be listed.
+pub(crate) fn not_indexed(error: &BuildError) -> Failure {
+    match error {
+        BuildError::Stopped => {
+            Failure::new("stopped before the index was complete").found("Ctrl-C")
+        }
+        _ => Failure::new("the pointers cannot be indexed")
+            .found(error.to_string())
+            .hint("--range or --perm, to look at less"),
+    }
+}
+
 /// How wide pointers are in a space.
-pub(crate) fn width(bits: Bits, mode: Option<Mode>) -> Width {
-    match (bits, mode) {
-        (Bits::Four, _) | (Bits::Auto, Some(Mode::X86 | Mode::Pae)) => Width::Four,
-        (Bits::Eight | Bits::Auto, _) => Width::Eight,
+pub(crate) fn width(bits: BitsArg, mode: Option<Mode>) -> Width {
+    if bits.is_32(mode) {
+        Width::Four
+    } else {
+        Width::Eight
     }
 }

@@ -195,18 +195,22 @@ impl Seek<'_> {
         if let Some(keep) = &mut keep {
             keep.begin(source, Scope::One, vec![space.whose()])?;
         }
-        let outcome = sweep(&options, &mut self.progress(source), &mut |addr, item| {
-            let at = (0, addr.raw());
-            if kept(&mut keep, &mut rows, at, &item, &In(memory))? {
-                return Continue(());
-            }
-            let place = Place {
-                site: None,
-                va: Hex(addr.raw()),
-                name: space.names.name(addr.raw()),
-            };
-            rows.add(row(place, item, &In(memory)))
-        });
+        let outcome = sweep(
+            &options,
+            &mut progress(self.verb, source, reporter),
+            &mut |addr, item| {
+                let at = (0, addr.raw());
+                if kept(&mut keep, &mut rows, at, &item, &In(memory))? {
+                    return Continue(());
+                }
+                let place = Place {
+                    site: None,
+                    va: Hex(addr.raw()),
+                    name: space.names.name(addr.raw()),
+                };
+                rows.add(row(place, item, &In(memory)))
+            },
+        );
         reporter.progress_end();
         let coverage = &outcome.coverage;
         end(keep, &rows, coverage.read > 0)?;
@@ -247,7 +251,7 @@ impl Seek<'_> {
             &parts,
             scanner,
             &sweep,
-            &mut self.progress(source),
+            &mut progress(self.verb, source, reporter),
             |found| {
                 let memory: &dyn Memory<Addr = Gva> = parts[found.space].space;
                 let at = (found.space, found.addr.0);
@@ -269,16 +273,20 @@ impl Seek<'_> {
         let complete = complete && !interrupt::asked();
         Ok(Done { found, complete })
     }
+}
 
-    pub(crate) fn progress(&self, source: &Source) -> impl FnMut(u64) -> ControlFlow<()> + use<> {
-        let total = source.physical_size();
-        let bar = self.options.reporter.progress_begin(self.verb, total);
-        move |done| {
-            // More than all of physical memory is done where frames are mapped twice.
-            bar.set_length(done.max(bar.length().unwrap_or(0)));
-            bar.set_position(done);
-            go_on()
-        }
+/// Shows how far a search over a source is, and ends it when Ctrl-C was pressed.
+pub(crate) fn progress(
+    verb: &'static str,
+    source: &Source,
+    reporter: &Reporter,
+) -> impl FnMut(u64) -> ControlFlow<()> + use<> {
+    let bar = reporter.progress_begin(verb, source.physical_size());
+    move |done| {
+        // More than all of physical memory is done where frames are mapped twice.
+        bar.set_length(done.max(bar.length().unwrap_or(0)));
+        bar.set_position(done);
+        go_on()
     }
 }
 

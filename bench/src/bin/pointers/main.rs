@@ -317,7 +317,8 @@ fn paths(flat: &Flat, map: &PointerMap<Gva>) {
                         once.push(path);
                         Continue(())
                     },
-                );
+                )
+                .expect("few pieces");
                 assert!(outcome.depth == depth && !outcome.stopped);
             }
             let time = now() - start;

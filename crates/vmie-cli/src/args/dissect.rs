@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, ValueHint};
 
-use super::{Bits, SourceArgs, SpaceArgs};
+use super::{BitsArg, SourceArgs, SpaceArgs};
 use crate::addr::{TargetExpr, parse_len};
 
 #[derive(Args, Debug)]
@@ -39,7 +39,7 @@ pub(crate) struct DissectArgs {
 
     /// How wide pointers are; auto goes by the paging mode
     #[arg(long, value_name = "BITS", default_value = "auto")]
-    pub(crate) bits: Bits,
+    pub(crate) bits: BitsArg,
 
     /// Print this instead of rows
     #[arg(long = "as", value_name = "FORM")]

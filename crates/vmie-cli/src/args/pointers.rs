@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum, ValueHint};
+use clap::{Args, ValueHint};
 
-use super::{SearchArgs, SourceArgs, SpaceArgs, parse_align};
+use super::{BitsArg, SearchArgs, SourceArgs, SpaceArgs, parse_align};
 use crate::addr::{AddrExpr, RangeExpr, TargetExpr, parse_len, parse_u64};
 
 /// Heading in the help.
@@ -15,24 +15,11 @@ const INDEX: &str = "Index";
 pub(crate) struct PointerArgs {
     /// How wide pointers are; auto goes by the paging mode
     #[arg(long, value_name = "BITS", default_value = "auto")]
-    pub(crate) bits: Bits,
+    pub(crate) bits: BitsArg,
 
     /// Pointers stand at multiples of N: 1, 2, 4 or 8 [default: their width]
     #[arg(long, value_name = "N", value_parser = parse_align)]
     pub(crate) align: Option<u64>,
-}
-
-/// How wide pointers are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum Bits {
-    /// By the paging mode: 64 in long mode, else 32
-    Auto,
-    /// 32 bits: a 32-bit process of a 64-bit guest
-    #[value(name = "32")]
-    Four,
-    /// 64 bits
-    #[value(name = "64")]
-    Eight,
 }
 
 #[derive(Args, Debug)]

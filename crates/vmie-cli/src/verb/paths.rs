@@ -16,7 +16,7 @@ use crate::guest;
 use crate::interrupt;
 use crate::options::Options;
 use crate::output::{Cell, Column, Hex, Row, Totals, View};
-use crate::pointers::Indexing;
+use crate::pointers::{Indexing, not_indexed};
 use crate::report::Words;
 use crate::seek::{go_on, said_if_stopped};
 use crate::source::Source;
@@ -83,6 +83,8 @@ fn search<A: Address>(
     let pointers: PointerOptions<A> = indexing.pointers(args.pointer, None)?;
     let width = pointers.width;
     let mut emit = |path: Path<A>| {
+        // One base may begin millions of paths.
+        go_on()?;
         let mut led = Vec::new();
         for other in &also {
             match other.follow(&path, space, width) {
@@ -98,7 +100,8 @@ fn search<A: Address>(
     };
     let (outcome, coverage): (PathOutcome, Coverage<A>) = if args.no_index {
         let (outcome, coverage) =
-            find_paths_once(memory, &pointers, target, &paths, &mut go_on, &mut emit);
+            find_paths_once(memory, &pointers, target, &paths, &mut go_on, &mut emit)
+                .map_err(|error| not_indexed(&error))?;
         (outcome, coverage.unwrap_or_default())
     } else {
         let map = match &args.index {

@@ -13,7 +13,7 @@ use crate::output::{Cell, Column, Hex, Row, Totals, View};
 use crate::place::Place;
 use crate::pointers::{Indexing, width};
 use crate::report::Words;
-use crate::seek::Seek;
+use crate::seek::{Seek, said_if_stopped};
 use crate::source::Source;
 use crate::space::{Space, Target};
 use crate::unread::nothing_read;
@@ -112,9 +112,10 @@ fn indexed<A: Address>(
         }
     }
     let found = sink.rows() > 0 || what.is_none();
+    said_if_stopped(interrupt::asked(), found, &options.reporter)?;
     sink.finish::<RefRow>(Some(&Totals::from(coverage)))?;
     options.reporter.coverage(coverage, Words::SEARCH);
-    let complete = Words::SEARCH.complete(coverage);
+    let complete = Words::SEARCH.complete(coverage) && !interrupt::asked();
     Ok(Done { found, complete })
 }
 

@@ -86,9 +86,10 @@ pub(super) fn run(args: &XrefArgs, options: &Options) -> Result<Done> {
 }
 
 fn bits(typed: BitsArg, mode: Mode) -> CodeBits {
-    match (typed, mode) {
-        (BitsArg::B32, _) | (BitsArg::Auto, Mode::X86 | Mode::Pae) => CodeBits::B32,
-        (BitsArg::B64 | BitsArg::Auto, _) => CodeBits::B64,
+    if typed.is_32(Some(mode)) {
+        CodeBits::B32
+    } else {
+        CodeBits::B64
     }
 }
 

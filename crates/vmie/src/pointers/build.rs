@@ -9,10 +9,10 @@
 use std::ops::ControlFlow;
 
 use super::arrange::{Batch, arrange};
-use super::lanes::{self, BLOCK, Indices};
 use super::runs::{Runs, Unnumbered};
 use super::tables::Tables;
-use super::{BuildError, MAX_EDGES, PointerOptions, Width};
+use super::words::Words;
+use super::{BuildError, MAX_EDGES, PointerOptions};
 use crate::addr::{AddrRange, Address};
 use crate::memory::{Coverage, Memory};
 use crate::sweep::{DEFAULT_WINDOW, Found, SweepOptions, Window, sweep};
@@ -35,12 +35,7 @@ pub(super) fn build<A: Address>(
     options: &PointerOptions<A>,
     progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<Built<A>, BuildError> {
-    let range = options.range.unwrap_or_else(AddrRange::all);
-    let runs =
-        Runs::of(memory.spans(range), MAX_RUNS, MAX_NUMBERED).map_err(|error| match error {
-            Unnumbered::Runs(most) => BuildError::Scattered { most },
-            Unnumbered::Bytes(most) => BuildError::TooLarge { most },
-        })?;
+    let runs = number(memory, options)?;
     let most = options.max_edges.min(MAX_EDGES);
     let scan = Scan::new(&runs, options);
     let mut batches: Vec<Batch> = Vec::new();
@@ -68,7 +63,7 @@ pub(super) fn build<A: Address>(
     if outcome.stopped {
         return Err(BuildError::Stopped);
     }
-    let tables = arrange(batches, edges, runs.total(), scan.align);
+    let tables = arrange(batches, edges, runs.total(), scan.words.align);
     Ok(Built {
         runs,
         tables,
@@ -76,26 +71,35 @@ pub(super) fn build<A: Address>(
     })
 }
 
+/// Numbers what is mapped, as far as that is bounded.
+pub(super) fn number<A: Address>(
+    memory: &dyn Memory<Addr = A>,
+    options: &PointerOptions<A>,
+) -> Result<Runs, BuildError> {
+    let range = options.range.unwrap_or_else(AddrRange::all);
+    Runs::of(memory.spans(range), MAX_RUNS, MAX_NUMBERED).map_err(|error| match error {
+        Unnumbered::Runs(most) => BuildError::Scattered { most },
+        Unnumbered::Bytes(most) => BuildError::TooLarge { most },
+    })
+}
+
 /// Finds the pointers in a window.
 pub(super) struct Scan<'r> {
     runs: &'r Runs,
-    width: Width,
-    align: u64,
-    low: u64,
-    span: u64,
+    words: Words,
 }
 
 impl<'r> Scan<'r> {
     pub(super) fn new<A: Address>(runs: &'r Runs, options: &PointerOptions<A>) -> Self {
         // Without runs nothing passes: no number is less than zero above the largest.
         let (low, high) = runs.bounds().unwrap_or((u64::MAX, u64::MAX));
-        Self {
-            runs,
-            width: options.width,
-            align: options.alignment(),
+        let words = Words {
             low,
             span: high - low,
-        }
+            width: options.width,
+            align: options.alignment(),
+        };
+        Self { runs, words }
     }
 
     pub(super) fn sweep<A: Address>(&self, options: &PointerOptions<A>) -> SweepOptions<A> {
@@ -103,7 +107,7 @@ impl<'r> Scan<'r> {
             range: options.sources.or(options.range),
             perm: options.perm,
             window: DEFAULT_WINDOW,
-            overlap: self.width.bytes() - 1,
+            overlap: self.words.overlap(),
             threads: options.threads,
             max_bytes: options.max_bytes,
             ..SweepOptions::default()
@@ -119,84 +123,22 @@ impl<'r> Scan<'r> {
         };
         let ahead = window.start.raw() - run.start;
         let (number, room) = (run.first + ahead, run.last - run.start - ahead);
-        let first = number.next_multiple_of(self.align);
+        let align = self.words.align;
+        let first = number.next_multiple_of(align);
         let mut edges = Vec::new();
-        self.words(window, |offset, value| {
-            if let Some(target) = self.runs.number(value, &mut near)
-                && offset as u64 <= room
-            {
-                let place = (number + offset as u64 - first) / self.align;
-                edges.push(Batch::edge(target, place));
-            }
-        });
+        let (bytes, start) = (window.bytes, window.start.raw());
+        self.words
+            .each(bytes, window.owned, start, |offset, value| {
+                if let Some(target) = self.runs.number(value, &mut near)
+                    && offset as u64 <= room
+                {
+                    let place = (number + offset as u64 - first) / align;
+                    edges.push(Batch::edge(target, place));
+                }
+            });
         if !edges.is_empty() {
-            let first = first / self.align;
+            let first = first / align;
             found.push(Batch { first, edges });
         }
     }
-
-    /// Offset and value of each word between the lowest and the highest mapped address, by ascending
-    /// offset.
-    pub(super) fn words<A: Address>(
-        &self,
-        window: &Window<'_, A>,
-        mut word: impl FnMut(usize, u64),
-    ) {
-        let align = self.align as usize;
-        let skip = (window.start.raw() as usize).wrapping_neg() & (align - 1);
-        match (self.width, align) {
-            (Width::Eight, 8) => self.aligned(window, skip, &mut word),
-            (Width::Eight, _) => {
-                each::<8>(window, skip, align, |at, bytes| {
-                    (at, u64::from_le_bytes(bytes))
-                })
-                .filter(|&(_, value)| value.wrapping_sub(self.low) <= self.span)
-                .for_each(|(at, value)| word(at, value));
-            }
-            (Width::Four, _) => {
-                each::<4>(window, skip, align, |at, bytes| {
-                    (at, u64::from(u32::from_le_bytes(bytes)))
-                })
-                .filter(|&(_, value)| value.wrapping_sub(self.low) <= self.span)
-                .for_each(|(at, value)| word(at, value));
-            }
-        }
-    }
-
-    fn aligned<A: Address>(
-        &self,
-        window: &Window<'_, A>,
-        skip: usize,
-        word: &mut impl FnMut(usize, u64),
-    ) {
-        // Words that begin in what the window owns; the last one may end behind it.
-        let end = window.bytes.len().min(window.owned + 7);
-        let bytes = window.bytes.get(skip..end).unwrap_or_default();
-        let mut indices: Indices = [0; BLOCK + 8];
-        let mut at = skip;
-        for block in bytes.as_chunks::<8>().0.chunks(BLOCK) {
-            let count = lanes::select(block, self.low, self.span, &mut indices);
-            for &index in &indices[..count] {
-                let index = index as usize;
-                word(at + index * 8, u64::from_le_bytes(block[index]));
-            }
-            at += block.len() * 8;
-        }
-    }
-}
-
-/// The words of `N` bytes that begin in what a window owns, from `skip` on, `align` apart.
-fn each<'w, const N: usize>(
-    window: &'w Window<'_, impl Address>,
-    skip: usize,
-    align: usize,
-    word: impl Fn(usize, [u8; N]) -> (usize, u64) + 'w,
-) -> impl Iterator<Item = (usize, u64)> + 'w {
-    let end = window.bytes.len().min(window.owned + N - 1);
-    let bytes = window.bytes.get(skip..end).unwrap_or_default();
-    let words = bytes.windows(N).step_by(align).enumerate();
-    words.filter_map(move |(index, bytes)| {
-        let bytes = bytes.first_chunk::<N>()?;
-        Some(word(skip + index * align, *bytes))
-    })
 }

@@ -28,6 +28,7 @@ mod scratch;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use crate::addr::{AddrRange, Address};
 use crate::memory::Prot;
@@ -57,6 +58,11 @@ impl Width {
             Self::Four => 4,
             Self::Eight => 8,
         }
+    }
+
+    /// An alignment, brought to a power of two and to no more than the width.
+    fn alignment(self, align: u64) -> u64 {
+        1 << align.clamp(1, self.bytes() as u64).ilog2()
     }
 }
 
@@ -101,8 +107,7 @@ impl<A: Address> Default for PointerOptions<A> {
 impl<A: Address> PointerOptions<A> {
     /// The alignment, brought into its bounds.
     fn alignment(&self) -> u64 {
-        let most = self.width.bytes() as u64;
-        1 << self.align.clamp(1, most).ilog2()
+        self.width.alignment(self.align)
     }
 }
 

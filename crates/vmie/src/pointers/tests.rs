@@ -228,7 +228,7 @@ proptest! {
         let (outcome, _) = find_paths_once(&memory, &pointers, Gva(target), &options, &mut go_on, &mut |path| {
             once.push(path);
             Continue(())
-        });
+        }).unwrap();
         prop_assert_eq!(outcome, PathOutcome { stopped: false, depth });
         prop_assert_eq!(once, paths);
     }

@@ -9,13 +9,18 @@ use super::levels::{Place, Pointers, levels};
 use super::{Path, PathOptions, PathOutcome, chains};
 use crate::addr::{AddrRange, Address};
 use crate::memory::{Coverage, Memory};
+use crate::pointers::build::number;
 use crate::pointers::runs::Runs;
-use crate::pointers::{PointerOptions, Referrers};
+use crate::pointers::{BuildError, PointerOptions, Referrers};
 use crate::sweep::{SweepOptions, seek};
 
 /// Searches memory for paths to `target`, shortest first, without an index: as
 /// [`find_paths`](super::find_paths()) over an index of `pointers`. Answers the coverage of the first sweep as
 /// well; it is `None` when the search was over before one.
+///
+/// # Errors
+///
+/// When memory is too large or lies in too many pieces, as for an index.
 ///
 /// # Cost
 ///
@@ -28,26 +33,25 @@ pub fn find_paths_once<A: Address>(
     options: &PathOptions<A>,
     progress: &mut dyn FnMut() -> ControlFlow<()>,
     emit: &mut dyn FnMut(Path<A>) -> ControlFlow<()>,
-) -> (PathOutcome, Option<Coverage<A>>) {
-    let range = pointers.range.unwrap_or_else(AddrRange::all);
+) -> Result<(PathOutcome, Option<Coverage<A>>), BuildError> {
     let mut swept = Swept {
         memory,
         pointers,
-        // What a pointer leads to has to be mapped; without numbers, nothing is known to be.
-        runs: Runs::of(memory.spans(range), usize::MAX, u64::MAX).ok(),
+        runs: number(memory, pointers)?,
         coverage: None,
     };
     let (levels, mut outcome) = levels(&mut swept, target, options, progress);
     if !outcome.stopped {
         outcome.stopped = chains::write(&levels, target, options, progress, emit).is_break();
     }
-    (outcome, swept.coverage)
+    Ok((outcome, swept.coverage))
 }
 
 struct Swept<'m, A: Address> {
     memory: &'m dyn Memory<Addr = A>,
     pointers: &'m PointerOptions<A>,
-    runs: Option<Runs>,
+    /// What a pointer leads to has to be mapped.
+    runs: Runs,
     coverage: Option<Coverage<A>>,
 }
 
@@ -81,10 +85,7 @@ impl<A: Address> Pointers for Swept<'_, A> {
             &options,
             &mut |_| progress(),
             |at, value| {
-                let mapped = self
-                    .runs
-                    .as_ref()
-                    .is_some_and(|runs| runs.find(value, &mut near).is_some());
+                let mapped = self.runs.find(value, &mut near).is_some();
                 if !mapped || !within(windows, value) {
                     return ControlFlow::Continue(());
                 }
