@@ -6,7 +6,7 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use vmie::paging::Mode;
 use vmie::search::{Text, continue_text};
 use vmie::{
-    Address, Gpa, Gva, Memory, Prot, Scanner, SweepOptions, SweepOutcome, read_around_holes, seek,
+    Address, Gva, Memory, Prot, Scanner, SweepOptions, SweepOutcome, read_around_holes, seek,
     seek_many, seek_space,
 };
 
@@ -140,8 +140,8 @@ impl Seek<'_> {
         let space = Space::select(&source, &self.args.space, &self.options.reporter)?;
         let scanner = scanner(&|name| space.lookup(name), space.mode())?;
         match &space.target {
-            Target::Physical(image) => {
-                let memory: &dyn Memory<Addr = Gpa> = &**image;
+            Target::Physical(memory) => {
+                let memory = &**memory;
                 self.one(
                     &source,
                     &space,

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use vmie::os::isf::Isf;
 use vmie::os::{self, Cache, FindError, FindOptions, Guest, SuppliedTypes};
-use vmie::{Gpa, Image, ImageInfo, Memory, OpenErrorKind, OpenOptions};
+use vmie::{AddrRange, CpuState, Gpa, Image, ImageInfo, Memory, OpenErrorKind, OpenOptions};
 
 use crate::args::SourceArgs;
 use crate::escape;
@@ -13,12 +13,13 @@ use crate::exit::Failure;
 use crate::guest::{self, Os};
 use crate::report::Reporter;
 
-/// An open image.
+/// An open source.
 pub(crate) struct Source {
     /// As it was typed.
     pub(crate) path: PathBuf,
     /// The guest's physical memory.
-    pub(crate) image: Arc<Image>,
+    pub(crate) memory: Arc<dyn Memory<Addr = Gpa>>,
+    info: Info,
     /// What is known beforehand about the operating system.
     pub(crate) known: FindOptions,
     /// Where the operating system was found is kept here.
@@ -27,25 +28,41 @@ pub(crate) struct Source {
     os: OnceLock<Result<Os, FindError>>,
 }
 
+/// What is known about a source, whatever its kind.
+pub(crate) struct Info {
+    /// In one word.
+    pub(crate) format: String,
+    /// Bytes of the file, or of memory where there is no file.
+    pub(crate) size: u64,
+    /// Physical memory that there should be, ascending.
+    pub(crate) ranges: Vec<AddrRange<Gpa>>,
+    /// The CPUs, where they are known.
+    pub(crate) cpus: Vec<CpuState>,
+    /// Whether the memory may change while it is read.
+    pub(crate) live: bool,
+    /// Oddities met while opening.
+    pub(crate) notes: Vec<String>,
+}
+
+impl From<&ImageInfo> for Info {
+    fn from(info: &ImageInfo) -> Self {
+        Self {
+            format: info.format.to_string(),
+            size: info.size,
+            ranges: info.ranges.clone(),
+            cpus: info.cpus.clone(),
+            live: info.live,
+            notes: info.notes.clone(),
+        }
+    }
+}
+
 impl Source {
     /// Opens what was typed.
     pub(crate) fn open(args: &SourceArgs, reporter: &Reporter) -> Result<Self, Failure> {
-        let options = OpenOptions {
-            layout: args.layout.clone(),
-        };
-        let image = Image::open_with(&args.source, &options).map_err(|error| {
-            let failure = Failure::new(error.to_string());
-            match error.kind {
-                OpenErrorKind::Io { .. } if !args.source.exists() => {
-                    failure.hint("check the path; `vmie demo --keep DIR` makes an image to try")
-                }
-                OpenErrorKind::LayoutBehindEnd { .. } => failure.hint(
-                    "each part of a layout is GPA+LEN@OFFSET, the offset counted from the start of the file",
-                ),
-                _ => failure,
-            }
-        })?;
-        for note in &image.info().notes {
+        let image = open_image(args)?;
+        let info = Info::from(image.info());
+        for note in &info.notes {
             reporter.warn(&format!("{}: {note}", args.source.display()));
         }
         let cache = args
@@ -59,7 +76,8 @@ impl Source {
         let types = args.types.as_deref().map(supplied).transpose()?;
         Ok(Self {
             path: args.source.clone(),
-            image: Arc::new(image),
+            memory: Arc::new(image),
+            info,
             known: FindOptions { types, trail: None },
             cache,
             reporter: reporter.clone(),
@@ -67,9 +85,9 @@ impl Source {
         })
     }
 
-    /// What is known about the image.
-    pub(crate) fn info(&self) -> &ImageInfo {
-        self.image.info()
+    /// What is known about the source.
+    pub(crate) fn info(&self) -> &Info {
+        &self.info
     }
 
     /// The guest's operating system, looked for when first asked for.
@@ -78,11 +96,11 @@ impl Source {
     }
 
     fn find_os(&self) -> Result<Os, FindError> {
-        let phys: Arc<dyn Memory<Addr = Gpa>> = self.image.clone();
+        let phys = &self.memory;
         let cpus = &self.info().cpus;
         let guest = match &self.cache {
             Some(cache) => {
-                let (guest, kept) = cache.find(&phys, cpus, &self.known)?;
+                let (guest, kept) = cache.find(phys, cpus, &self.known)?;
                 if let Err(error) = kept {
                     let path = shell_word(cache.path());
                     self.reporter
@@ -90,7 +108,7 @@ impl Source {
                 }
                 guest
             }
-            None => os::find_with(&phys, cpus, &self.known)?,
+            None => os::find_with(phys, cpus, &self.known)?,
         };
         self.tell_unused_types(&*guest);
         Ok(Os::new(guest))
@@ -123,7 +141,7 @@ impl Source {
             .map_err(|error| guest::not_found(error, &self.name(), cpus_known))
     }
 
-    /// Bytes of physical memory that the image declares.
+    /// Bytes of physical memory that there should be.
     pub(crate) fn physical_size(&self) -> u64 {
         self.info()
             .ranges
@@ -164,4 +182,23 @@ fn supplied(path: &Path) -> Result<SuppliedTypes, Failure> {
         )
     })?;
     Ok(isf.supply(path.display().to_string()))
+}
+
+/// Opens a memory image.
+fn open_image(args: &SourceArgs) -> Result<Image, Failure> {
+    let options = OpenOptions {
+        layout: args.layout.clone(),
+    };
+    Image::open_with(&args.source, &options).map_err(|error| {
+            let failure = Failure::new(error.to_string());
+            match error.kind {
+                OpenErrorKind::Io { .. } if !args.source.exists() => {
+                    failure.hint("check the path; `vmie demo --keep DIR` makes an image to try")
+                }
+                OpenErrorKind::LayoutBehindEnd { .. } => failure.hint(
+                    "each part of a layout is GPA+LEN@OFFSET, the offset counted from the start of the file",
+                ),
+                _ => failure,
+            }
+        })
 }

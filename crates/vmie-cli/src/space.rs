@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use vmie::os::Process;
 use vmie::paging::{Mode, detect};
-use vmie::{AddrRange, Address, AddressSpace, CpuState, Gpa, Image, Memory};
+use vmie::{AddrRange, Address, AddressSpace, CpuState, Gpa, Memory};
 
 use crate::addr::RangeExpr;
 use crate::args::{OwnerArgs, Paging, SpaceArgs};
@@ -32,7 +32,7 @@ pub(crate) struct Space<'s> {
 /// The memory that is meant.
 pub(crate) enum Target {
     /// Guest physical memory.
-    Physical(Arc<Image>),
+    Physical(Arc<dyn Memory<Addr = Gpa>>),
     /// One address space.
     Virtual(AddressSpace),
 }
@@ -46,7 +46,7 @@ impl<'s> Space<'s> {
     ) -> Result<Self, Failure> {
         if args.phys {
             return Ok(Self {
-                target: Target::Physical(Arc::clone(&source.image)),
+                target: Target::Physical(Arc::clone(&source.memory)),
                 names: Names::of_physical(),
             });
         }
@@ -68,7 +68,7 @@ impl<'s> Space<'s> {
             return Err(no_space(source));
         };
         let root = Gpa(root);
-        let phys: Arc<dyn Memory<Addr = Gpa>> = source.image.clone();
+        let phys = Arc::clone(&source.memory);
         if phys.read_u32(root).is_err() {
             return Err(root_absent(source, root));
         }
@@ -171,7 +171,7 @@ impl Paging {
 
 fn detect_mode(source: &Source, root: Gpa, reporter: &Reporter) -> Result<Mode, Failure> {
     let cpus = &source.info().cpus;
-    let found = detect(&*source.image, root, cpus).map_err(|error| {
+    let found = detect(&*source.memory, root, cpus).map_err(|error| {
         let failure = error.findings.split("; ").fold(
             Failure::new(format!("cannot tell the paging mode of --cr3 {root}")),
             Failure::found,

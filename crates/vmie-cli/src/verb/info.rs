@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use vmie::paging::Mode;
-use vmie::{AddrRange, Coverage, CpuState, Gpa, ImageInfo, Memory as _, SpanKind};
+use vmie::{AddrRange, Coverage, CpuState, Gpa, SpanKind};
 
 use crate::args::InfoArgs;
 use crate::escape;
@@ -13,7 +13,7 @@ use crate::options::Options;
 use crate::output::{Column, Hex, Row, SpaceKind, Totals, View};
 use crate::report::Words;
 use crate::size;
-use crate::source::Source;
+use crate::source::{Info, Source};
 
 pub(super) fn run(args: &InfoArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;
@@ -58,7 +58,7 @@ pub(super) fn run(args: &InfoArgs, options: &Options) -> Result<Done> {
 /// The memory that the image declares, against what is in the file.
 fn declared(source: &Source) -> Coverage<Gpa> {
     let mut coverage = Coverage::default();
-    for span in source.image.spans(AddrRange::all()) {
+    for span in source.memory.spans(AddrRange::all()) {
         match span.kind {
             SpanKind::Mapped(_) => coverage.add_read(span.len),
             SpanKind::Lost(cause) => coverage.add_gap(span.start, span.len, cause),
@@ -118,9 +118,9 @@ struct InfoRow {
 }
 
 impl InfoRow {
-    fn new(info: &ImageInfo) -> Self {
+    fn new(info: &Info) -> Self {
         Self {
-            format: info.format.to_string(),
+            format: info.format.clone(),
             size: info.size,
             ranges: info
                 .ranges

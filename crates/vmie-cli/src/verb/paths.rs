@@ -29,7 +29,7 @@ pub(super) fn run(args: &PathsArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;
     let space = Space::select(&source, &args.space, &options.reporter)?;
     match &space.target {
-        Target::Physical(image) => search(args, options, &source, &space, &**image),
+        Target::Physical(memory) => search(args, options, &source, &space, &**memory),
         Target::Virtual(memory) => search(args, options, &source, &space, memory),
     }
 }

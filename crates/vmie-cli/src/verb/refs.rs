@@ -44,7 +44,7 @@ pub(super) fn run(args: &RefsArgs, options: &Options) -> Result<Done> {
             let source = Source::open(&args.search.source, &options.reporter)?;
             let space = Space::select(&source, &args.search.space, &options.reporter)?;
             match &space.target {
-                Target::Physical(image) => indexed(args, options, &source, &space, &**image),
+                Target::Physical(memory) => indexed(args, options, &source, &space, &**memory),
                 Target::Virtual(memory) => indexed(args, options, &source, &space, memory),
             }
         }

@@ -34,7 +34,7 @@ pub(super) fn run(args: &DissectArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;
     let space = Space::select(&source, &args.space, &options.reporter)?;
     match &space.target {
-        Target::Physical(image) => dissect(args, options, &source, &space, &**image),
+        Target::Physical(memory) => dissect(args, options, &source, &space, &**memory),
         Target::Virtual(memory) => dissect(args, options, &source, &space, memory),
     }
 }

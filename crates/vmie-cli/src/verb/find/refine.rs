@@ -49,7 +49,7 @@ pub(super) fn run(args: &FindArgs, file: &Path, options: &Options) -> Result<Don
     }
     let space = Space::select(&source, &search.space, &options.reporter)?;
     match &space.target {
-        Target::Physical(image) => refine.one(saved, &space, &**image),
+        Target::Physical(memory) => refine.one(saved, &space, &**memory),
         Target::Virtual(memory) => refine.one(saved, &space, memory),
     }
 }

@@ -12,10 +12,7 @@ mod vmas;
 
 use serde::Serialize;
 use vmie::paging::{Extent, ExtentItem, WalkStats};
-use vmie::{
-    AddrRange, Address, AddressSpace, Coverage, Gpa, Gva, Image, Memory as _, Prot, Region,
-    SpanKind,
-};
+use vmie::{AddrRange, Address, AddressSpace, Coverage, Gpa, Gva, Memory, Prot, Region, SpanKind};
 
 use crate::args::MapsArgs;
 use crate::exit::{Done, Failure, Result};
@@ -42,9 +39,9 @@ pub(super) fn run(args: &MapsArgs, options: &Options) -> Result<Done> {
         Target::Physical(_) if args.extents => Err(Failure::new("physical memory has no extents")
             .hint("leave out --extents")
             .into()),
-        Target::Physical(image) => {
+        Target::Physical(memory) => {
             let list = List::new(args, &space, options, sink)?;
-            list.physical(image)
+            list.physical(&**memory)
         }
         Target::Virtual(memory) => {
             let list = List::new(args, &space, options, sink)?;
@@ -102,8 +99,8 @@ impl<'a, A: Address> List<'a, A> {
 }
 
 impl List<'_, Gpa> {
-    fn physical(mut self, image: &Image) -> Result<Done> {
-        for span in image.spans(self.range) {
+    fn physical(mut self, memory: &dyn Memory<Addr = Gpa>) -> Result<Done> {
+        for span in memory.spans(self.range) {
             match span.kind {
                 SpanKind::Lost(cause) => self.coverage.add_gap(span.start, span.len, cause),
                 SpanKind::Mapped(prot) if prot.contains(self.perm) => {

@@ -70,7 +70,7 @@ impl<'s> Also<'s> {
     ) -> Option<u64> {
         let base = self.base(path.base.addr().raw(), from)?;
         let led = match &self.space.target {
-            Target::Physical(image) => follow(path, base, &**image, width)?,
+            Target::Physical(memory) => follow(path, base, &**memory, width)?,
             Target::Virtual(space) => follow(path, base, space, width)?,
         };
         self.target

@@ -34,7 +34,7 @@ pub(super) fn run(args: &ReadArgs, options: &Options) -> Result<Done> {
         space: &space,
     };
     match &space.target {
-        Target::Physical(image) => reading.run(&**image),
+        Target::Physical(memory) => reading.run(&**memory),
         Target::Virtual(memory) => reading.run(memory),
     }
 }

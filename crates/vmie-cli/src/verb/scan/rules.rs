@@ -56,7 +56,7 @@ pub(super) fn run(args: &ScanArgs, options: &Options) -> Result<Done> {
     }
     let space = Space::select(&source, &args.search.space, reporter)?;
     match &space.target {
-        Target::Physical(image) => scan.one(&space, &**image),
+        Target::Physical(memory) => scan.one(&space, &**memory),
         Target::Virtual(memory) => scan.one(&space, memory),
     }
 }
