@@ -113,6 +113,22 @@ impl FileMap {
         }
     }
 
+    /// The same bytes where nobody can change them: copied, unless the file is frozen.
+    pub(crate) fn frozen(self) -> std::io::Result<Self> {
+        if self.writers == Writers::None {
+            return Ok(self);
+        }
+        let no_memory = || std::io::Error::from(std::io::ErrorKind::OutOfMemory);
+        let len = usize::try_from(self.len).map_err(|_| no_memory())?;
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(len).map_err(|_| no_memory())?;
+        bytes.resize(len, 0);
+        if !self.read(0, &mut bytes) {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(Self::from_bytes(bytes))
+    }
+
     /// Length of the file when it was mapped, in bytes.
     #[inline]
     pub(crate) fn len(&self) -> u64 {

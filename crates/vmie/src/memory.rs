@@ -44,6 +44,20 @@ impl Prot {
     /// Everything.
     pub const ALL: Self = Self(15);
 
+    /// As a number: 1 to read, 2 to write, 4 to execute, 8 for user mode.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// From such a number; `None` when it has other bits.
+    pub const fn from_bits(bits: u8) -> Option<Self> {
+        if bits & !Self::ALL.0 == 0 {
+            Some(Self(bits))
+        } else {
+            None
+        }
+    }
+
     /// Both sets together.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
@@ -171,6 +185,15 @@ pub enum Cause {
     },
     /// A bound on the work was reached; what lies behind it was not looked at.
     Limit,
+    /// Nothing was mapped here when the snapshot was taken.
+    NothingThere,
+    /// Outside of what the snapshot was asked to keep.
+    NotCaptured,
+    /// A part of a snapshot's file is not what was written.
+    Damaged {
+        /// Where in the file the part begins.
+        offset: u64,
+    },
 }
 
 impl Cause {
@@ -178,14 +201,17 @@ impl Cause {
     pub const fn is_unmapped(self) -> bool {
         matches!(
             self,
-            Self::NotMapped { .. } | Self::Malformed { .. } | Self::NonCanonical
+            Self::NotMapped { .. }
+                | Self::Malformed { .. }
+                | Self::NonCanonical
+                | Self::NothingThere
         )
     }
 
     /// One or two words for summaries, stable: `"not mapped"`, `"absent"`, ...
     pub const fn label(self) -> &'static str {
         match self {
-            Self::NotMapped { .. } => "not mapped",
+            Self::NotMapped { .. } | Self::NothingThere => "not mapped",
             Self::Malformed { .. } => "malformed entry",
             Self::NonCanonical => "non-canonical",
             Self::TableAbsent { .. } => "page table absent",
@@ -194,6 +220,8 @@ impl Cause {
             Self::Corrupt { .. } => "image corrupt",
             Self::Io { .. } => "read error",
             Self::Limit => "work limit",
+            Self::NotCaptured => "not captured",
+            Self::Damaged { .. } => "snapshot damaged",
         }
     }
 }
@@ -233,6 +261,14 @@ impl fmt::Display for Cause {
                 write!(f, "{}", std::io::Error::from_raw_os_error(errno))
             }
             Self::Limit => f.write_str("not looked at: the bound on the work was reached"),
+            Self::NothingThere => f.write_str("not mapped when the snapshot was taken"),
+            Self::NotCaptured => f.write_str(
+                "not in the snapshot: outside of the range or the protection it was taken with",
+            ),
+            Self::Damaged { offset } => write!(
+                f,
+                "the part of the snapshot at file offset {offset:#x} is damaged"
+            ),
         }
     }
 }

@@ -16,8 +16,8 @@ use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
 
 use super::packed::{self, Packer};
-use super::scratch::Scratch;
 use super::tables::{Bytes, SAMPLE, Tables};
+use crate::scratch::Scratch;
 
 /// Low bits of a target, unless that made too many buckets.
 const LOW_BITS: u32 = 16;

@@ -38,6 +38,7 @@ use super::{MAX_EDGES, Width};
 use crate::addr::Address;
 use crate::filemap::FileMap;
 use crate::memory::Coverage;
+use crate::replace::Replacement;
 
 const MAGIC: &[u8; 8] = b"vmieptrs";
 const VERSION: u32 = 1;
@@ -118,27 +119,17 @@ use IndexErrorKind as Kind;
 impl<A: Address> PointerMap<A> {
     /// Writes the index to a file, with a text that says what it is of.
     ///
-    /// It is written to a temporary file beside it, synced and renamed: there is either the whole
-    /// index or what was there before.
+    /// The file appears when it is whole and synced: there is either the whole index or what was there
+    /// before.
     ///
     /// # Errors
     ///
-    /// When writing fails; the temporary file is removed.
+    /// When writing fails; nothing is left behind.
     pub fn save(&self, path: impl AsRef<Path>, about: &str) -> Result<(), IndexError> {
         let path = path.as_ref();
-        let temporary = beside(path);
-        let written = replaceable(path).and_then(|()| {
-            self.write(&temporary, about)?;
-            std::fs::rename(&temporary, path)?;
-            sync_directory(path);
-            Ok(())
-        });
-        written.map_err(|error| {
-            let _ = std::fs::remove_file(&temporary);
-            IndexError {
-                path: path.to_owned(),
-                kind: error.into(),
-            }
+        self.write(path, about).map_err(|error| IndexError {
+            path: path.to_owned(),
+            kind: error.into(),
         })
     }
 
@@ -195,12 +186,13 @@ impl<A: Address> PointerMap<A> {
         let sum = xxh3_64(&header[..SUM_AT]);
         header[SUM_AT..].copy_from_slice(&sum.to_le_bytes());
 
-        let mut file = File::create_new(path)?;
+        let mut replacement = Replacement::create(path)?;
+        let file = replacement.file();
         file.write_all(&header)?;
         sections
             .iter()
             .try_for_each(|section| file.write_all(section))?;
-        file.sync_all()
+        replacement.commit()
     }
 
     /// Opens an index that was saved.
@@ -229,7 +221,7 @@ impl<A: Address> PointerMap<A> {
         if file.metadata()?.len() == 0 {
             return Err(Kind::Foreign);
         }
-        Self::of(frozen(FileMap::new(&file)?)?)
+        Self::of(FileMap::new(&file)?.frozen()?)
     }
 
     /// From the bytes of a file.
@@ -350,25 +342,6 @@ fn space<A: Address>() -> u8 {
     u8::from(A::SPACE == "virtual")
 }
 
-/// The same bytes where nobody can change them.
-fn frozen(map: FileMap) -> Result<FileMap, Kind> {
-    if map.slice(0, 0).is_some() {
-        return Ok(map);
-    }
-    let len = usize::try_from(map.len())
-        .map_err(|_| io::ErrorKind::OutOfMemory)
-        .map_err(io::Error::from)?;
-    let mut bytes = Vec::new();
-    bytes
-        .try_reserve_exact(len)
-        .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
-    bytes.resize(len, 0);
-    if !map.read(0, &mut bytes) {
-        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-    }
-    Ok(FileMap::from_bytes(bytes))
-}
-
 fn runs(bytes: &[u8]) -> Result<Runs, Kind> {
     let (words, rest) = bytes.as_chunks::<16>();
     let number = |word: &[u8]| u64::from_le_bytes(*word.first_chunk().expect("eight bytes"));
@@ -428,31 +401,6 @@ fn consistent(tables: &Tables, runs: &Runs) -> Result<(), Kind> {
         return Err(Kind::Inconsistent("the order of its pointers"));
     }
     Ok(())
-}
-
-/// Whether a rename may put a file there. It would also replace a device, for whoever may do that.
-fn replaceable(path: &Path) -> io::Result<()> {
-    match std::fs::metadata(path) {
-        Ok(metadata) if !metadata.is_file() => Err(io::Error::other("it is not a file")),
-        _ => Ok(()),
-    }
-}
-
-/// A name beside `path` that no other process uses.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    path.with_file_name(name)
-}
-
-/// Makes the new name last. Where a directory cannot be synced, it is as safe as it can be.
-fn sync_directory(path: &Path) {
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    if let Ok(directory) = File::open(directory.unwrap_or(Path::new("."))) {
-        let _ = directory.sync_all();
-    }
 }
 
 #[cfg(test)]
@@ -520,18 +468,6 @@ mod tests {
                     let _ = (map.referrers(all).count(), map.pointees(all).count());
                 }
             }
-        }
-    }
-
-    #[test]
-    fn what_is_no_file_is_not_replaced() {
-        let (map, _) = saved();
-        let directory = tempfile::tempdir().unwrap();
-        let taken = directory.path().join("a directory");
-        std::fs::create_dir(&taken).unwrap();
-        for path in [taken.as_path(), Path::new("/dev/null")] {
-            assert!(map.save(path, "").is_err(), "{}", path.display());
-            assert!(!std::fs::metadata(path).unwrap().is_file());
         }
     }
 

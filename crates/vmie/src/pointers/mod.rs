@@ -24,7 +24,6 @@ mod packed;
 mod paths;
 mod referrers;
 mod runs;
-mod scratch;
 mod tables;
 #[cfg(test)]
 mod tests;

@@ -23,8 +23,8 @@ use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
 
 use super::packed::Packed;
-use super::scratch::Scratch;
 use crate::filemap::FileMap;
+use crate::scratch::Scratch;
 
 /// Places from one sample to the next.
 pub(super) const SAMPLE: u64 = 64;

@@ -144,7 +144,7 @@ impl<A: Address, R> Sight<'_, A, R> {
 }
 
 /// A part of a buffer that was read into, or not.
-enum Part<'b, A: Address> {
+pub(crate) enum Part<'b, A: Address> {
     Bytes {
         at: usize,
         bytes: &'b [u8],
@@ -159,7 +159,7 @@ enum Part<'b, A: Address> {
 /// Reads memory from `addr` on into `buffer` and says in order what came of it.
 ///
 /// The quick twin of [`read_around_holes`](crate::read_around_holes), which reads page by page.
-fn read_pieces<A: Address>(
+pub(crate) fn read_pieces<A: Address>(
     memory: &dyn Memory<Addr = A>,
     addr: A,
     buffer: &mut [u8],

@@ -63,6 +63,7 @@ use rayon::prelude::*;
 use crate::addr::{AddrRange, Address};
 use crate::memory::{Coverage, Gap, Memory, Prot};
 use look::{Buffers, Looked, look};
+pub(crate) use look::{Part, read_pieces};
 pub use many::{ManyOutcome, Piece, Sighting, SpacePart, sweep_many};
 use plan::{Plan, Step, Task};
 pub use scanner::{Scanner, seek, seek_many, seek_space};

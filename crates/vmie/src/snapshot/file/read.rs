@@ -1,0 +1,162 @@
+//! Opening a snapshot: verify, then believe.
+
+use std::fs::File;
+use std::path::Path;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::super::Snapshot;
+use super::super::content::Content;
+use super::super::layout::PAGE;
+use super::blocks::{Blocks, Place};
+use super::tables::{self, TRAILER, Tables};
+use super::{BLOCK_PAGES, FileError, FileErrorKind as Kind};
+use crate::addr::Address;
+use crate::filemap::FileMap;
+
+impl<A: Address> Snapshot<A> {
+    /// Opens a snapshot that was saved.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, is no snapshot, is of another format version or another kind of
+    /// addresses, or when anything in it is not what was written; the error says which part.
+    ///
+    /// # Cost
+    ///
+    /// The file is mapped and its checksums are verified, at the speed of memory for a file that is in the
+    /// page cache. A file that somebody has open for writing is copied.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, FileError> {
+        let path = path.as_ref();
+        let opened = map(path).and_then(|map| Self::read_file(map, &mut Err));
+        opened.map_err(|kind| FileError {
+            path: path.to_owned(),
+            kind,
+        })
+    }
+
+    /// Opens what is intact of a damaged snapshot, and says what is not.
+    ///
+    /// Bytes that are lost fault with [`Cause::Damaged`](crate::Cause::Damaged); all others are what was
+    /// captured.
+    ///
+    /// # Errors
+    ///
+    /// When the tables at both ends of the file are damaged, and as [`Snapshot::open`].
+    pub fn salvage(path: impl AsRef<Path>) -> Result<(Self, Vec<Kind>), FileError> {
+        let path = path.as_ref();
+        let mut problems = Vec::new();
+        let opened = map(path).and_then(|map| {
+            Self::read_file(map, &mut |problem| {
+                problems.push(problem);
+                Ok(())
+            })
+        });
+        match opened {
+            Ok(snapshot) => Ok((snapshot, problems)),
+            Err(kind) => Err(FileError {
+                path: path.to_owned(),
+                kind,
+            }),
+        }
+    }
+
+    /// Reads a file. `problem` decides whether to go on after one.
+    pub(super) fn read_file(
+        map: FileMap,
+        problem: &mut dyn FnMut(Kind) -> Result<(), Kind>,
+    ) -> Result<Self, Kind> {
+        let (tables, begin) = both_tables::<A>(&map, problem)?;
+        let mut offset = begin;
+        let mut places = Vec::with_capacity(tables.blocks.len());
+        for &(len, sum) in &tables.blocks {
+            let most = (BLOCK_PAGES * PAGE) as u64;
+            let Some(short) = u32::try_from(len).ok().filter(|_| len <= most) else {
+                return Err(Kind::Inconsistent("the length of a block"));
+            };
+            let bytes = map.slice(offset, short as usize);
+            let intact = bytes.is_some_and(|bytes| xxh3_64(bytes) == sum);
+            if !intact {
+                problem(Kind::Damaged {
+                    part: "contents",
+                    offset,
+                    len,
+                })?;
+            }
+            places.push(Place {
+                offset,
+                len: short,
+                intact,
+            });
+            offset += len;
+        }
+        let blocks = Blocks::new(map, tables.compression, tables.pages, places);
+        Ok(Self {
+            coverage: tables.layout.coverage(),
+            layout: tables.layout,
+            slots: tables.slots,
+            content: Content::File(Box::new(blocks)),
+            taken: tables.taken,
+            took: tables.took,
+            origin: tables.origin,
+        })
+    }
+}
+
+/// The tables, from the end of the file that is intact, and where the blocks begin.
+fn both_tables<A: Address>(
+    map: &FileMap,
+    problem: &mut dyn FnMut(Kind) -> Result<(), Kind>,
+) -> Result<(Tables<A>, u64), Kind> {
+    let found = map.len();
+    let all = |from: u64| {
+        let len = usize::try_from(found - from).ok();
+        len.and_then(|len| map.slice(from, len))
+    };
+    let front = Tables::<A>::decode(all(0).unwrap_or_default(), 0);
+    let begin = found
+        .checked_sub(TRAILER as u64)
+        .and_then(|at| map.array(at))
+        .and_then(|trailer| tables::at_end(trailer, found));
+    let back = |begin: u64| Tables::<A>::decode(all(begin).unwrap_or_default(), begin);
+    match front {
+        Ok(tables) => {
+            let expected = tables::header(all(0).unwrap_or_default(), 0)?.file;
+            if found != expected {
+                problem(Kind::Length { found, expected })?;
+            } else {
+                match begin.map(back) {
+                    Some(Ok(other)) if other == tables => {}
+                    Some(Err(kind)) => problem(kind)?,
+                    _ => problem(Kind::Damaged {
+                        part: "tables at the end",
+                        offset: found - tables.len(),
+                        len: tables.len(),
+                    })?,
+                }
+            }
+            let len = tables.len();
+            Ok((tables, len))
+        }
+        // A file that says clearly that it is something else is not repaired from its end.
+        Err(kind @ (Kind::Version { .. } | Kind::Space { .. } | Kind::Compression(_))) => Err(kind),
+        Err(kind) => {
+            let Some(Ok(tables)) = begin.map(back) else {
+                return Err(kind);
+            };
+            problem(kind)?;
+            // Blocks end where these tables begin.
+            let len = tables.len();
+            Ok((tables, len))
+        }
+    }
+}
+
+fn map(path: &Path) -> Result<FileMap, Kind> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.len() == 0 {
+        return Err(Kind::Foreign);
+    }
+    Ok(FileMap::new(&file)?.frozen()?)
+}

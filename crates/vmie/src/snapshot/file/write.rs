@@ -1,0 +1,248 @@
+//! Writing a snapshot: find the distinct pages, compress them block by block, then say what is where.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::io::{Seek, SeekFrom, Write};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use rayon::prelude::*;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::super::Snapshot;
+use super::super::content::{Content, Slot, Slots, ZERO};
+use super::super::layout::PAGE;
+use super::tables::{Tables, block_count};
+use super::{BLOCK_PAGES, Compression, FileError, FileErrorKind as Kind};
+use crate::addr::Address;
+use crate::replace::Replacement;
+
+/// Blocks compressed together by each thread.
+const BLOCKS_PER_THREAD: usize = 16;
+
+/// How to save.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SaveOptions {
+    /// How to compress.
+    pub compression: Compression,
+    /// How many threads compress; 0 takes as many as the machine has.
+    pub threads: usize,
+}
+
+/// What was saved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Saved {
+    /// Bytes in the file.
+    pub bytes: u64,
+    /// Pages that were captured.
+    pub pages: u64,
+    /// Of them, pages of zeros.
+    pub zero: u64,
+    /// Different pages among the others.
+    pub distinct: u64,
+}
+
+impl<A: Address> Snapshot<A> {
+    /// Writes the snapshot to a file.
+    ///
+    /// The file appears when it is whole and synced, and replaces another one only then. `progress` is called
+    /// with the number of bytes of contents done, and may end it.
+    ///
+    /// # Errors
+    ///
+    /// When writing fails, `progress` ends it, or the snapshot is itself of a salvaged file and damaged. Nothing
+    /// is left behind then.
+    ///
+    /// # Cost
+    ///
+    /// One hash of all pages, and compressing the different ones. Memory: some 20 bytes a page.
+    pub fn save(
+        &self,
+        path: impl AsRef<Path>,
+        options: &SaveOptions,
+        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<Saved, FileError> {
+        let path = path.as_ref();
+        self.write(path, options, progress)
+            .map_err(|kind| FileError {
+                path: path.to_owned(),
+                kind,
+            })
+    }
+
+    fn write(
+        &self,
+        path: &Path,
+        options: &SaveOptions,
+        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<Saved, Kind> {
+        let mut file = Replacement::create(path)?;
+        let distinct = Distinct::find(&self.content, &self.slots)?;
+        let mut tables = Tables {
+            layout: self.layout.clone(),
+            slots: distinct.slots,
+            taken: self.taken,
+            took: self.took,
+            origin: self.origin.clone(),
+            compression: options.compression,
+            pages: distinct.order.len() as u64,
+            blocks: Vec::with_capacity(block_count(distinct.order.len() as u64) as usize),
+        };
+        file.file().seek(SeekFrom::Start(tables.len()))?;
+        let batch = batch_size(options.threads);
+        let pool = (batch.threads > 1).then(|| {
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(batch.threads)
+                .build()
+                .ok()
+        });
+        let pack = |pages: &[Slot]| pack(&self.content, pages, options.compression);
+        for batch in distinct.order.chunks(batch.blocks * BLOCK_PAGES) {
+            let blocks: Vec<Result<Packed, Kind>> = match &pool {
+                Some(Some(pool)) => {
+                    pool.install(|| batch.par_chunks(BLOCK_PAGES).map(pack).collect())
+                }
+                _ => batch.chunks(BLOCK_PAGES).map(pack).collect(),
+            };
+            for block in blocks {
+                let block = block?;
+                file.file().write_all(&block.bytes)?;
+                tables.blocks.push((block.bytes.len() as u64, block.sum));
+            }
+            let done = (tables.blocks.len() * BLOCK_PAGES * PAGE) as u64;
+            if progress(done).is_break() {
+                return Err(Kind::Stopped);
+            }
+        }
+        let encoded = tables.encode();
+        file.file().write_all(&encoded)?;
+        let bytes = file.file().stream_position()?;
+        file.file().rewind()?;
+        file.file().write_all(&encoded)?;
+        file.commit()?;
+        let zero = self.slots.iter().filter(|slot| **slot == ZERO).count();
+        Ok(Saved {
+            bytes,
+            pages: self.slots.len() as u64,
+            zero: zero as u64,
+            distinct: tables.pages,
+        })
+    }
+}
+
+struct Batch {
+    threads: usize,
+    blocks: usize,
+}
+
+fn batch_size(threads: usize) -> Batch {
+    let threads = match threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    };
+    Batch {
+        threads,
+        blocks: threads * BLOCKS_PER_THREAD,
+    }
+}
+
+/// Which contents are to be written, and the slots that lead to them.
+struct Distinct {
+    /// Slots of the snapshot, each with another content.
+    order: Vec<Slot>,
+    /// For each page, its content's place in `order`.
+    slots: Slots,
+}
+
+impl Distinct {
+    fn find(content: &Content, slots: &[Slot]) -> Result<Self, Kind> {
+        let count = usize::try_from(content.len()).expect("contents are in memory or mapped");
+        let mut places = vec![ZERO; count];
+        let mut order = Vec::new();
+        let mut by_hash: HashMap<u64, Slot> = HashMap::new();
+        let (mut bytes, mut other) = ([0; PAGE], [0; PAGE]);
+        for (page, &slot) in slots.iter().enumerate() {
+            if slot == ZERO || places[slot as usize] != ZERO {
+                continue;
+            }
+            let read = |slot: Slot, to: &mut [u8; PAGE]| {
+                content
+                    .read(&[slot], 0, 0, to)
+                    .map_err(|(_, cause)| Kind::Unreadable {
+                        page: page as u64,
+                        cause,
+                    })
+            };
+            let lent = content.slice(&[slot], 0, 0, PAGE);
+            if lent.is_none() {
+                read(slot, &mut bytes)?;
+            }
+            let bytes = lent.unwrap_or(&bytes);
+            let place = order.len() as Slot;
+            let place = match by_hash.entry(xxh3_64(bytes)) {
+                Entry::Vacant(entry) => {
+                    entry.insert(slot);
+                    place
+                }
+                // The first page of a hash is the one that others may share.
+                Entry::Occupied(entry) => {
+                    let first = *entry.get();
+                    let lent = content.slice(&[first], 0, 0, PAGE);
+                    if lent.is_none() {
+                        read(first, &mut other)?;
+                    }
+                    if lent.unwrap_or(&other) == bytes {
+                        places[first as usize]
+                    } else {
+                        place
+                    }
+                }
+            };
+            if place as usize == order.len() {
+                order.push(slot);
+            }
+            places[slot as usize] = place;
+        }
+        let place = |&slot: &Slot| match slot {
+            ZERO => ZERO,
+            slot => places[slot as usize],
+        };
+        Ok(Self {
+            slots: slots.iter().map(place).collect(),
+            order,
+        })
+    }
+}
+
+/// A block as it stands in the file.
+struct Packed {
+    bytes: Vec<u8>,
+    sum: u64,
+}
+
+fn pack(content: &Content, slots: &[Slot], compression: Compression) -> Result<Packed, Kind> {
+    let mut plain = vec![0; slots.len() * PAGE];
+    content
+        .read(slots, 0, 0, &mut plain)
+        .map_err(|(at, cause)| Kind::Unreadable {
+            page: u64::from(slots[at / PAGE]),
+            cause,
+        })?;
+    let packed = match compression {
+        Compression::None => None,
+        Compression::Lz4 => Some(lz4_flex::block::compress(&plain)),
+        #[cfg(feature = "zstd")]
+        Compression::Zstd => Some(zstd::bulk::compress(
+            &plain,
+            zstd::DEFAULT_COMPRESSION_LEVEL,
+        )?),
+    };
+    // What does not get smaller is kept as it is, which is told by its length.
+    let bytes = packed
+        .filter(|packed| packed.len() < plain.len())
+        .unwrap_or(plain);
+    Ok(Packed {
+        sum: xxh3_64(&bytes),
+        bytes,
+    })
+}
