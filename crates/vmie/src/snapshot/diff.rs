@@ -12,7 +12,7 @@ use std::iter::Peekable;
 use std::ops::ControlFlow;
 
 use crate::addr::{AddrRange, Address};
-use crate::memory::{Cause, Coverage, Memory, Prot, Span, SpanKind};
+use crate::memory::{Cause, Coverage, Memory, Prot, Span, SpanKind, Spans};
 use crate::sweep::{Part, read_pieces};
 
 use super::Filter;
@@ -176,6 +176,22 @@ struct Segment<A: Address> {
     after: State,
 }
 
+/// Joins mapped spans that touch and say the same, which not every source of memory does.
+fn maximal<'m, A: Address>(spans: impl Iterator<Item = Span<A>> + Send + 'm) -> Spans<'m, A> {
+    let mut spans = spans.filter(|span| span.len > 0).peekable();
+    Box::new(std::iter::from_fn(move || {
+        let mut span = spans.next()?;
+        while matches!(span.kind, SpanKind::Mapped(_))
+            && let Some(next) = spans.next_if(|next| {
+                next.kind == span.kind && span.start.checked_add(span.len) == Some(next.start)
+            })
+        {
+            span.len += next.len;
+        }
+        Some(span)
+    }))
+}
+
 /// Cuts two lists of spans at each other's borders. What neither side maps is left out.
 struct Segments<I: Iterator, A> {
     before: Peekable<I>,
@@ -183,15 +199,15 @@ struct Segments<I: Iterator, A> {
     at: Option<A>,
 }
 
-impl<'m, A: Address> Segments<crate::memory::Spans<'m, A>, A> {
+impl<'m, A: Address> Segments<Spans<'m, A>, A> {
     fn new(
         before: &'m dyn Memory<Addr = A>,
         after: &'m dyn Memory<Addr = A>,
         range: AddrRange<A>,
     ) -> Self {
         Self {
-            before: before.spans(range).peekable(),
-            after: after.spans(range).peekable(),
+            before: maximal(before.spans(range)).peekable(),
+            after: maximal(after.spans(range)).peekable(),
             at: Some(range.start()),
         }
     }
@@ -207,10 +223,7 @@ impl<I: Iterator<Item = Span<A>>, A: Address> Iterator for Segments<I, A> {
             spans: &mut Peekable<impl Iterator<Item = Span<A>>>,
             at: A,
         ) -> Option<Span<A>> {
-            while spans
-                .next_if(|span| span.len == 0 || span.range().last() < at)
-                .is_some()
-            {}
+            while spans.next_if(|span| span.range().last() < at).is_some() {}
             spans.peek().copied()
         }
         let sides = [current(&mut self.before, at), current(&mut self.after, at)];
