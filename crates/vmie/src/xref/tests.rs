@@ -499,22 +499,4 @@ proptest! {
             prop_assert_eq!(index.to(&memory, targets), expected);
         }
     }
-
-    #[test]
-    fn opcodes_are_found_by_every_filter(code in any_code()) {
-        let of = |kind| {
-            let mut positions = Vec::new();
-            filter::after_opcodes(kind, &code, &mut |at| positions.push(at));
-            positions
-        };
-        for kind in filters() {
-            prop_assert_eq!(of(kind), of(FilterKind::Portable));
-        }
-        for at in 1..code.len() {
-            let two = at >= 2 && (code[at - 2] == 0x0f && code[at - 1] & 0xf0 == 0x80);
-            let one = matches!(code[at - 1], 0xe8 | 0xe9 | 0xf8 | 0xa0..=0xa3) || code[at - 1] & 0xc7 == 5;
-            let wide = at >= 2 && matches!((code[at - 2], code[at - 1]), (0x48..=0x4f, 0xb8..=0xbf));
-            prop_assert!(!(one || two || wide) || of(FilterKind::Portable).contains(&at));
-        }
-    }
 }

@@ -15,6 +15,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub(super) mod opcodes;
 
 use crate::addr::{AddrRange, Gva};
 
@@ -171,67 +172,6 @@ fn portable(search: &Search, bytes: &[u8], on: &mut impl FnMut(usize, usize)) ->
         at += BLOCK;
     }
     at
-}
-
-/// Passes on the positions that follow a byte which can stand before a relative field in 64-bit code, or
-/// before an address of eight bytes, and some more, in order; not position 0.
-pub(super) fn after_opcodes(kind: FilterKind, bytes: &[u8], on: &mut impl FnMut(usize)) {
-    let mut at = 0;
-    // What the last byte of the block before was.
-    let mut carried = [0; 2];
-    while let Some(chunk) = bytes[at..].first_chunk::<64>() {
-        let Opcodes {
-            alone,
-            second,
-            first,
-        } = match kind {
-            FilterKind::Portable => opcodes(chunk),
-            #[cfg(target_arch = "x86_64")]
-            FilterKind::Avx2 => opcodes(chunk),
-            #[cfg(target_arch = "x86_64")]
-            FilterKind::Avx512 => avx512::opcodes(chunk),
-            #[cfg(not(target_arch = "x86_64"))]
-            FilterKind::Avx2 | FilterKind::Avx512 => opcodes(chunk),
-        };
-        let mut left = alone;
-        for i in 0..2 {
-            left |= second[i] & (first[i] << 1 | carried[i]);
-            carried[i] = first[i] >> 63;
-        }
-        while left != 0 {
-            on(at + left.trailing_zeros() as usize + 1);
-            left &= left - 1;
-        }
-        at += 64;
-    }
-    for position in at..bytes.len() {
-        on(position + 1);
-    }
-}
-
-/// Of 64 bytes, a bit for each.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Opcodes {
-    /// E8, E9, F8, A0 to A3, or the mod r/m byte of an operand relative to the instruction pointer.
-    alone: u64,
-    /// 8x, behind 0F; B8 to BF, behind a prefix that makes it wide.
-    second: [u64; 2],
-    /// 0F; 48 to 4F.
-    first: [u64; 2],
-}
-
-fn opcodes(chunk: &[u8; 64]) -> Opcodes {
-    let mut all = Opcodes::default();
-    for (i, &byte) in chunk.iter().enumerate() {
-        let bit = |is: bool| u64::from(is) << i;
-        all.alone |=
-            bit(byte & 0xfe == 0xe8 || byte == 0xf8 || byte & 0xfc == 0xa0 || byte & 0xc7 == 0x05);
-        all.second[0] |= bit(byte & 0xf0 == 0x80);
-        all.second[1] |= bit(byte & 0xf8 == 0xb8);
-        all.first[0] |= bit(byte == 0x0f);
-        all.first[1] |= bit(byte & 0xf8 == 0x48);
-    }
-    all
 }
 
 /// How far a short jump reaches back from its field, and to what is behind the field.
