@@ -18,7 +18,7 @@ const LIBRARIES: [(&str, &str); 2] = [
 ];
 
 const USAGE: &str = "\
-usage: cargo xtask bench [paging | spaces | pointers]
+usage: cargo xtask bench [paging | spaces | pointers | dissect]
        cargo xtask bench signatures [NUMBER...] [literal | masked] [ENGINE...] [--ours]
        cargo xtask bench [scan | xref]
        cargo xtask bench ps [VARIANT]";
@@ -32,11 +32,13 @@ pub(crate) fn run(args: &[&str]) -> Fallible<()> {
         ["ps", rest @ ..] => ps::run(rest),
         ["spaces"] => spaces(),
         ["pointers"] => pointers(),
+        ["dissect"] => run_command(bench("dissect").arg(target_dir().join("bench"))),
         [process::MEASURE, command @ ..] => process::report(command),
         [] => {
             paging(&[])?;
             spaces()?;
             pointers()?;
+            run_command(bench("dissect").arg(target_dir().join("bench")))?;
             signatures(&[])?;
             scan()?;
             run_command(&mut bench("xref"))?;

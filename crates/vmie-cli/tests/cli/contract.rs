@@ -37,6 +37,19 @@ const VERBS: &[(&str, &[&str], &[&str])] = &[
         &["va", "kind", "target", "len", "text", "linear"],
     ),
     ("refs", &["1..0x800000000000"], &["va", "value"]),
+    (
+        "dissect",
+        &["0x7f0000000ff0+0x20"],
+        &[
+            "offset",
+            "len",
+            "va",
+            "kind",
+            "value",
+            "confidence",
+            "evidence",
+        ],
+    ),
 ];
 
 fn is_addr(value: &Value) -> bool {
@@ -60,8 +73,11 @@ fn check_row(verb: &str, row: &Value, keys: &[&str]) {
             "kind" => value.is_string(),
             "linear" => value.is_boolean(),
             "gpa" => is_addr(value) || unmapped,
+            "value" if verb == "dissect" => value.is_string(),
             "value" => is_addr(value) || gap,
-            "len" => value.is_u64(),
+            "evidence" => value.is_string(),
+            "confidence" => value.as_u64().is_some_and(|sure| sure <= 100),
+            "offset" | "len" => value.is_u64(),
             "page_size" => value.is_u64() || unmapped,
             "prot" => {
                 unmapped

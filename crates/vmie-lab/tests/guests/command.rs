@@ -47,26 +47,38 @@ pub(crate) fn run_bare(
     verb: &str,
     args: &[&str],
 ) -> (Vec<Value>, i32) {
+    let (out, status) = run_text(
+        snapshot,
+        image,
+        verb,
+        &[args, &["--output", "jsonl"]].concat(),
+    );
+    let rows = out
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a JSON value a line"))
+        .collect();
+    (rows, status)
+}
+
+/// Runs a verb on an image with just these arguments; what it prints, and the exit status.
+pub(crate) fn run_text(
+    snapshot: &Snapshot,
+    image: &ImageFile,
+    verb: &str,
+    args: &[&str],
+) -> (String, i32) {
     let mut command = Command::new(vmie());
-    command
-        .arg(verb)
-        .arg(snapshot.path(&image.file))
-        .args(args)
-        .args(["--output", "jsonl"]);
+    command.arg(verb).arg(snapshot.path(&image.file)).args(args);
     if let Some(layout) = &image.layout {
         command.args(["--layout", layout]);
     }
     let output = command.output();
     let output = output.unwrap_or_else(|error| panic!("{}: {error}", vmie().display()));
-    let rows = String::from_utf8(output.stdout).expect("JSON is UTF-8");
-    let rows = rows
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("a JSON value a line"))
-        .collect();
+    let out = String::from_utf8(output.stdout).expect("UTF-8");
     let status = output.status.code();
     let errors = String::from_utf8_lossy(&output.stderr);
     (
-        rows,
+        out,
         status.unwrap_or_else(|| panic!("{command:?}: {errors}")),
     )
 }

@@ -7,6 +7,7 @@
 //! monitor leaves something out (the no-execute bit of upper levels; everything effective with five
 //! levels), a plain recursive walker of our own takes over, after QEMU has confirmed its leaves.
 
+mod alike;
 mod borders;
 mod command;
 mod dissect;

@@ -20,7 +20,7 @@ fn pointer(program: &Program, name: &str) -> u64 {
 }
 
 /// All instances of each class that the program has made.
-fn instances(program: &Program) -> Vec<(&'static str, BTreeSet<u64>)> {
+pub(crate) fn instances(program: &Program) -> Vec<(&'static str, BTreeSet<u64>)> {
     let actor = |index: u32| pointer(program, &format!("world.actors.{index}"));
     let monsters = BTreeSet::from([actor(1), actor(3)]);
     // The second base of a monster is at the end of the first one, which is the same in both.

@@ -71,7 +71,7 @@ fn unit<A: Address>(look: &mut Look<'_, A>, instance: &Bytes, at: usize, end: us
     end.min(at + to_border)
 }
 
-/// A field that is a pointer or begins with one.
+/// A field that is a pointer, or an object of the standard library, which may begin with anything.
 fn pointers<A: Address>(
     look: &mut Look<'_, A>,
     instance: &Bytes,
@@ -84,19 +84,25 @@ fn pointers<A: Address>(
         return None;
     }
     let value = word(&instance.bytes[at..end], width)?;
-    let prot = look.pointee(value)?;
-    let single = pointer(look, at, value, prot.to_string());
+    let prot = look.pointee(value);
+    let single = prot.map(|prot| pointer(look, at, value, prot.to_string()));
     // The table first: nothing else is as telling.
-    if single.kind == Kind::Vtable && single.confidence > 90 {
-        return Some(single);
+    if let Some(table) = &single
+        && table.kind == Kind::Vtable
+        && table.confidence > 90
+    {
+        return single;
     }
+    // What is no pointer must be more than a number to be a string.
+    let mut least = single.as_ref().map_or(55, |single| single.confidence);
     let mut best = single;
     for shape in [look.string(instance, at), look.vector(instance, at)] {
-        if let Some(shape) = shape.filter(|shape| shape.confidence > best.confidence) {
-            best = shape;
+        if let Some(shape) = shape.filter(|shape| shape.confidence > least) {
+            least = shape.confidence;
+            best = Some(shape);
         }
     }
-    Some(best)
+    best
 }
 
 /// What one word leads to.

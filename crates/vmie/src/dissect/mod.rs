@@ -13,15 +13,17 @@
 //! [`MAX_INSTANCES`] instances are taken apart, no pointer is followed more than four deep, and every text,
 //! table and name that is read has a bound. A part that could not be read is a field that says so.
 //!
-//! Deliberately absent: shapes of other libraries than libstdc++, and members of the standard containers
-//! other than vector; UTF-16 of other scripts than Latin, Greek and Cyrillic, since every random number is
+//! Deliberately absent: members of the standard containers other than string and vector; UTF-16 of other scripts than Latin, Greek and Cyrillic, since every random number is
 //! a Chinese character.
 
 mod class;
 mod fields;
+mod like;
 mod look;
 mod number;
 mod shape;
+mod split;
+mod strings;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -33,6 +35,7 @@ use crate::addr::Address;
 use crate::memory::{Cause, Memory};
 use crate::pointers::Width;
 pub use class::{Rtti, Vtable};
+pub use like::Likeness;
 use look::Look;
 pub use vote::{Common, Comparison};
 
@@ -58,6 +61,15 @@ pub enum Kind {
     Pointer,
     /// `std::string` of libstdc++: pointer, length, and the text itself or its capacity.
     StdString,
+    /// `std::string` of libc++: bytes allocated, length, pointer; or the length and the text itself.
+    LibcxxString,
+    /// `std::string` of libc++ in its alternate layout: pointer, length, bytes allocated; or the text
+    /// itself and its length.
+    LibcxxAltString,
+    /// `std::string` of Visual C++: pointer or the text itself, length, capacity.
+    MsvcString,
+    /// `std::wstring` of Visual C++: the same in UTF-16.
+    MsvcWstring,
     /// `std::vector`: begin, end, end of the capacity.
     StdVector,
     /// ASCII or UTF-8 text in place.
@@ -89,7 +101,10 @@ impl Kind {
             Self::Object => "object",
             Self::String => "string",
             Self::Pointer => "pointer",
-            Self::StdString => "std::string",
+            Self::StdString | Self::LibcxxString | Self::LibcxxAltString | Self::MsvcString => {
+                "std::string"
+            }
+            Self::MsvcWstring => "std::wstring",
             Self::StdVector => "std::vector",
             Self::Utf8 => "utf8",
             Self::Utf16 => "utf16",
@@ -101,6 +116,22 @@ impl Kind {
             Self::Zero => "zero",
             Self::Unreadable => "unreadable",
         }
+    }
+
+    /// Whose layout a string object has: `"libstdc++"`, `"libc++"`, ...; empty for other kinds.
+    pub const fn library(self) -> &'static str {
+        match self {
+            Self::StdString => "libstdc++",
+            Self::LibcxxString => "libc++",
+            Self::LibcxxAltString => "libc++, alternate layout",
+            Self::MsvcString | Self::MsvcWstring => "Visual C++",
+            _ => "",
+        }
+    }
+
+    /// Whether the field is an object that holds text: a string of any library.
+    pub const fn is_string(self) -> bool {
+        !self.library().is_empty()
     }
 
     /// Whether the field is one word that holds an address.
@@ -226,6 +257,16 @@ impl<'m, A: Address> Dissector<'m, A> {
         let mut fields = fields::classify(&mut self.look, &bytes);
         vote::merge_zeros(&mut fields);
         fields
+    }
+
+    /// Whether these places are instances of the class of the object at `model`, as all of them hold its
+    /// virtual table and stacks may hold it by accident. One judgement for each, in the order given.
+    ///
+    /// `len` is how long the object is; of an allocation that says that it is shorter no more is compared.
+    ///
+    /// Cost: that of [`Dissector::instance`] for each.
+    pub fn likeness(&mut self, model: A, others: &[A], len: u64) -> Vec<Likeness> {
+        like::likeness(&mut self.look, model, others, len)
     }
 
     /// The fields that the instances at these addresses have in common, each of `len` bytes.

@@ -1,69 +1,24 @@
-//! Objects of the standard library that are known by their shape.
+//! `std::vector`, which is known by its shape: three words that ascend.
 //!
 //! ```text
-//! std::string of libstdc++ (C++11 on)      std::vector (libstdc++, libc++)
-//!   word  text                               word  first element
-//!   word  length                             word  behind the last element
-//!   16 B  the text, up to 15 bytes of it,    word  behind the last one there is room for
-//!         or a word: the capacity
+//! libstdc++, libc++, Visual C++
+//!   word  first element
+//!   word  behind the last element
+//!   word  behind the last one there is room for
 //! ```
+//!
+//! Three pointers that happen to ascend look the same. Where malloc notes the size of an allocation (glibc
+//! does), that decides. Elsewhere what is in the vector must speak for it: elements that are all pointers, or
+//! a capacity that growing by doubling would have reached.
 
 use super::look::{Bytes, Look, word};
-use super::text::SHOWN;
 use super::{Field, Kind, Value};
 use crate::addr::Address;
 
 /// The most bytes that a string or vector is believed to have.
-const MAX_ROOM: u64 = 1 << 32;
+pub(super) const MAX_ROOM: u64 = 1 << 32;
 
 impl<A: Address> Look<'_, A> {
-    /// A string object at an offset.
-    pub(super) fn string(&mut self, instance: &Bytes, offset: usize) -> Option<Field> {
-        let size = self.width.bytes();
-        let len = 2 * size + 16;
-        let bytes = instance.bytes.get(offset..offset + len)?;
-        if !instance.is_read(offset, offset + len) {
-            return None;
-        }
-        let data = word(bytes, self.width)?;
-        let used = word(&bytes[size..], self.width)?;
-        let local = &bytes[2 * size..];
-        let here = instance.at.checked_add((offset + 2 * size) as u64)?;
-        let field = |text: String, confidence, evidence: String| Field {
-            offset: offset as u64,
-            len: len as u64,
-            kind: Kind::StdString,
-            value: Value::Text(text),
-            detail: String::new(),
-            confidence,
-            evidence,
-        };
-        if data == here {
-            let used = usize::try_from(used).ok().filter(|&used| used <= 15)?;
-            let text = shown(&local[..used]).filter(|_| local[used] == 0)?;
-            let sure = if used == 0 { 85 } else { 97 };
-            let why = "points at its own buffer; length and terminator agree";
-            return Some(field(text, sure, why.to_owned()));
-        }
-        let room = word(local, self.width)?;
-        if used > room || !(15..MAX_ROOM).contains(&room) {
-            return None;
-        }
-        if !self.pointee(data)?.write() {
-            return None;
-        }
-        let end = data.checked_add(used)?;
-        if self.some::<1>(end) != [0] {
-            return None;
-        }
-        let bytes = self.some::<SHOWN>(data);
-        let known = bytes.len().min(usize::try_from(used).ok()?);
-        let text = shown(&bytes[..known])?;
-        let sure = if used == 0 { 60 } else { 92 };
-        let why = format!("text of {used} bytes with its terminator, room for {room}");
-        Some(field(text, sure, why))
-    }
-
     /// A vector at an offset.
     pub(super) fn vector(&mut self, instance: &Bytes, offset: usize) -> Option<Field> {
         let size = self.width.bytes();
@@ -92,6 +47,15 @@ impl<A: Address> Look<'_, A> {
             Some(block) if block >= room => (58, "in ascending order".to_owned()),
             // Three pointers into different allocations, which happen to ascend.
             Some(_) => return None,
+            None if self.holds_pointers(begin, used) => (
+                80,
+                "in ascending order, and all elements are pointers".to_owned(),
+            ),
+            // More than a mere pointer is believed: vectors grow by a half or by doubling.
+            None if used > 0 && begin.is_multiple_of(16) && room <= 2 * used.max(32) => {
+                let why = "in ascending order, one piece of memory, at most twice what is used";
+                (67, why.to_owned())
+            }
             None => (55, "in ascending order, one piece of memory".to_owned()),
         };
         Some(Field {
@@ -105,9 +69,21 @@ impl<A: Address> Look<'_, A> {
         })
     }
 
+    /// Whether there are at least two words from `begin` on, all pointers, as far as a few of them tell.
+    fn holds_pointers(&mut self, begin: u64, used: u64) -> bool {
+        let size = self.width.bytes();
+        let bytes = self.some::<128>(begin);
+        let known = bytes.len().min(usize::try_from(used).unwrap_or(usize::MAX));
+        let words = bytes[..known].chunks_exact(size);
+        let all: Vec<u64> = words.filter_map(|bytes| word(bytes, self.width)).collect();
+        used.is_multiple_of(size as u64)
+            && all.len() >= 2
+            && all.iter().all(|&value| self.pointee(value).is_some())
+    }
+
     /// How many bytes the allocation at an address has, as glibc's malloc notes it in the word before;
     /// `None` when that is not its form.
-    fn block(&self, at: u64) -> Option<u64> {
+    pub(super) fn block(&self, at: u64) -> Option<u64> {
         let size = self.width.bytes() as u64;
         let noted = self.word(at.checked_sub(size)?)?;
         let total = noted & !7;
@@ -115,20 +91,4 @@ impl<A: Address> Look<'_, A> {
         let plausible = noted & 1 == 1 && total.is_multiple_of(2 * size);
         (plausible && (4 * size..MAX_ROOM).contains(&total)).then(|| total - size)
     }
-}
-
-/// The bytes as text, cut; `None` when they are not text.
-fn shown(bytes: &[u8]) -> Option<String> {
-    // A cut may fall into a character.
-    let text = match std::str::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) if error.error_len().is_none() => {
-            std::str::from_utf8(&bytes[..error.valid_up_to()]).ok()?
-        }
-        Err(_) => return None,
-    };
-    let fine = text
-        .chars()
-        .all(|c| !c.is_control() || "\t\r\n".contains(c));
-    fine.then(|| text.to_owned())
 }

@@ -14,6 +14,7 @@ const HEAP: u64 = 0x60_0000;
 
 /// A program's memory: a page of code, one of constants, two of heap.
 struct World {
+    code: Vec<u8>,
     constants: Vec<u8>,
     heap: Vec<u8>,
 }
@@ -21,16 +22,17 @@ struct World {
 impl World {
     fn new() -> Self {
         Self {
+            code: vec![0xcc; 0x1000],
             constants: vec![0; 0x1000],
             heap: vec![0; 0x2000],
         }
     }
 
     fn put(&mut self, at: u64, bytes: &[u8]) {
-        let (part, start) = if at >= HEAP {
-            (&mut self.heap, HEAP)
-        } else {
-            (&mut self.constants, DATA)
+        let (part, start) = match at {
+            HEAP.. => (&mut self.heap, HEAP),
+            DATA.. => (&mut self.constants, DATA),
+            _ => (&mut self.code, CODE),
         };
         let from = (at - start) as usize;
         part[from..from + bytes.len()].copy_from_slice(bytes);
@@ -55,7 +57,7 @@ impl World {
 
     fn memory(&self) -> TestMemory<Gva> {
         TestMemory::new()
-            .part(CODE, &[0xcc; 0x1000], Prot::R.union(Prot::X))
+            .part(CODE, &self.code, Prot::R.union(Prot::X))
             .part(DATA, &self.constants, Prot::R)
             .part(HEAP, &self.heap, Prot::R.union(Prot::W))
     }
@@ -372,6 +374,344 @@ fn strings_and_vectors() {
     );
 }
 
+/// Three words, and what is behind them up to 32 bytes.
+fn words(values: [u64; 4]) -> Vec<u8> {
+    values.into_iter().flat_map(u64::to_le_bytes).collect()
+}
+
+fn padded(bytes: &[u8], len: usize) -> Vec<u8> {
+    let mut all = bytes.to_vec();
+    all.resize(len, 0);
+    all
+}
+
+/// What a string object is: its length, kind and text.
+type Shown = (u64, Kind, &'static str);
+
+#[test]
+fn strings_of_every_library() {
+    let text = "text of thirty bytes, 30 in all";
+    let at = HEAP + 0x1000;
+    let cases: Vec<(&str, Vec<u8>, Option<Shown>)> = vec![
+        // libc++: the length doubled, the text; or allocated with its lowest bit set, length, pointer.
+        (
+            "classic, in place",
+            padded(b"\x1eexperimentation", 24),
+            Some((24, Kind::LibcxxString, "experimentation")),
+        ),
+        (
+            "classic, as long as it gets",
+            padded(b"\x2ca text of 22 letters, \0", 24),
+            Some((24, Kind::LibcxxString, "a text of 22 letters, ")),
+        ),
+        (
+            "classic, elsewhere",
+            words([0x31, 31, at, 0])[..24].to_vec(),
+            Some((24, Kind::LibcxxString, text)),
+        ),
+        (
+            "alternate, in place",
+            [padded(b"experimentation", 23), vec![15]].concat(),
+            Some((24, Kind::LibcxxAltString, "experimentation")),
+        ),
+        (
+            "alternate, elsewhere",
+            words([at, 31, 0x30 | 1 << 63, 0])[..24].to_vec(),
+            Some((24, Kind::LibcxxAltString, text)),
+        ),
+        // Visual C++: sixteen bytes, length, capacity.
+        (
+            "Visual C++, in place",
+            [padded(b"Ada", 16), words([3, 15, 0, 0])[..16].to_vec()].concat(),
+            Some((32, Kind::MsvcString, "Ada")),
+        ),
+        (
+            "Visual C++, elsewhere",
+            words([at, 0, 31, 47]),
+            Some((32, Kind::MsvcString, text)),
+        ),
+        (
+            "Visual C++, wide, in place",
+            [
+                padded(&utf16("Größe")[..10], 16),
+                words([5, 7, 0, 0])[..16].to_vec(),
+            ]
+            .concat(),
+            Some((32, Kind::MsvcWstring, "Größe")),
+        ),
+        (
+            "Visual C++, wide, elsewhere",
+            words([at + 0x80, 0, 11, 15]),
+            Some((32, Kind::MsvcWstring, "漢字 and more")),
+        ),
+        // Lengths, terminators and capacities that do not agree.
+        (
+            "a length too long",
+            padded(b"\x20experimentation", 24),
+            None,
+        ),
+        (
+            "a length too short",
+            [padded(b"experimentation", 23), vec![14]].concat(),
+            None,
+        ),
+        (
+            "no terminator",
+            words([0x31, 30, at, 0])[..24].to_vec(),
+            None,
+        ),
+        ("longer than its room", words([at, 0, 31, 30]), None),
+        ("an odd capacity", words([at, 0, 31, 40]), None),
+        (
+            "an unmapped text",
+            words([0x31, 31, HEAP + 0x10_0000, 0])[..24].to_vec(),
+            None,
+        ),
+        ("a constant text", words([DATA, 0, 0, 31]), None),
+    ];
+    for (what, bytes, expected) in cases {
+        let mut world = World::new();
+        world.put(HEAP, &bytes);
+        world.put(at, text.as_bytes());
+        world.put(at + 0x80, &utf16("漢字 and more"));
+        let fields = world.fields(0x40);
+        let strings: Vec<&Field> = fields.iter().filter(|one| one.kind.is_string()).collect();
+        match expected {
+            Some((len, kind, text)) => {
+                let [string] = strings[..] else {
+                    panic!("{what}: {fields:#?}");
+                };
+                assert_eq!(
+                    (string.offset, string.len, string.kind),
+                    (0, len, kind),
+                    "{what}"
+                );
+                assert_eq!(string.value, Value::Text(text.to_owned()), "{what}");
+                assert!(string.confidence >= 88, "{what}: {string:?}");
+                assert_eq!(string.detail, kind.library());
+            }
+            None => assert!(strings.is_empty(), "{what}: {strings:#?}"),
+        }
+    }
+}
+
+#[test]
+fn strings_of_32_bits() {
+    let mut world = World::new();
+    let four =
+        |values: [u32; 3]| -> Vec<u8> { values.into_iter().flat_map(u32::to_le_bytes).collect() };
+    let at = HEAP as u32 + 0x1000;
+    world.put(HEAP + 0x1000, b"text of thirty bytes, 30 in all");
+    world.put(HEAP, &padded(b"\x0aseven", 12));
+    world.put(HEAP + 16, &four([0x21, 31, at]));
+    world.put(HEAP + 32, &padded(b"Visual", 16));
+    world.put(HEAP + 48, &four([6, 15, 0]));
+    world.put(HEAP + 64, &padded(&utf16("wide"), 16));
+    world.put(HEAP + 80, &four([4, 7, 0]));
+    let memory = world.memory();
+    let fields = Dissector::new(&memory, Width::Four).instance(Gva(HEAP), 0x60);
+    let strings: Vec<(u64, u64, Kind)> = shape(&fields)
+        .into_iter()
+        .filter(|one| one.2.is_string())
+        .collect();
+    assert_eq!(
+        strings,
+        [
+            (0, 12, Kind::LibcxxString),
+            (16, 12, Kind::LibcxxString),
+            (32, 24, Kind::MsvcString),
+            (64, 24, Kind::MsvcWstring)
+        ],
+        "{fields:#?}"
+    );
+}
+
+#[test]
+fn vectors_without_a_note_of_their_size() {
+    let mut world = World::new();
+    // Visual C++'s heap notes nothing that could be read. Of two pointers; of numbers.
+    let vector = |begin: u64, used: u64, room: u64| words([begin, begin + used, begin + room, 0]);
+    world.put(HEAP, &vector(HEAP + 0x1100, 16, 24));
+    world.word(HEAP + 0x1100, HEAP + 0x1400);
+    world.word(HEAP + 0x1108, HEAP + 0x1500);
+    world.put(HEAP + 32, &vector(HEAP + 0x1200, 24, 36));
+    world.put(HEAP + 0x1200, &[7; 24]);
+    // Pointers that ascend by chance, far from each other.
+    world.put(HEAP + 64, &vector(HEAP + 0x1300, 8, 0x800));
+    let fields = world.fields(88);
+    assert_eq!(
+        shape(&fields),
+        [
+            (0, 24, Kind::StdVector),
+            (24, 8, Kind::Zero),
+            (32, 24, Kind::StdVector),
+            (56, 8, Kind::Zero),
+            (64, 8, Kind::Pointer),
+            (72, 8, Kind::Pointer),
+            (80, 8, Kind::Pointer)
+        ]
+    );
+    assert!(fields[0].confidence > fields[2].confidence);
+}
+
+/// Objects of `{vtable, Object *next, u32 id, float, std::string}` and what only looks like them.
+fn crowd() -> (World, Vec<Gva>) {
+    let mut world = World::new();
+    let table = world.class(DATA, "5Actor", 0, 2);
+    let at = |index: u64| HEAP + 0x10 + index * 0x100;
+    for index in 0..3 {
+        let base = at(index);
+        world.word(base - 8, 0x51);
+        world.word(base, table);
+        world.word(base + 8, if index == 0 { 0 } else { at(index - 1) });
+        world.put(base + 16, &pair(7 + index as u32, 0.5_f32.to_bits()));
+        world.word(base + 24, base + 40);
+        world.word(base + 32, 3);
+        world.put(base + 40, b"Ada\0");
+    }
+    // On a stack, among return addresses.
+    world.put(CODE + 0x100, &[0xe8, 1, 2, 3, 4]);
+    world.put(CODE + 0x200, &[0xff, 0x50, 0x18]);
+    let stack = HEAP + 0x1000;
+    for (index, word) in [
+        CODE + 0x105,
+        stack + 0x80,
+        table,
+        at(1),
+        7,
+        CODE + 0x203,
+        stack + 0x90,
+        at(2),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        world.word(stack + 8 * index as u64, word);
+    }
+    // Alone among zeros, but beside a return address.
+    world.word(stack + 0x200, table);
+    world.word(stack + 0x1e0, CODE + 0x105);
+    let mut places: Vec<Gva> = (0..3).map(|index| Gva(at(index))).collect();
+    places.push(Gva(stack + 16));
+    places.push(Gva(stack + 0x200));
+    (world, places)
+}
+
+#[test]
+fn stale_tables_on_a_stack_are_no_instances() {
+    let (mut world, places) = crowd();
+    // A live one on the stack agrees in its fields, whatever is around it.
+    let local = HEAP + 0x1800;
+    let copy = world.heap[0x110..0x160].to_vec();
+    world.put(local, &copy);
+    world.word(local + 24, local + 40);
+    world.word(local - 16, CODE + 0x105);
+    let memory = world.memory();
+    let mut dissector = Dissector::new(&memory, Width::Eight);
+    let mut all = places.clone();
+    all.push(Gva(local));
+    for &model in &places[..3] {
+        let judged = dissector.likeness(model, &all, 0x48);
+        let alike: Vec<bool> = judged.iter().map(|one| one.alike).collect();
+        assert_eq!(alike, [true, true, true, false, false, true], "{judged:#?}");
+        assert!(
+            judged[3].evidence.contains("a return address"),
+            "{judged:#?}"
+        );
+    }
+    // Where nothing can be read nothing speaks against it, and nothing panics.
+    let outside = dissector.likeness(places[0], &[Gva(8), Gva(u64::MAX - 7)], 0x48);
+    assert!(outside.iter().all(|one| one.agrees == 0));
+    assert!(dissector.likeness(places[0], &[], 0x48).is_empty());
+}
+
+#[test]
+fn numbers_that_are_two_are_told_by_several_instances() {
+    let mut world = World::new();
+    let at = |index: u64| HEAP + index * 0x40;
+    for index in 0..6_u32 {
+        let base = at(u64::from(index));
+        // {u32 id, u16 count, u8 grade, pad}, {u8 kind, u8 level, u16 pad, u32 pad}.
+        world.put(
+            base,
+            &pair(1000 + index, (0x41 + index % 4) << 16 | (index + 1)),
+        );
+        world.word(base + 8, u64::from((index + 1) << 8 | 3));
+        world.word(base + 16, u64::from(40 + index));
+    }
+    let memory = world.memory();
+    let starts: Vec<Gva> = (0..6).map(|index| Gva(at(index))).collect();
+    let all = Dissector::new(&memory, Width::Eight).instances(&starts, 0x18);
+    let fields: Vec<Field> = all.fields.iter().map(|one| one.field.clone()).collect();
+    assert_eq!(
+        shape(&fields),
+        [
+            (0, 4, Kind::Integer),
+            (4, 2, Kind::Integer),
+            (6, 2, Kind::Integer),
+            (8, 1, Kind::Integer),
+            (9, 1, Kind::Integer),
+            (10, 6, Kind::Zero),
+            (16, 8, Kind::Integer)
+        ]
+    );
+    assert!(fields[1].evidence.contains("two numbers"), "{fields:#?}");
+    assert_eq!(all.fields[2].values[1], Value::Integer(0x42));
+    assert!(!all.fields[3].varies && all.fields[4].varies);
+}
+
+/// What a field says, from the bytes alone and without the code under test.
+fn agrees(field: &Field, bytes: &[u8], width: Width) -> bool {
+    let mut word = [0; 8];
+    let len = bytes.len().min(8);
+    word[..len].copy_from_slice(&bytes[..len]);
+    let bits = u64::from_le_bytes(word);
+    let size = width.bytes() as u64;
+    match (field.kind, &field.value) {
+        (Kind::Zero, Value::Zeros) => bytes.iter().all(|&byte| byte == 0),
+        (kind, Value::Address(value)) => {
+            kind.is_pointer() && field.len == size && *value == bits && *value >= 0x1_0000
+        }
+        (Kind::Float, Value::Float(value)) => field.len == 4 && value.to_bits() == bits as u32,
+        (Kind::Double, Value::Double(value)) => field.len == 8 && value.to_bits() == bits,
+        (Kind::Integer, Value::Integer(value)) => match field.len {
+            1..=3 => *value == bits as i64,
+            4 => *value == i64::from(bits as i32),
+            8 => *value == bits as i64,
+            _ => false,
+        },
+        (Kind::Flags | Kind::Unknown, Value::Bits(value)) => field.len <= 8 && *value == bits,
+        (Kind::Utf8, Value::Text(text)) => bytes.starts_with(text.as_bytes()),
+        (Kind::Utf16, Value::Text(text)) => {
+            let units: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+            bytes.starts_with(&units)
+        }
+        (Kind::StdVector, Value::Room { used, room }) => {
+            let size = size as usize;
+            let part = |index: usize| {
+                let mut word = [0; 8];
+                word[..size].copy_from_slice(&bytes[index * size..(index + 1) * size]);
+                u64::from_le_bytes(word)
+            };
+            bytes.len() == 3 * size && part(0) + used == part(1) && part(0) + room == part(2)
+        }
+        // The text may lie elsewhere; its length is among the bytes, however it is written there.
+        (kind, Value::Text(text)) => {
+            let count = if kind == Kind::MsvcWstring {
+                text.encode_utf16().count()
+            } else {
+                text.len()
+            };
+            let short = bytes[0] as usize == 2 * count || bytes[bytes.len() - 1] as usize == count;
+            let long = bytes
+                .chunks_exact(size as usize)
+                .any(|part| part[..4] == (count as u32).to_le_bytes());
+            kind.is_string() && (short || long || count >= 256)
+        }
+        _ => false,
+    }
+}
+
 #[test]
 fn a_hole_is_not_zeros() {
     let mut world = World::new();
@@ -516,9 +856,25 @@ proptest! {
         for field in &fields {
             prop_assert_eq!(field.offset, at);
             prop_assert!(field.len > 0 && field.confidence <= 100);
+            // Every byte that was taken for something is read again, without the code under test.
+            let mut bytes = vec![0; field.len as usize];
+            match memory.read(Gva(HEAP + start + field.offset), &mut bytes) {
+                Ok(()) => prop_assert!(agrees(field, &bytes, width), "{:?} {:x?}", field, bytes),
+                Err(_) => prop_assert_eq!(field.kind, Kind::Unreadable),
+            }
+            prop_assert_eq!(field.kind == Kind::Zero, field.confidence == 0);
+            prop_assert!(!field.evidence.is_empty());
             at += field.len;
         }
         prop_assert_eq!(at, len);
+        // One instance alone has the fields that it has for itself, but for the fields of zeros.
+        let alone = dissector.instances(&[Gva(HEAP + start)], len);
+        let telling = |fields: &[Field]| -> Vec<Shape> {
+            let kinds = [Kind::Zero, Kind::Unreadable, Kind::Unknown];
+            shape(fields).into_iter().filter(|one| !kinds.contains(&one.2)).collect()
+        };
+        let own: Vec<Field> = alone.fields.iter().map(|one| one.field.clone()).collect();
+        prop_assert_eq!(telling(&fields), telling(&own));
         let starts: Vec<Gva> = (0..5).map(|one| Gva(HEAP + start + 0x88 * one)).collect();
         let all = dissector.instances(&starts, len);
         let mut at = 0;

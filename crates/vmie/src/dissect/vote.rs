@@ -6,6 +6,8 @@
 //! where no field begins: up to the next one that does, unknown or zero
 //! ```
 //!
+//! A number whose bytes vary as those of one number do not is taken apart in the end (`split.rs`).
+//!
 //! A large kind (a string object) can be hidden in an instance where it is empty and its parts were
 //! taken for something else; the sum decides, and the winner's length is skipped.
 
@@ -13,6 +15,7 @@ use std::collections::BTreeMap;
 
 use super::fields::{classify, value};
 use super::look::{Bytes, Look};
+use super::split;
 use super::{Field, Kind, MAX_INSTANCES, Value};
 use crate::addr::Address;
 
@@ -107,13 +110,19 @@ pub(super) fn compare<A: Address>(look: &mut Look<'_, A>, at: &[A], len: u64) ->
             }
         };
         let len = field.len;
-        fields.push(common(
-            look,
-            field,
-            winner.map(|one| one.1.votes),
-            &all,
-            &maps,
-        ));
+        let votes = winner.map(|one| one.1.votes);
+        let number = matches!(field.kind, Kind::Integer | Kind::Flags | Kind::Unknown);
+        let parts = number
+            .then(|| split::parts(&all, offset as usize, len as usize))
+            .flatten();
+        match parts {
+            Some(parts) => fields.extend(
+                parts
+                    .into_iter()
+                    .map(|part| common(look, part_field(look, &all, part), votes, &all, &maps)),
+            ),
+            None => fields.push(common(look, field, votes, &all, &maps)),
+        }
         offset += len;
     }
     merge_common(&mut fields);
@@ -143,6 +152,28 @@ fn split_wide(tallies: &mut BTreeMap<u64, BTreeMap<(u64, Kind), Tally>>) {
         }
         narrow.sum += wide.sum;
         narrow.votes += wide.votes;
+    }
+}
+
+/// A part of a number that turned out to be several.
+fn part_field<A: Address>(look: &Look<'_, A>, all: &[Bytes], part: split::Part) -> Field {
+    let bytes = |one: &Bytes| one.bytes[part.offset..part.offset + part.len].to_vec();
+    let first = all
+        .iter()
+        .map(bytes)
+        .find(|bytes| bytes.iter().any(|&byte| byte != 0));
+    let (kind, confidence) = match first {
+        Some(_) => (Kind::Integer, 70),
+        None => (Kind::Zero, 0),
+    };
+    Field {
+        offset: part.offset as u64,
+        len: part.len as u64,
+        kind,
+        value: value(kind, &first.unwrap_or_default(), look.width),
+        detail: String::new(),
+        confidence,
+        evidence: part.evidence,
     }
 }
 

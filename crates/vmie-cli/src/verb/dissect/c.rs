@@ -70,6 +70,17 @@ fn member(field: &Field, width: Width) -> String {
         Kind::StdString => {
             format!("struct {{ {word} data, size; char local[16]; }} string_{offset:x};")
         }
+        Kind::LibcxxString | Kind::LibcxxAltString => {
+            format!(
+                "union {{ char local[{len}]; struct {{ {word} word[3]; }} remote; }} string_{offset:x};"
+            )
+        }
+        Kind::MsvcString => format!(
+            "struct {{ union {{ char local[16]; {word} data; }}; {word} size, capacity; }} string_{offset:x};"
+        ),
+        Kind::MsvcWstring => format!(
+            "struct {{ union {{ char16_t local[8]; {word} data; }}; {word} size, capacity; }} string_{offset:x};"
+        ),
         Kind::StdVector => {
             format!("struct {{ {word} begin, end, capacity; }} vector_{offset:x};")
         }

@@ -27,6 +27,8 @@ use crate::unread::nothing_read;
 
 /// How long an object is of which only the address is given.
 const USUAL_LEN: u64 = 128;
+/// How many places that hold a virtual table are looked at.
+const MAX_PLACES: usize = 4096;
 /// How many values stand side by side.
 const SHOWN: usize = 16;
 
@@ -77,21 +79,15 @@ fn dissect<A: Address>(
             .into());
     }
     let width = width(args.bits, space.mode());
-    let mut complete = true;
     let mut instances = vec![start];
+    let mut searched = Coverage::default();
     if args.like {
-        let (found, searched) = alike(args, options, source, space, memory, start, width)?;
-        complete &= searched;
-        let others = found.into_iter().filter(|&at| at != start);
-        instances.extend(others);
-        if instances.len() > MAX_INSTANCES {
-            options.reporter.note(&format!(
-                "{} objects are alike; {MAX_INSTANCES} of them are compared",
-                instances.len()
-            ));
-            instances.truncate(MAX_INSTANCES);
-        }
+        let found = alike(args, options, source, space, memory, start, width)?;
+        let others = found.places.into_iter().filter(|&at| at != start);
+        instances.extend(judged(options, memory, width, start, others.collect(), len));
+        searched = found.coverage;
     }
+    let mut complete = Words::SEARCH.complete(&searched) && !interrupt::asked();
     let mut dissector = Dissector::new(memory, width);
     // What this object itself says, for the coverage too.
     let own = dissector.instance(start, len);
@@ -107,6 +103,11 @@ fn dissect<A: Address>(
             AddrRange::new(start, len).map_or(args.what.to_string(), |range| range.to_string());
         return Err(nothing_read(&coverage, space, source, Some(typed), None).into());
     }
+    complete &= Words::READ.complete(&coverage);
+    // A range only narrows the search; what is not mapped in it was not asked for.
+    searched.unmapped = 0;
+    searched.gaps.retain(|gap| !gap.cause.is_unmapped());
+    coverage.merge(&searched);
     let fields: Vec<Common> = if args.like {
         dissector.instances(&instances, len).fields
     } else {
@@ -144,11 +145,72 @@ fn dissect<A: Address>(
     options.reporter.coverage(&coverage, Words::READ);
     Ok(Done {
         found: true,
-        complete: complete && Words::READ.complete(&coverage),
+        complete,
     })
 }
 
-/// The objects that begin with the same word, and whether all of memory could be searched for them.
+/// Places that begin with a word, ascending.
+struct Found<A> {
+    places: Vec<A>,
+    /// What was searched for them.
+    coverage: Coverage<A>,
+}
+
+/// Those of the places that look like the object at `start`, as many as can be compared beside it.
+fn judged<A: Address>(
+    options: &Options,
+    memory: &dyn Memory<Addr = A>,
+    width: Width,
+    start: A,
+    places: Vec<A>,
+    len: u64,
+) -> Vec<A> {
+    if places.len() >= MAX_PLACES {
+        options.reporter.note(&format!(
+            "the virtual table is in more than {MAX_PLACES} places; the first ones are looked at"
+        ));
+    }
+    let mut dissector = Dissector::new(memory, width);
+    let mut alike = Vec::new();
+    let mut others = Vec::new();
+    for at in places {
+        if interrupt::asked() {
+            break;
+        }
+        for one in dissector.likeness(start, &[at], len) {
+            if one.alike {
+                alike.push(at);
+            } else {
+                others.push((at, one.evidence));
+            }
+        }
+        if alike.len() >= MAX_INSTANCES {
+            options.reporter.note(&format!(
+                "more than {MAX_INSTANCES} objects are alike; that many are compared"
+            ));
+            alike.truncate(MAX_INSTANCES - 1);
+            break;
+        }
+    }
+    if let Some((first, why)) = others.first() {
+        let more = if options.reporter.is_verbose() {
+            ""
+        } else {
+            " (-v lists all)"
+        };
+        options.reporter.note(&format!(
+            "left out, because they hold the virtual table and do not look like this object: {}, the first at \
+             {first}: {why}{more}",
+            others.len()
+        ));
+        for (at, why) in &others[1..] {
+            options.reporter.detail(&format!("left out: {at}: {why}"));
+        }
+    }
+    alike
+}
+
+/// The places that begin with the same word.
 fn alike<A: Address>(
     args: &DissectArgs,
     options: &Options,
@@ -157,7 +219,7 @@ fn alike<A: Address>(
     memory: &dyn Memory<Addr = A>,
     start: A,
     width: Width,
-) -> Result<(Vec<A>, bool)> {
+) -> Result<Found<A>> {
     let word = match width {
         Width::Four => memory.read_u32(start).map(u64::from),
         Width::Eight => memory.read_u64(start),
@@ -200,7 +262,11 @@ fn alike<A: Address>(
         let mut found: Vec<A> = map.referrers(what).map(|edge| edge.at).collect();
         found.retain(|at| range.is_none_or(|range| range.contains(*at)) && writable(at));
         found.sort_unstable();
-        return Ok((found, Words::SEARCH.complete(map.coverage())));
+        found.truncate(MAX_PLACES);
+        return Ok(Found {
+            places: found,
+            coverage: map.coverage().clone(),
+        });
     }
     interrupt::listen();
     let sweep = SweepOptions {
@@ -214,20 +280,16 @@ fn alike<A: Address>(
     let mut found = Vec::new();
     let outcome = seek(memory, &scanner, &sweep, &mut |_| go_on(), |at, _| {
         found.push(at);
-        // One more than can be compared tells that there are more.
-        if found.len() > 4 * MAX_INSTANCES {
+        if found.len() >= MAX_PLACES {
             Break(())
         } else {
             Continue(())
         }
     });
-    let complete = Words::SEARCH.complete(&outcome.coverage) && !interrupt::asked();
-    if !complete {
-        options
-            .reporter
-            .warn("not all memory could be searched for objects that are alike");
-    }
-    Ok((found, complete))
+    Ok(Found {
+        places: found,
+        coverage: outcome.coverage,
+    })
 }
 
 /// Another object's field.
