@@ -28,13 +28,19 @@ pub(crate) fn run_all(args: &[&str]) -> Fallible<()> {
         }
         let ok = lab.is_ok_and(|status| status.success());
         results.push(("tests on lab guests", ok));
+        let live = lab::live_tests();
+        if let Err(error) = &live {
+            eprintln!("{error}");
+        }
+        let ok = live.is_ok_and(|status| status.success());
+        results.push(("tests on running guests", ok));
     }
     println!();
     for (what, ok) in &results {
         println!("{what}: {}", if *ok { "ok" } else { "FAILED" });
     }
     if !with_lab {
-        println!("tests on lab guests: LEFT OUT (--no-lab)");
+        println!("tests on lab guests and on running guests: LEFT OUT (--no-lab)");
     }
     if results.iter().all(|(_, ok)| *ok) {
         Ok(())

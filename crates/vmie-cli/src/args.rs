@@ -142,7 +142,8 @@ pub(crate) enum Verb {
 /// Where the guest's memory comes from.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SourceArgs {
-    /// Memory image: raw, LiME, AVML or ELF core, recognised by its content
+    /// Memory image: raw, LiME, AVML or ELF core, recognised by its content; or qemu:SOCKET, a running
+    /// guest by the QMP socket of its QEMU
     #[arg(value_name = "SOURCE", value_hint = ValueHint::FilePath)]
     pub(crate) source: PathBuf,
 
@@ -158,6 +159,10 @@ pub(crate) struct SourceArgs {
     /// Keep in SOURCE.vmie-os where the operating system was found, which spares the next search
     #[arg(long)]
     pub(crate) os_cache: bool,
+
+    /// Stop a running guest while it is looked at, to see one moment of it
+    #[arg(long)]
+    pub(crate) pause: bool,
 }
 
 /// Whose memory, names or modules are meant.

@@ -28,6 +28,8 @@ mod glob;
 mod guest;
 mod half;
 mod interrupt;
+#[cfg(target_os = "linux")]
+mod live;
 mod names;
 mod options;
 mod output;
@@ -59,7 +61,21 @@ use crate::options::Options;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let options = Options::new(&cli.global);
-    ExitCode::from(status(&options, verb::run(&cli.verb, &options)))
+    #[cfg(target_os = "linux")]
+    let guests = live::Opened;
+    let result = verb::run(&cli.verb, &options);
+    // A guest that has quit, or stands although it should run, is an error whatever was found.
+    #[cfg(target_os = "linux")]
+    let result = match guests.finish(&options.reporter) {
+        Ok(()) => result,
+        Err(failure) => {
+            if let Err(Stop::Failed(first)) = &result {
+                options.reporter.failure(first);
+            }
+            Err(failure.into())
+        }
+    };
+    ExitCode::from(status(&options, result))
 }
 
 /// The exit status, after telling the user about an error.

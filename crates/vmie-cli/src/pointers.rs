@@ -89,7 +89,7 @@ impl Indexing<'_, '_> {
     ) -> Result<()> {
         let about = About {
             source: self.source.name(),
-            file: file(&self.source.path),
+            file: self.source.stamp(),
             space: self.space.whose(),
             sources: pointers
                 .sources
@@ -149,7 +149,7 @@ impl Indexing<'_, '_> {
         }
         if let Some(about) = about {
             let reporter = &self.options.reporter;
-            if about.file != file(&self.source.path) {
+            if about.file != self.source.stamp() {
                 reporter.warn(&format!(
                     "the index was built over {}, another file than {} or an earlier state of it; 64 pages of it are the same, others may have changed",
                     escape::plain(&about.source),
@@ -171,17 +171,6 @@ impl Indexing<'_, '_> {
         }
         Ok(map)
     }
-}
-
-/// Length of a file, and when it was changed last.
-fn file(path: &Path) -> Option<(u64, u64)> {
-    let metadata = std::fs::metadata(path).ok()?;
-    let changed = metadata
-        .modified()
-        .ok()?
-        .duration_since(std::time::UNIX_EPOCH)
-        .ok()?;
-    Some((metadata.len(), u64::try_from(changed.as_nanos()).ok()?))
 }
 
 /// Why pointers cannot be listed.

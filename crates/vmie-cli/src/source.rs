@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use vmie::os::isf::Isf;
 use vmie::os::{self, Cache, FindError, FindOptions, Guest, SuppliedTypes};
@@ -60,23 +61,21 @@ impl From<&ImageInfo> for Info {
 impl Source {
     /// Opens what was typed.
     pub(crate) fn open(args: &SourceArgs, reporter: &Reporter) -> Result<Self, Failure> {
-        let image = open_image(args)?;
-        let info = Info::from(image.info());
+        let Origin {
+            memory,
+            info,
+            cache,
+        } = match live_socket(&args.source) {
+            Some(socket) => live(args, socket, reporter)?,
+            None => image(args)?,
+        };
         for note in &info.notes {
             reporter.warn(&format!("{}: {note}", args.source.display()));
         }
-        let cache = args
-            .os_cache
-            .then(|| Cache::beside(&args.source, &image))
-            .transpose()
-            .map_err(|error| {
-                Failure::new(format!("{}: {error}", args.source.display()))
-                    .found("no place to keep a cache beside it")
-            })?;
         let types = args.types.as_deref().map(supplied).transpose()?;
         Ok(Self {
             path: args.source.clone(),
-            memory: Arc::new(image),
+            memory,
             info,
             known: FindOptions { types, trail: None },
             cache,
@@ -157,6 +156,19 @@ impl Source {
         self.physical_size().saturating_mul(64).max(64 << 30)
     }
 
+    /// What tells the source from its state at other moments: for a file its length, and when it was changed
+    /// last, in nanoseconds since 1970. A live guest is never what it was: for it, now.
+    pub(crate) fn stamp(&self) -> Option<(u64, u64)> {
+        let (len, changed) = if live_socket(&self.path).is_some() {
+            (self.info.size, SystemTime::now())
+        } else {
+            let metadata = std::fs::metadata(&self.path).ok()?;
+            (metadata.len(), metadata.modified().ok()?)
+        };
+        let since = changed.duration_since(UNIX_EPOCH).ok()?;
+        Some((len, u64::try_from(since.as_nanos()).ok()?))
+    }
+
     /// The path, for messages and command lines.
     pub(crate) fn name(&self) -> String {
         shell_word(&self.path)
@@ -182,6 +194,88 @@ fn supplied(path: &Path) -> Result<SuppliedTypes, Failure> {
         )
     })?;
     Ok(isf.supply(path.display().to_string()))
+}
+
+/// What a kind of source comes to.
+struct Origin {
+    memory: Arc<dyn Memory<Addr = Gpa>>,
+    info: Info,
+    cache: Option<Cache>,
+}
+
+/// The socket, when a live guest is meant. A file of such a name is `./qemu:...`.
+pub(crate) fn live_socket(source: &Path) -> Option<&Path> {
+    use std::ffi::OsStr;
+    let bytes = source.as_os_str().as_encoded_bytes();
+    let socket = bytes.strip_prefix(b"qemu:")?;
+    // What stands behind ASCII text is whole.
+    std::str::from_utf8(socket)
+        .ok()
+        .map(|socket| Path::new(OsStr::new(socket)))
+}
+
+/// A live guest.
+#[cfg(target_os = "linux")]
+fn live(args: &SourceArgs, socket: &Path, reporter: &Reporter) -> Result<Origin, Failure> {
+    use crate::live;
+
+    if args.layout.is_some() {
+        return Err(Failure::new("--layout is for raw images")
+            .found("QEMU itself tells the layout of a running guest"));
+    }
+    let guest = live::open(socket, args.pause, reporter)?;
+    let cache = args.os_cache.then(|| live::cache(&guest));
+    let known = guest.info();
+    let info = Info {
+        format: "qemu".to_owned(),
+        size: known
+            .ranges
+            .iter()
+            .fold(0, |sum, range| range.len().saturating_add(sum)),
+        ranges: known.ranges.clone(),
+        cpus: known.cpus.clone(),
+        live: true,
+        notes: Vec::new(),
+    };
+    Ok(Origin {
+        memory: guest,
+        info,
+        cache,
+    })
+}
+
+/// A live guest, on systems where there is no way to look at one.
+#[cfg(not(target_os = "linux"))]
+fn live(_args: &SourceArgs, socket: &Path, _reporter: &Reporter) -> Result<Origin, Failure> {
+    Err(Failure::new(format!(
+        "{}: running guests can be looked at on Linux only",
+        socket.display()
+    ))
+    .hint("an image of the guest's memory"))
+}
+
+/// A memory image.
+fn image(args: &SourceArgs) -> Result<Origin, Failure> {
+    if args.pause {
+        return Err(Failure::new("--pause is for running guests")
+            .found(format!("{} is an image", shell_word(&args.source)))
+            .hint("qemu:SOCKET, to look at a running guest"));
+    }
+    let image = open_image(args)?;
+    let info = Info::from(image.info());
+    let cache = args
+        .os_cache
+        .then(|| Cache::beside(&args.source, &image))
+        .transpose()
+        .map_err(|error| {
+            Failure::new(format!("{}: {error}", args.source.display()))
+                .found("no place to keep a cache beside it")
+        })?;
+    Ok(Origin {
+        memory: Arc::new(image),
+        info,
+        cache,
+    })
 }
 
 /// Opens a memory image.

@@ -10,6 +10,8 @@ mod cpu;
 pub mod dissect;
 mod filemap;
 mod image;
+#[cfg(all(feature = "live", target_os = "linux"))]
+mod live;
 mod memory;
 pub mod os;
 pub mod paging;
@@ -29,6 +31,8 @@ pub use image::{
     Format, Image, ImageInfo, Layout, LayoutPart, OpenError, OpenErrorKind, OpenOptions,
     ParseLayoutError,
 };
+#[cfg(all(feature = "live", target_os = "linux"))]
+pub use live::{LiveError, LiveErrorKind, LiveGuest, LiveInfo, Paused};
 pub use memory::{
     Cause, Coverage, Fault, Gap, Memory, Prot, Region, Span, SpanKind, Spans, read_around_holes,
 };

@@ -183,6 +183,8 @@ pub enum Cause {
         /// The operating system's error number.
         errno: i32,
     },
+    /// The guest has quit while it was looked at.
+    Gone,
     /// A bound on the work was reached; what lies behind it was not looked at.
     Limit,
     /// Nothing was mapped here when the snapshot was taken.
@@ -219,6 +221,7 @@ impl Cause {
             Self::Truncated { .. } => "image truncated",
             Self::Corrupt { .. } => "image corrupt",
             Self::Io { .. } => "read error",
+            Self::Gone => "guest gone",
             Self::Limit => "work limit",
             Self::NotCaptured => "not captured",
             Self::Damaged { .. } => "snapshot damaged",
@@ -260,6 +263,7 @@ impl fmt::Display for Cause {
             Self::Io { errno } => {
                 write!(f, "{}", std::io::Error::from_raw_os_error(errno))
             }
+            Self::Gone => f.write_str("the guest has quit"),
             Self::Limit => f.write_str("not looked at: the bound on the work was reached"),
             Self::NothingThere => f.write_str("not mapped when the snapshot was taken"),
             Self::NotCaptured => f.write_str(

@@ -73,7 +73,12 @@ impl Guest {
             "-m",
             &format!("{ram}M"),
             "-object",
-            &format!("memory-backend-file,id={RAM_BLOCK},size={ram}M,mem-path=ram,share=on"),
+            &match variant.shares {
+                true => {
+                    format!("memory-backend-file,id={RAM_BLOCK},size={ram}M,mem-path=ram,share=on")
+                }
+                false => format!("memory-backend-ram,id={RAM_BLOCK},size={ram}M"),
+            },
             "-smp",
             &variant.cpus.to_string(),
             "-kernel",
@@ -97,11 +102,14 @@ impl Guest {
             "ringbuf,id=witness,size=16M",
             "-device",
             "isa-debugcon,iobase=0xe9,chardev=witness",
-            // QEMU serves one client at a time on a socket: one is ours, one is for users.
+            // QEMU serves one client at a time on a socket: one is ours, one is for users, and one for
+            // whoever wants to watch while the second is taken.
             "-qmp",
             "unix:control,server=on,wait=off",
             "-qmp",
             "unix:qmp,server=on,wait=off",
+            "-qmp",
+            "unix:watch,server=on,wait=off",
         ]
         .map(str::to_owned)
         .to_vec();

@@ -13,6 +13,7 @@ mod guest;
 mod headers;
 mod initramfs;
 mod kernel;
+mod live;
 mod matrix;
 mod modules;
 mod programs;
@@ -33,6 +34,7 @@ use self::fingerprint::Fingerprint;
 use self::guest::Guest;
 use self::initramfs::Tree;
 use self::kernel::Kernel;
+pub(crate) use self::live::live_tests;
 use self::programs::Programs;
 use self::variant::Variant;
 use crate::{Fallible, output, target_dir, tools, workspace};
@@ -43,6 +45,7 @@ pub(crate) fn run(args: &[&str]) -> Fallible<()> {
         ["up"] => up(&variant::standard()[0]),
         ["up", name] => up(&by_name(name)?),
         ["up", ..] => Err("usage: cargo xtask lab up [VARIANT]".into()),
+        ["live"] => live::run(),
         ["clean"] => clean(),
         ["list"] => list(),
         ["matrix", names @ ..] => matrix::run(names),

@@ -26,6 +26,8 @@ pub(crate) struct Variant {
     pub(crate) current: &'static str,
     /// Whether the kernel is made to panic before the snapshot is taken.
     pub(crate) panics: bool,
+    /// Whether RAM is in a file that QEMU shares; else it is QEMU's own.
+    pub(crate) shares: bool,
 }
 
 impl Variant {
@@ -41,6 +43,7 @@ impl Variant {
             append: "",
             current: "objects-static",
             panics: false,
+            shares: true,
         }
     }
 }
@@ -66,6 +69,22 @@ pub(crate) fn standard() -> Vec<Variant> {
             cpu: Some("max,la57=on"),
             current: "objects-static-pie",
             ..Variant::new("la57-6.12", Wanted::newest("6.12", CLOUD))
+        },
+    ]
+}
+
+/// The guests that run while they are looked at: RAM in a file and in one piece; RAM of QEMU's own, split
+/// around the PCI hole.
+pub(crate) fn live() -> [Variant; 2] {
+    let [first, second] = ["shared", "private"];
+    [
+        Variant::new(first, Wanted::newest("6.1", CLOUD)),
+        Variant {
+            machine: "q35",
+            ram_mib: 3072,
+            cpus: 2,
+            shares: false,
+            ..Variant::new(second, Wanted::newest("6.12", CLOUD))
         },
     ]
 }

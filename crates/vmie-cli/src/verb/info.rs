@@ -207,7 +207,11 @@ impl Row for InfoRow {
             None => line("os", "not determined"),
         }
         if self.live {
-            line("live", "yes: another process may change the file");
+            let why = match self.format.as_str() {
+                "qemu" => "yes: a running guest",
+                _ => "yes: another process may change the file",
+            };
+            line("live", why);
         }
         for note in &self.notes {
             line("note", &escape::plain(note));

@@ -190,6 +190,11 @@ impl Cache {
         })
     }
 
+    /// A cache at `path` for what `identity` says.
+    pub fn new(path: PathBuf, identity: Identity) -> Self {
+        Self { path, identity }
+    }
+
     /// Where the cache is kept.
     pub fn path(&self) -> &Path {
         &self.path

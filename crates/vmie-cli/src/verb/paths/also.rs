@@ -7,7 +7,7 @@ use crate::addr::AddrExpr;
 use crate::args::{PathsArgs, SourceArgs, SpaceArgs};
 use crate::exit::Result;
 use crate::report::Reporter;
-use crate::source::Source;
+use crate::source::{Source, live_socket};
 use crate::space::{Space, Target};
 
 /// The space in another image.
@@ -26,7 +26,15 @@ impl<'s> Also<'s> {
                 source: path.clone(),
                 ..args.source.clone()
             };
-            if Image::open(path).is_ok_and(|image| image.info().format != Format::Raw) {
+            let told =
+                |path| Image::open(path).is_ok_and(|image| image.info().format != Format::Raw);
+            if live_socket(path).is_some() {
+                other.layout = None;
+            } else {
+                // One that does not change need not stand still.
+                other.pause = false;
+            }
+            if told(path) {
                 other.layout = None;
             }
             sources.push(Source::open(&other, reporter)?);

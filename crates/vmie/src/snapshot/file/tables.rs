@@ -398,6 +398,7 @@ fn put_span<A: Address>(out: &mut Vec<u8>, span: Span<A>) {
             Cause::NothingThere => (10, 0, 0, 0),
             Cause::NotCaptured => (11, 0, 0, 0),
             Cause::Damaged { offset } => (12, 0, offset, 0),
+            Cause::Gone => (13, 0, 0, 0),
         },
     };
     let kind = u64::from(tag) | u64::from(small) << 8;
@@ -447,6 +448,7 @@ fn get_span<A: Address>(bytes: &[u8]) -> Result<Span<A>, Kind> {
         10 => lost(Cause::NothingThere),
         11 => lost(Cause::NotCaptured),
         12 => lost(Cause::Damaged { offset: one }),
+        13 => lost(Cause::Gone),
         _ => Err(Kind::Inconsistent("a region")),
     };
     Ok(Span {
