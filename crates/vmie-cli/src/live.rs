@@ -106,6 +106,16 @@ impl Opened {
     }
 }
 
+/// Whether every guest that was opened still runs: to be asked before a file is finished that claims to be
+/// whole.
+pub(crate) fn still_there() -> Result<(), Failure> {
+    let guests = guests();
+    match guests.iter().find(|live| !live.guest.is_alive()) {
+        Some(live) => Err(gone(&live.guest)),
+        None => Ok(()),
+    }
+}
+
 impl Drop for Opened {
     fn drop(&mut self) {
         for live in guests().drain(..) {

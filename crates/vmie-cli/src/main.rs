@@ -69,7 +69,9 @@ fn main() -> ExitCode {
     let result = match guests.finish(&options.reporter) {
         Ok(()) => result,
         Err(failure) => {
-            if let Err(Stop::Failed(first)) = &result {
+            if let Err(Stop::Failed(first)) = &result
+                && **first != failure
+            {
                 options.reporter.failure(first);
             }
             Err(failure.into())

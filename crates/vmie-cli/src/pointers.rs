@@ -14,7 +14,7 @@ use crate::exit::{Failure, Result};
 use crate::interrupt;
 use crate::options::Options;
 use crate::seek::progress;
-use crate::source::Source;
+use crate::source::{Source, still_there};
 use crate::space::Space;
 
 /// What a saved index says about itself, as JSON in the file.
@@ -98,6 +98,7 @@ impl Indexing<'_, '_> {
         };
         let about = serde_json::to_string(&about)
             .map_err(|error| Failure::new(format!("the index cannot be described: {error}")))?;
+        still_there()?;
         map.save(path, &about)
             .map_err(|error| Failure::new(format!("the index was not saved: {error}")))?;
         self.options.reporter.note(&format!(

@@ -196,6 +196,14 @@ fn supplied(path: &Path) -> Result<SuppliedTypes, Failure> {
     Ok(isf.supply(path.display().to_string()))
 }
 
+/// Fails when a source has gone while it was looked at: to be asked before a file is finished that claims to
+/// be whole.
+pub(crate) fn still_there() -> Result<(), Failure> {
+    #[cfg(target_os = "linux")]
+    crate::live::still_there()?;
+    Ok(())
+}
+
 /// What a kind of source comes to.
 struct Origin {
     memory: Arc<dyn Memory<Addr = Gpa>>,

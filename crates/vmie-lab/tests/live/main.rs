@@ -195,6 +195,19 @@ fn private_memory_is_what_qemu_saves_and_a_guest_that_quits_is_an_error() {
     assert!(machine.runs());
 
     let guest = LiveGuest::open(machine.socket("qmp")).expect("it opens");
+    // A search for a file that is to be whole, held before it is over.
+    let save = ["--phys", "--str", "crowd", "--save", "found", "-v"];
+    let mut saving = machine
+        .command("find", &save)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut said = BufReader::new(saving.stderr.take().expect("a pipe"));
+    let mut opened = String::new();
+    said.read_line(&mut opened).expect("a note");
+    assert!(opened.contains("the guest runs on"), "{opened}");
+    signal(&saving, "-STOP");
     let (child, out) = start(&machine, &[]);
     let pid = guest.info().pid.to_string();
     let killed = Command::new("kill").args(["-KILL", &pid]).status();
@@ -208,6 +221,22 @@ fn private_memory_is_what_qemu_saves_and_a_guest_that_quits_is_an_error() {
     let err = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(2), "{err}");
     assert!(err.contains("has quit while it was looked at"), "{err}");
+
+    signal(&saving, "-CONT");
+    let mut err = String::new();
+    said.read_to_string(&mut err).expect("text");
+    assert_eq!(saving.wait().expect("it ends").code(), Some(2), "{err}");
+    assert_eq!(
+        err.matches("has quit while it was looked at").count(),
+        1,
+        "{err}"
+    );
+    let files = std::fs::read_dir(&machine.dir).expect("readable");
+    let names = files.flatten().map(|file| file.file_name());
+    let left: Vec<_> = names
+        .filter(|name| name.to_string_lossy().contains("found"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
     let (_, err) = run(machine.command("info", &[]), 2);
     assert!(err.contains("nobody listens"), "{err}");
 }

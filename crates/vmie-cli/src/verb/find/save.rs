@@ -11,7 +11,7 @@ use crate::exit::{Failure, Result, Stop};
 use crate::report::Reporter;
 use crate::seek::{Around, Keep};
 use crate::size;
-use crate::source::{Source, shell_word};
+use crate::source::{Source, shell_word, still_there};
 
 /// From so many candidates on, somebody may want to know what they have asked for.
 const MANY: u64 = 100_000_000;
@@ -107,6 +107,7 @@ impl Drop for Save<'_> {
 /// Puts the file in its place, and says so.
 pub(super) fn finish(writer: Writer, path: &Path, reporter: &Reporter) -> Result<()> {
     let count = writer.count();
+    still_there()?;
     writer.finish().map_err(Stop::from)?;
     let s = if count == 1 { "" } else { "s" };
     reporter.note(&format!("{count} candidate{s} in {}", shell_word(path)));
