@@ -129,6 +129,9 @@ pub enum ImageFormat {
     Avml,
     /// AVML version 1: System RAM.
     AvmlV1,
+    /// QEMU's dump-guest-memory, compressed: all of RAM, and the firmware. One for each compression that the
+    /// QEMU at hand has.
+    Kdump,
 }
 
 impl Snapshot {

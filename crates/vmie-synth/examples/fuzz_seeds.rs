@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use vmie_synth::write::{self, Avml, Cpu, Elf, ElfClass, Flavour};
+use vmie_synth::write::{self, Avml, Compression, Cpu, Elf, ElfClass, Flavour, Kdump};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let dir: PathBuf = std::env::args_os()
@@ -47,6 +47,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     ] {
         image.clear();
         write::elf(&mut image, ranges, &mut memory, &options)?;
+        std::fs::write(dir.join(name), &image)?;
+    }
+    // Whole pages.
+    let pages = [0x1000..0x3000];
+    for (name, compression, flattened) in [
+        ("kdump-zlib", Compression::Zlib, false),
+        ("kdump-lzo", Compression::Lzo, false),
+        ("kdump-snappy", Compression::Snappy, false),
+        ("kdump-zstd", Compression::Zstd, false),
+        ("kdump-flattened", Compression::Lzo, true),
+    ] {
+        let options = Kdump {
+            compression,
+            flattened,
+            ..Kdump::default()
+        };
+        image.clear();
+        write::kdump(&mut image, &pages, &mut memory, &options)?;
         std::fs::write(dir.join(name), &image)?;
     }
     Ok(())

@@ -98,7 +98,7 @@ pub(crate) fn snapshot(
             .into_iter()
             .map(|(pid, root)| Root { pid, root })
             .collect(),
-        images: images(guest.variant.machine),
+        images: images(guest.variant.machine, dir),
         dir: dir.to_owned(),
     };
     drop(guest);
@@ -127,7 +127,41 @@ pub(crate) fn programs(guest: &Guest) -> Fallible<Vec<Program>> {
         .collect()
 }
 
-fn images(machine: &str) -> Vec<ImageFile> {
+/// The compressions of kdumps, if QEMU was built with them.
+const KDUMPS: [(&str, &str); 3] = [
+    ("kdump-zlib", "memory-zlib.kdump"),
+    ("kdump-lzo", "memory-lzo.kdump"),
+    ("kdump-snappy", "memory-snappy.kdump"),
+];
+
+/// Dumps in each compressed form that this QEMU can write.
+fn kdumps(guest: &mut Guest, dir: &Path) -> Fallible<()> {
+    let known = guest
+        .qmp
+        .execute("query-dump-guest-memory-capability", json!({}))?;
+    let known = known["formats"].as_array().cloned().unwrap_or_default();
+    for (format, file) in KDUMPS {
+        if known.iter().any(|one| one == format) {
+            // Of an attempt before; QEMU makes its files unwritable.
+            let _ = fs::remove_file(dir.join(file));
+            guest.qmp.execute_within(
+                "dump-guest-memory",
+                json!({
+                    "paging": false,
+                    "protocol": format!("file:{}", dir.join(file).display()),
+                    "format": format,
+                }),
+                DUMP_PATIENCE,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn images(machine: &str, dir: &Path) -> Vec<ImageFile> {
+    let kdumps = KDUMPS.map(|(_, file)| file);
+    let kdumps = kdumps.into_iter().filter(|file| dir.join(file).exists());
+    let kdumps = kdumps.map(|file| (file, ImageFormat::Kdump, None));
     [
         ("ram.raw", ImageFormat::Raw, Some(machine.to_owned())),
         ("memory.elf", ImageFormat::Elf, None),
@@ -135,12 +169,14 @@ fn images(machine: &str) -> Vec<ImageFile> {
         ("memory.avml", ImageFormat::Avml, None),
         ("memory-v1.avml", ImageFormat::AvmlV1, None),
     ]
+    .into_iter()
+    .chain(kdumps)
     .map(|(file, format, layout)| ImageFile {
         file: file.into(),
         format,
         layout,
     })
-    .to_vec()
+    .collect()
 }
 
 /// Stops while `pid` is running, keeps everything that QEMU knows, and makes sure that the guest's
@@ -164,6 +200,7 @@ fn moment(
             json!({"paging": false, "protocol": format!("file:{}", dir.join("memory.elf.qemu").display())}),
             DUMP_PATIENCE,
         )?;
+        kdumps(guest, dir)?;
         sparse::copy(&guest.ram(), &dir.join("ram.raw"))?;
         if guest.variant.panics {
             // Nobody is left to ask, and nothing left that could change.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use vmie::{Format, Gpa, Image, Memory};
-use vmie_lab::{ImageFormat, Snapshot};
+use vmie_lab::{ImageFile, ImageFormat, Snapshot};
 
 use crate::support::{are_standard, each_image, raw, snapshots};
 
@@ -18,6 +18,7 @@ fn formats_are_recognised_by_content() {
                 // Version 1 of AVML is LiME to the last byte.
                 ImageFormat::Lime | ImageFormat::AvmlV1 => Format::Lime,
                 ImageFormat::Avml => Format::Avml,
+                ImageFormat::Kdump => Format::Kdump,
             };
             assert_eq!(image.info().format, expected, "{}", file.file.display());
         }
@@ -103,12 +104,15 @@ fn same(expected: &dyn Memory<Addr = Gpa>, image: &Arc<Image>, start: u64, end: 
 }
 
 #[test]
-fn the_elf_core_knows_the_cpus() {
-    for snapshot in snapshots() {
-        let file = snapshot
-            .image(ImageFormat::Elf)
-            .expect("every snapshot has one");
-        let image = crate::support::open(&snapshot, file);
+fn dumps_know_the_cpus() {
+    let all = snapshots();
+    let by_qemu = |file: &ImageFile| matches!(file.format, ImageFormat::Elf | ImageFormat::Kdump);
+    let files = all.iter().flat_map(|snapshot| {
+        let files = snapshot.images.iter().filter(|file| by_qemu(file));
+        files.map(move |file| (snapshot, file))
+    });
+    for (snapshot, file) in files {
+        let image = crate::support::open(snapshot, file);
         let cpus: Vec<_> = image
             .info()
             .cpus

@@ -26,7 +26,8 @@ impl Case {
         let image = image.unwrap_or_else(|error| panic!("{name}: {error}"));
         let cpus = image.info().cpus.clone();
         // Only one of the formats has CPU state.
-        assert_eq!(cpus.is_empty(), file.format != ImageFormat::Elf, "{name}");
+        let dumped = matches!(file.format, ImageFormat::Elf | ImageFormat::Kdump);
+        assert_eq!(cpus.is_empty(), !dumped, "{name}");
         let memory: Arc<dyn Memory<Addr = Gpa>> = Arc::new(image);
         let guest = find(&memory, &cpus).unwrap_or_else(|error| panic!("{name}: {error}"));
         Self {

@@ -1,4 +1,4 @@
-//! Writers of saved-memory formats: raw, LiME, AVML, ELF core.
+//! Writers of saved-memory formats: raw, LiME, AVML, ELF core, kdump.
 //!
 //! They are written from the formats' publications and share nothing with the engine's readers, so a
 //! mistake on one side shows on the other. Each takes the guest's physical ranges and a [`Source`] of
@@ -23,6 +23,7 @@
 
 mod avml;
 mod elf;
+mod kdump;
 mod notes;
 
 use std::fs::File;
@@ -31,6 +32,7 @@ use std::ops::Range;
 
 pub use avml::{Avml, avml};
 pub use elf::{Elf, ElfClass, Order, elf};
+pub use kdump::{Compression, Kdump, kdump};
 pub use notes::{Cpu, Flavour};
 
 /// How much is read from a source at once, in bytes.

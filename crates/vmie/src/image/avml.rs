@@ -210,6 +210,18 @@ impl Frames {
     /// `false` when the frame does not decode, or not to that many bytes.
     #[must_use]
     pub(super) fn read(&self, map: &FileMap, offset: u64, skip: usize, buf: &mut [u8]) -> bool {
+        self.read_with(offset, skip, buf, || decode(map, offset))
+    }
+
+    /// The same for whatever `decode` makes, which is known by `offset`: not 0, and one for each.
+    #[must_use]
+    pub(super) fn read_with(
+        &self,
+        offset: u64,
+        skip: usize,
+        buf: &mut [u8],
+        decode: impl FnOnce() -> Option<Vec<u8>>,
+    ) -> bool {
         // Neighbouring frames are some tens of KiB apart; spread them.
         let hash = (offset.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize;
         let (shard, set) = (hash % Self::SHARDS, hash / Self::SHARDS % Self::SETS);
@@ -229,7 +241,7 @@ impl Frames {
             }
         }
         // Outside the lock: two threads may decode the same frame, none waits for another's.
-        let frame: Decoded = decode(map, offset).map(Vec::into_boxed_slice);
+        let frame: Decoded = decode().map(Vec::into_boxed_slice);
         let done = copy_out(&frame, skip, buf);
         let mut shard = lock();
         let used = shard.clock;

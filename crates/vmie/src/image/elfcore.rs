@@ -176,6 +176,7 @@ pub(super) fn parse(map: &FileMap) -> Result<Parsed, OpenErrorKind> {
         builder,
         cpus: notes.cpus,
         notes: oddities,
+        pages: None,
     })
 }
 

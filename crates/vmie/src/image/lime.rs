@@ -187,6 +187,7 @@ pub(super) fn parse(map: &FileMap) -> Result<(Format, Parsed), OpenErrorKind> {
             builder,
             cpus: Vec::new(),
             notes,
+            pages: None,
         },
     ))
 }

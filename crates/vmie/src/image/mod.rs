@@ -16,7 +16,7 @@
 mod avml;
 mod elfcore;
 mod error;
-
+mod kdump;
 mod layout;
 mod lime;
 mod notes;
@@ -52,6 +52,8 @@ pub enum Format {
     Avml,
     /// An ELF core with physical addresses, as QEMU, VirtualBox and kdump write it.
     Elf,
+    /// A compressed dump, as makedumpfile and QEMU write it, flattened or not.
+    Kdump,
 }
 
 impl Format {
@@ -62,6 +64,7 @@ impl Format {
             Self::Lime => "a LiME image",
             Self::Avml => "an AVML image",
             Self::Elf => "an ELF file",
+            Self::Kdump => "a compressed kdump",
         }
     }
 }
@@ -73,6 +76,7 @@ impl fmt::Display for Format {
             Self::Lime => "lime",
             Self::Avml => "avml",
             Self::Elf => "elf",
+            Self::Kdump => "kdump",
         })
     }
 }
@@ -117,6 +121,8 @@ pub struct Image {
     map: FileMap,
     segments: Segments,
     frames: Frames,
+    /// What it takes to read compressed pages, where the format has them.
+    pages: Option<kdump::Pages>,
     info: ImageInfo,
 }
 
@@ -131,6 +137,8 @@ struct Parsed {
     builder: SegmentsBuilder,
     cpus: Vec<CpuState>,
     notes: Vec<String>,
+    /// For segments of compressed pages.
+    pages: Option<kdump::Pages>,
 }
 
 impl Image {
@@ -210,6 +218,10 @@ impl Image {
                 });
             }
             (Some(Kind::Known(Format::Elf)), None) => (Format::Elf, elfcore::parse(&map)?),
+            (Some(Kind::Known(Format::Kdump)), None) => {
+                let flattened = !head.starts_with(b"KDUMP");
+                (Format::Kdump, kdump::parse(&map, flattened)?)
+            }
             (Some(Kind::Known(_)), None) => lime::parse(&map)?,
             (kind, layout) => {
                 let mut parsed = raw::parse(&map, layout)?;
@@ -231,6 +243,7 @@ impl Image {
             builder,
             cpus,
             mut notes,
+            pages,
         } = parsed;
         let (segments, conflict) = builder.finish();
         if !segments.has_bytes() {
@@ -269,6 +282,7 @@ impl Image {
             map,
             segments,
             frames: Frames::new(),
+            pages,
             info,
         })
     }
@@ -303,6 +317,19 @@ impl Image {
                     if !self.frames.read(&self.map, offset, skip, &mut rest[..len]) {
                         return Err(fault(Cause::Corrupt { gpa: here, offset }));
                     }
+                }
+                Backing::Page(position) => {
+                    const PAGE: u64 = 4096;
+                    let position = position + at;
+                    let left = (PAGE - position % PAGE) as usize;
+                    let piece = len.min(left);
+                    let pages = self.pages.as_ref().ok_or_else(|| absent(here))?;
+                    if !pages.read(&self.map, &self.frames, position, &mut rest[..piece]) {
+                        let offset = pages.descriptor(position / PAGE);
+                        return Err(fault(Cause::Corrupt { gpa: here, offset }));
+                    }
+                    done += piece;
+                    continue;
                 }
                 Backing::Absent => return Err(absent(here)),
                 Backing::Truncated(offset) => {

@@ -57,8 +57,7 @@ const NOT_MEMORY: &str =
 const VMWARE: &str = "give the .vmem file that belongs to it; where RAM is more than 3 GiB, with \
      `--layout 0+3GiB@0,4GiB+LEN@3GiB`";
 const WINDOWS_DUMP: &str = "convert it to raw memory (volatility3 `layerwriter`, or MemProcFS)";
-const KDUMP: &str = "convert it to an ELF core with `makedumpfile -E` or, when it is from QEMU, save it \
-     again without a compressed format";
+const DISKDUMP: &str = "convert it to an ELF core with `makedumpfile -E`";
 
 /// Sources of the magic numbers: the specifications of the formats; Linux `kernel/power/swap.c`; QEMU
 /// `migration/qemu-file.h`, `dump/dump.h`; libvirt `src/qemu/qemu_saveimage.h`; makedumpfile
@@ -68,6 +67,8 @@ static TABLE: &[Row] = &[
     known(b"\x7fELF", Format::Elf),
     known(b"EMiL", Format::Lime),
     known(b"AVML", Format::Avml),
+    known(b"KDUMP   ", Format::Kdump),
+    known(b"makedumpfile\0\0\0\0", Format::Kdump),
     foreign(b"PAGEDU64", "a 64-bit Windows crash dump", WINDOWS_DUMP),
     foreign(b"PAGEDUMP", "a 32-bit Windows crash dump", WINDOWS_DUMP),
     foreign(
@@ -100,14 +101,7 @@ static TABLE: &[Row] = &[
             advice: "save the memory of the running guest",
         },
     },
-    foreign(b"KDUMP   ", "a compressed kdump", KDUMP),
-    foreign(b"DISKDUMP", "a diskdump", KDUMP),
-    foreign(
-        b"makedumpfile\0\0\0\0",
-        "a flattened makedumpfile dump",
-        "put it together with `makedumpfile -R OUT < FILE` and make an ELF core of that with \
-         `makedumpfile -E`; or, when it is from QEMU, save it again without a kdump format",
-    ),
+    foreign(b"DISKDUMP", "a diskdump", DISKDUMP),
     foreign(b"LibvirtQemudSave", "a libvirt save file", QEMU_DUMP),
     foreign(
         b"LibvirtQemudPart",

@@ -59,5 +59,6 @@ pub(super) fn parse(map: &FileMap, layout: Option<&Layout>) -> Result<Parsed, Op
         builder,
         cpus: Vec::new(),
         notes,
+        pages: None,
     })
 }

@@ -39,6 +39,8 @@ pub(super) enum Backing {
         /// How many bytes of the decoded frame come before the segment.
         skip: u32,
     },
+    /// In compressed pages: so many bytes into all pages of the file, one after the other.
+    Page(u64),
     /// Declared to be at this offset, which the file does not reach.
     Truncated(u64),
     /// Declared to exist, but not stored.
@@ -59,6 +61,7 @@ impl Backing {
                 // A decoded frame has at most 64 KiB, so this does not saturate.
                 skip: skip.saturating_add(u32::try_from(by).unwrap_or(u32::MAX)),
             },
+            Self::Page(position) => Self::Page(position.saturating_add(by)),
             Self::Truncated(offset) => Self::Truncated(offset.saturating_add(by)),
             Self::Absent => Self::Absent,
         }
@@ -86,7 +89,7 @@ impl Segment {
                 offset: offset.saturating_add(at),
             }),
             Backing::Absent => Some(Cause::Absent { gpa }),
-            Backing::File(_) | Backing::Frame { .. } => None,
+            Backing::File(_) | Backing::Frame { .. } | Backing::Page(_) => None,
         }
     }
 
@@ -157,6 +160,15 @@ impl SegmentsBuilder {
             return Added::Refused;
         }
         self.push(gpa, u64::from(len), Backing::Frame { offset, skip: 0 });
+        Added::Whole
+    }
+
+    /// Adds `len` bytes from `gpa` on that stand in compressed pages, from `position` on: whole pages.
+    pub(super) fn add_pages(&mut self, gpa: u64, len: u64, position: u64) -> Added {
+        if !Self::is_valid(gpa, len) {
+            return Added::Refused;
+        }
+        self.push(gpa, len, Backing::Page(position));
         Added::Whole
     }
 

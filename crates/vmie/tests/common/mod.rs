@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use vmie::{AddrRange, Gpa, Image, Memory, OpenOptions};
-use vmie_synth::write::{self, Avml, Cpu, Elf, ElfClass, Flavour, Order};
+use vmie_synth::write::{self, Avml, Cpu, Elf, ElfClass, Flavour, Kdump, Order};
 
 /// RAM with a hole, a range that ends within a page, and memory above 4 GiB.
 pub const RANGES: [Range<u64>; 3] = [
@@ -77,6 +77,12 @@ pub fn avml(ranges: &[Range<u64>], options: &Avml) -> Vec<u8> {
 pub fn elf(ranges: &[Range<u64>], options: &Elf) -> Vec<u8> {
     let mut image = Vec::new();
     write::elf(&mut image, ranges, &mut source, options).expect("writes");
+    image
+}
+
+pub fn kdump(ranges: &[Range<u64>], options: &Kdump) -> Vec<u8> {
+    let mut image = Vec::new();
+    write::kdump(&mut image, ranges, &mut source, options).expect("writes");
     image
 }
 
