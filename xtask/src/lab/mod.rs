@@ -196,6 +196,8 @@ fn up(variant: &Variant) -> Fallible<()> {
             println!("  {:<20} {pid:<6} {:#x}", program.name, roots[pid]);
         }
     }
+    println!("try:");
+    println!("  vmie ps qemu:{}", guest.socket().display());
     if let Some(program) = programs
         .iter()
         .find(|program| program.name == variant.current)
@@ -203,7 +205,6 @@ fn up(variant: &Variant) -> Fallible<()> {
     {
         let source = format!("{} --layout {}", guest.ram().display(), variant.machine);
         let space = format!("--cr3 {:#x}", roots[&program.pid]);
-        println!("try:");
         println!("  vmie maps {source} {space}");
         println!(
             "  vmie read {source} {space} {:#x}+{:#x}",
