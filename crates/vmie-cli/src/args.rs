@@ -6,6 +6,7 @@
 mod dissect;
 mod pointers;
 mod refine;
+mod snap;
 
 use std::path::PathBuf;
 
@@ -23,6 +24,7 @@ use crate::output::Format;
 pub(crate) use dissect::{DissectArgs, DissectForm};
 pub(crate) use pointers::{FromExpr, PathsArgs, PointerArgs, RefsArgs};
 pub(crate) use refine::RefineArgs;
+pub(crate) use snap::{Compress, GroupBy, SnapArgs, SnapDiffArgs, SnapTakeArgs};
 
 /// Headings in the help. Set on each argument: a heading of a flattened group would spread to the
 /// arguments behind it.
@@ -121,6 +123,9 @@ pub(crate) enum Verb {
     Paths(PathsArgs),
     /// Guess the fields of an object
     Dissect(DissectArgs),
+    /// Keep moments of memory, and compare them
+    #[command(subcommand)]
+    Snap(SnapArgs),
     /// List the processes of the guest
     Ps(PsArgs),
     /// List kernel modules, or the program and libraries of a process
@@ -142,8 +147,8 @@ pub(crate) enum Verb {
 /// Where the guest's memory comes from.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SourceArgs {
-    /// Memory image: raw, LiME, AVML or ELF core, recognised by its content; or qemu:SOCKET, a running
-    /// guest by the QMP socket of its QEMU
+    /// Memory image (raw, LiME, AVML or ELF core) or snapshot, recognised by its content; or qemu:SOCKET,
+    /// a running guest by the QMP socket of its QEMU
     #[arg(value_name = "SOURCE", value_hint = ValueHint::FilePath)]
     pub(crate) source: PathBuf,
 
@@ -163,10 +168,14 @@ pub(crate) struct SourceArgs {
     /// Stop a running guest while it is looked at, to see one moment of it
     #[arg(long)]
     pub(crate) pause: bool,
+
+    /// Read what is intact of a damaged snapshot
+    #[arg(long)]
+    pub(crate) salvage: bool,
 }
 
 /// Whose memory, names or modules are meant.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Default, Debug)]
 pub(crate) struct OwnerArgs {
     /// This process; `vmie ps` lists them
     #[arg(long, help_heading = SPACE, value_name = "N", group = "space")]
@@ -182,7 +191,7 @@ pub(crate) struct OwnerArgs {
 }
 
 /// Which memory of the guest is meant.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Default, Debug)]
 pub(crate) struct SpaceArgs {
     #[command(flatten)]
     pub(crate) owner: OwnerArgs,
@@ -206,20 +215,27 @@ pub(crate) struct SpaceArgs {
 }
 
 impl SpaceArgs {
+    /// Whether any was typed.
+    pub(crate) fn is_typed(&self) -> bool {
+        let owner = &self.owner;
+        let process = owner.pid.is_some() || owner.process.is_some();
+        process || owner.kernel || self.phys || self.cr3.is_some()
+    }
+
     /// The same, with the kernel where nothing was typed.
     pub(crate) fn or_kernel(&self) -> Self {
         let mut args = self.clone();
         let owner = &mut args.owner;
-        let typed = args.phys || args.cr3.is_some() || owner.pid.is_some();
-        owner.kernel |= !typed && owner.process.is_none();
+        owner.kernel |= !self.is_typed();
         args
     }
 }
 
 /// How page tables are laid out, as typed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, ValueEnum)]
 pub(crate) enum Paging {
     /// From the CPU state of the image, else by evidence in the tables
+    #[default]
     Auto,
     /// Two levels, 32-bit entries
     X86,
@@ -231,6 +247,13 @@ pub(crate) enum Paging {
     /// Five levels, 57-bit addresses
     #[value(name = "5level")]
     FiveLevel,
+}
+
+impl Paging {
+    /// The mode of this name; `auto` for all that are none.
+    pub(crate) fn of_name(name: &str) -> Self {
+        Self::from_str(name, false).unwrap_or_default()
+    }
 }
 
 /// Which regions to look at.

@@ -40,6 +40,7 @@ mod report;
 mod rows;
 #[cfg(feature = "yara")]
 mod rules;
+mod saved;
 mod seek;
 mod sigfile;
 mod signatures;

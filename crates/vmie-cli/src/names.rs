@@ -22,6 +22,8 @@ use crate::source::Source;
 enum Owner<'s> {
     /// Physical memory has none.
     Physical,
+    /// A saved moment keeps none.
+    Snapshot,
     /// An address space of which only the root is known.
     Root(&'s Source, Gpa),
     /// The kernel and its modules.
@@ -52,6 +54,11 @@ impl<'s> Names<'s> {
         Self::new(Owner::Physical)
     }
 
+    /// Of a saved moment: none.
+    pub(crate) fn of_snapshot() -> Self {
+        Self::new(Owner::Snapshot)
+    }
+
     /// Of whatever has this root.
     pub(crate) fn of_root(source: &'s Source, root: Gpa) -> Self {
         Self::new(Owner::Root(source, root))
@@ -78,7 +85,7 @@ impl<'s> Names<'s> {
     /// The operating system, and the process where the names are those of one.
     pub(crate) fn system(&self) -> Option<(&'s Os, Option<&'s Process>)> {
         match self.owner {
-            Owner::Physical | Owner::Root(..) => None,
+            Owner::Physical | Owner::Snapshot | Owner::Root(..) => None,
             Owner::Kernel(os) => Some((os, None)),
             Owner::Process(os, process) => Some((os, Some(process))),
         }
@@ -87,7 +94,7 @@ impl<'s> Names<'s> {
     /// Whose they are, where the operating system is known.
     pub(crate) fn whose(&self) -> Option<Whose> {
         match self.owner {
-            Owner::Physical | Owner::Root(..) => None,
+            Owner::Physical | Owner::Snapshot | Owner::Root(..) => None,
             Owner::Kernel(os) => Some(Whose::kernel(os.guest())),
             Owner::Process(_, process) => Some(Whose::process(process)),
         }
@@ -130,6 +137,9 @@ impl<'s> Names<'s> {
             Owner::Physical => Err(Failure::new("")
                 .found("a name, but physical addresses have none")
                 .hint("--kernel, --pid N or --process NAME instead of --phys")),
+            Owner::Snapshot => Err(Failure::new("")
+                .found("a name, but a snapshot of an address space keeps none")
+                .hint("`vmie symbols` and `vmie modules` on the image or guest it was taken of")),
             Owner::Root(source, root) => {
                 let os = source.try_os().map_err(|_| {
                     Failure::new("")

@@ -195,6 +195,13 @@ impl Words {
         unmapped: false,
         ..Self::READ
     };
+    /// For comparisons of what two sides map.
+    pub(crate) const COMPARE: Self = Self {
+        mapped: "mapped in both",
+        read: "compared",
+        absent: "not readable",
+        unmapped: false,
+    };
     /// For verbs that list what is mapped without reading it.
     pub(crate) const LIST: Self = Self {
         mapped: "mapped",

@@ -140,17 +140,8 @@ impl Seek<'_> {
         let space = Space::select(&source, &self.args.space, &self.options.reporter)?;
         let scanner = scanner(&|name| space.lookup(name), space.mode())?;
         match &space.target {
-            Target::Physical(memory) => {
-                let memory = &**memory;
-                self.one(
-                    &source,
-                    &space,
-                    memory,
-                    keep,
-                    row,
-                    |options, progress, emit| seek(memory, &scanner, options, progress, emit),
-                )
-            }
+            Target::Physical(memory) => self.plain(&source, &space, &**memory, &scanner, keep, row),
+            Target::Saved(memory) => self.plain(&source, &space, &**memory, &scanner, keep, row),
             Target::Virtual(memory) => self.one(
                 &source,
                 &space,
@@ -160,6 +151,26 @@ impl Seek<'_> {
                 |options, progress, emit| seek_space(memory, &scanner, options, progress, emit),
             ),
         }
+    }
+
+    /// Rows of one memory that is no address space to be walked.
+    fn plain<A: Address, S: Scanner, R: Row>(
+        &self,
+        source: &Source,
+        space: &Space<'_>,
+        memory: &dyn Memory<Addr = A>,
+        scanner: &S,
+        keep: Option<&mut dyn Keep<S::Item>>,
+        row: impl FnMut(Place, S::Item, &dyn Around) -> Option<R>,
+    ) -> Result<Done> {
+        self.one(
+            source,
+            space,
+            memory,
+            keep,
+            row,
+            |options, progress, emit| seek(memory, scanner, options, progress, emit),
+        )
     }
 
     fn sweep<A: Address>(

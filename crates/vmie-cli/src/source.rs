@@ -6,13 +6,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use vmie::os::isf::Isf;
 use vmie::os::{self, Cache, FindError, FindOptions, Guest, SuppliedTypes};
-use vmie::{AddrRange, CpuState, Gpa, Image, ImageInfo, Memory, OpenErrorKind, OpenOptions};
+use vmie::snapshot::Snapshot;
+use vmie::{
+    AddrRange, Address as _, CpuState, Gpa, Gva, Image, ImageInfo, Memory, OpenErrorKind,
+    OpenOptions,
+};
 
 use crate::args::SourceArgs;
 use crate::escape;
 use crate::exit::Failure;
 use crate::guest::{self, Os};
 use crate::report::Reporter;
+use crate::saved;
 
 /// An open source.
 pub(crate) struct Source {
@@ -20,6 +25,8 @@ pub(crate) struct Source {
     pub(crate) path: PathBuf,
     /// The guest's physical memory.
     pub(crate) memory: Arc<dyn Memory<Addr = Gpa>>,
+    /// Instead, where the source is a moment of one address space.
+    saved: Option<Arc<Snapshot<Gva>>>,
     info: Info,
     /// What is known beforehand about the operating system.
     pub(crate) known: FindOptions,
@@ -63,11 +70,13 @@ impl Source {
     pub(crate) fn open(args: &SourceArgs, reporter: &Reporter) -> Result<Self, Failure> {
         let Origin {
             memory,
+            saved,
             info,
             cache,
-        } = match live_socket(&args.source) {
-            Some(socket) => live(args, socket, reporter)?,
-            None => image(args)?,
+        } = match (live_socket(&args.source), saved::kind(&args.source)) {
+            (Some(socket), _) => live(args, socket, reporter)?,
+            (None, Some(space)) => snapshot(args, space, reporter)?,
+            (None, None) => image(args)?,
         };
         for note in &info.notes {
             reporter.warn(&format!("{}: {note}", args.source.display()));
@@ -76,12 +85,23 @@ impl Source {
         Ok(Self {
             path: args.source.clone(),
             memory,
+            saved,
             info,
             known: FindOptions { types, trail: None },
             cache,
             reporter: reporter.clone(),
             os: OnceLock::new(),
         })
+    }
+
+    /// The moment of one address space, where the source is that.
+    pub(crate) fn saved(&self) -> Option<&Arc<Snapshot<Gva>>> {
+        self.saved.as_ref()
+    }
+
+    /// Whether the source is a snapshot, of whatever.
+    pub(crate) fn is_snapshot(&self) -> bool {
+        self.info.format == saved::FORMAT
     }
 
     /// What is known about the source.
@@ -135,6 +155,9 @@ impl Source {
 
     /// The guest's operating system, for what cannot do without.
     pub(crate) fn os(&self) -> Result<&Os, Failure> {
+        if self.saved.is_some() {
+            return Err(saved::no_tables(self, "no operating system can be found"));
+        }
         let cpus_known = !self.info().cpus.is_empty();
         self.try_os()
             .map_err(|error| guest::not_found(error, &self.name(), cpus_known))
@@ -207,6 +230,7 @@ pub(crate) fn still_there() -> Result<(), Failure> {
 /// What a kind of source comes to.
 struct Origin {
     memory: Arc<dyn Memory<Addr = Gpa>>,
+    saved: Option<Arc<Snapshot<Gva>>>,
     info: Info,
     cache: Option<Cache>,
 }
@@ -247,6 +271,7 @@ fn live(args: &SourceArgs, socket: &Path, reporter: &Reporter) -> Result<Origin,
     };
     Ok(Origin {
         memory: guest,
+        saved: None,
         info,
         cache,
     })
@@ -260,6 +285,35 @@ fn live(_args: &SourceArgs, socket: &Path, _reporter: &Reporter) -> Result<Origi
         socket.display()
     ))
     .hint("an image of the guest's memory"))
+}
+
+/// A snapshot: of physical memory, which is as good as an image, or of one address space.
+fn snapshot(args: &SourceArgs, space: &str, reporter: &Reporter) -> Result<Origin, Failure> {
+    let typed = [
+        ("--layout", args.layout.is_some()),
+        ("--os-cache", args.os_cache),
+        ("--pause", args.pause),
+    ];
+    if let Some((option, _)) = typed.iter().find(|(_, typed)| *typed) {
+        let what = format!("{} is a snapshot", shell_word(&args.source));
+        return Err(Failure::new(what).hint(format!("leave out {option}")));
+    }
+    if space == Gpa::SPACE {
+        let snapshot = saved::open::<Gpa>(args, reporter)?;
+        return Ok(Origin {
+            info: saved::info(&snapshot, &args.source),
+            memory: Arc::new(snapshot),
+            saved: None,
+            cache: None,
+        });
+    }
+    let snapshot = saved::open::<Gva>(args, reporter)?;
+    Ok(Origin {
+        info: saved::info(&snapshot, &args.source),
+        memory: Arc::new(saved::Nothing),
+        saved: Some(Arc::new(snapshot)),
+        cache: None,
+    })
 }
 
 /// A memory image.
@@ -281,6 +335,7 @@ fn image(args: &SourceArgs) -> Result<Origin, Failure> {
         })?;
     Ok(Origin {
         memory: Arc::new(image),
+        saved: None,
         info,
         cache,
     })

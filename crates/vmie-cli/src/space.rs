@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use vmie::os::Process;
 use vmie::paging::{Mode, detect};
-use vmie::{AddrRange, Address, AddressSpace, CpuState, Gpa, Memory};
+use vmie::snapshot::Snapshot;
+use vmie::{AddrRange, Address, AddressSpace, CpuState, Gpa, Gva, Memory};
 
 use crate::addr::RangeExpr;
 use crate::args::{OwnerArgs, Paging, SpaceArgs};
@@ -19,6 +20,7 @@ use crate::half::own_half;
 use crate::names::Names;
 use crate::output::SpaceKind;
 use crate::report::Reporter;
+use crate::saved;
 use crate::source::Source;
 
 /// The memory that is meant, and what its addresses are called.
@@ -35,6 +37,19 @@ pub(crate) enum Target {
     Physical(Arc<dyn Memory<Addr = Gpa>>),
     /// One address space.
     Virtual(AddressSpace),
+    /// A saved moment of one address space.
+    Saved(Arc<Snapshot<Gva>>),
+}
+
+impl Target {
+    /// The memory, where addresses are virtual.
+    pub(crate) fn by_virtual(&self) -> Option<&dyn Memory<Addr = Gva>> {
+        match self {
+            Self::Physical(_) => None,
+            Self::Virtual(space) => Some(space),
+            Self::Saved(snapshot) => Some(&**snapshot),
+        }
+    }
 }
 
 impl<'s> Space<'s> {
@@ -44,6 +59,15 @@ impl<'s> Space<'s> {
         args: &SpaceArgs,
         reporter: &Reporter,
     ) -> Result<Self, Failure> {
+        if let Some(snapshot) = source.saved() {
+            if args.is_typed() {
+                return Err(saved::no_other_space(source));
+            }
+            return Ok(Self {
+                target: Target::Saved(Arc::clone(snapshot)),
+                names: Names::of_snapshot(),
+            });
+        }
         if args.phys {
             return Ok(Self {
                 target: Target::Physical(Arc::clone(&source.memory)),
@@ -88,6 +112,7 @@ impl<'s> Space<'s> {
     pub(crate) fn whose(&self) -> Whose {
         match &self.target {
             Target::Physical(_) => Whose::Phys,
+            Target::Saved(snapshot) => saved::whose(snapshot),
             Target::Virtual(space) => self.names.whose().unwrap_or_else(|| Whose::Root {
                 cr3: space.root().0,
                 paging: space.mode().to_string(),
@@ -100,6 +125,7 @@ impl<'s> Space<'s> {
         match &self.target {
             Target::Physical(_) => None,
             Target::Virtual(space) => Some(space.mode()),
+            Target::Saved(snapshot) => snapshot.origin().space.map(|(_, mode)| mode),
         }
     }
 
@@ -107,7 +133,7 @@ impl<'s> Space<'s> {
     pub(crate) fn kind(&self) -> SpaceKind {
         match self.target {
             Target::Physical(_) => SpaceKind::Physical,
-            Target::Virtual(_) => SpaceKind::Virtual,
+            Target::Virtual(_) | Target::Saved(_) => SpaceKind::Virtual,
         }
     }
 
@@ -129,6 +155,10 @@ impl<'s> Space<'s> {
         }
         Ok(match (&self.target, self.names.process()) {
             (Target::Virtual(space), Some(_)) => own_half(space.mode()),
+            (Target::Saved(snapshot), _) => {
+                let range = snapshot.range();
+                AddrRange::inclusive(A::new(range.start().0), A::new(range.last().0))
+            }
             _ => None,
         })
     }

@@ -4,19 +4,24 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use vmie::paging::Mode;
-use vmie::{AddrRange, Coverage, CpuState, Gpa, SpanKind};
+use vmie::snapshot::Snapshot;
+use vmie::{AddrRange, Address, Coverage, CpuState, Gpa, Gva, SpanKind};
 
-use crate::args::InfoArgs;
+use crate::args::{InfoArgs, perm_letters};
 use crate::escape;
 use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
 use crate::output::{Column, Hex, Row, SpaceKind, Totals, View};
 use crate::report::Words;
+use crate::saved;
 use crate::size;
 use crate::source::{Info, Source};
 
 pub(super) fn run(args: &InfoArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;
+    if let Some(snapshot) = source.saved() {
+        return of_snapshot(&source, snapshot, options);
+    }
     let coverage = declared(&source);
     if coverage.read == 0 {
         return Err(Failure::new(format!(
@@ -49,6 +54,21 @@ pub(super) fn run(args: &InfoArgs, options: &Options) -> Result<Done> {
     if coverage.absent > 0 {
         options.reporter.coverage(&coverage, Words::IMAGE);
     }
+    Ok(Done {
+        found: true,
+        complete: coverage.is_complete(),
+    })
+}
+
+/// A moment of one address space has neither frames nor an operating system.
+fn of_snapshot(source: &Source, snapshot: &Snapshot<Gva>, options: &Options) -> Result<Done> {
+    let coverage = snapshot.coverage();
+    let mut sink = options.sink("info", SpaceKind::Virtual);
+    let mut row = InfoRow::new(source.info());
+    row.snapshot = Some(SnapshotRow::new(snapshot));
+    let _ = sink.row(&row)?;
+    sink.finish::<InfoRow>(Some(&Totals::from(coverage)))?;
+    options.reporter.coverage(coverage, Words::READ);
     Ok(Done {
         found: true,
         complete: coverage.is_complete(),
@@ -107,12 +127,49 @@ struct OsRow {
 }
 
 #[derive(Serialize)]
+struct SnapshotRow {
+    of: String,
+    taken: String,
+    took_ms: u64,
+    va: Hex,
+    last: Hex,
+    perm: String,
+    regions: u64,
+    mapped: u64,
+    read: u64,
+    absent: u64,
+    /// Distinct pages in the file.
+    pages: u64,
+}
+
+impl SnapshotRow {
+    fn new<A: Address>(snapshot: &Snapshot<A>) -> Self {
+        let coverage = snapshot.coverage();
+        Self {
+            of: saved::of(snapshot),
+            taken: saved::when(snapshot.taken()),
+            took_ms: u64::try_from(snapshot.took().as_millis()).unwrap_or(u64::MAX),
+            va: Hex(snapshot.range().start().raw()),
+            last: Hex(snapshot.range().last().raw()),
+            perm: perm_letters(snapshot.filter().all),
+            regions: snapshot.kept().count() as u64,
+            mapped: coverage.mapped,
+            read: coverage.read,
+            absent: coverage.absent,
+            pages: snapshot.stored_pages(),
+        }
+    }
+}
+
+#[derive(Serialize)]
 struct InfoRow {
     format: String,
     size: u64,
     ranges: Vec<RangeRow>,
     cpus: Vec<CpuRow>,
     os: Option<OsRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot: Option<SnapshotRow>,
     live: bool,
     notes: Vec<String>,
 }
@@ -132,6 +189,7 @@ impl InfoRow {
                 .collect(),
             cpus: info.cpus.iter().map(CpuRow::from).collect(),
             os: None,
+            snapshot: None,
             live: info.live,
             notes: info.notes.clone(),
         }
@@ -145,6 +203,7 @@ impl Row for InfoRow {
         Column::left("ranges"),
         Column::left("cpus"),
         Column::left("os"),
+        Column::left("snapshot").if_asked(),
         Column::left("live"),
         Column::left("notes"),
     ];
@@ -159,6 +218,30 @@ impl Row for InfoRow {
             "size",
             &format!("{} ({} bytes)", size::approx(self.size), self.size),
         );
+        if let Some(moment) = &self.snapshot {
+            line("of", &escape::plain(&moment.of));
+            line(
+                "taken",
+                &format!("{}, in {} ms", moment.taken, moment.took_ms),
+            );
+            line(
+                "range",
+                &format!("{:#x}..={:#x}", moment.va.0, moment.last.0),
+            );
+            if !moment.perm.is_empty() {
+                line("perm", &moment.perm);
+            }
+            line(
+                "kept",
+                &format!(
+                    "{} regions, {} of {} mapped, {} distinct pages",
+                    moment.regions,
+                    size::approx(moment.read),
+                    size::approx(moment.mapped),
+                    moment.pages
+                ),
+            );
+        }
         let total = self
             .ranges
             .iter()

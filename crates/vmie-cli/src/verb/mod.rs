@@ -16,6 +16,7 @@ mod refs;
 mod scan;
 mod show;
 mod sig;
+mod snap;
 mod strings;
 mod symbols;
 mod types;
@@ -41,6 +42,7 @@ pub(crate) fn run(verb: &Verb, options: &Options) -> Result<Done> {
         Verb::Refs(args) => refs::run(args, options),
         Verb::Paths(args) => paths::run(args, options),
         Verb::Dissect(args) => dissect::run(args, options),
+        Verb::Snap(args) => snap::run(args, options),
         Verb::Ps(args) => ps::run(args, options),
         Verb::Modules(args) => modules::run(args, options),
         Verb::Symbols(args) => symbols::run(args, options),

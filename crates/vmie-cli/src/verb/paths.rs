@@ -31,6 +31,7 @@ pub(super) fn run(args: &PathsArgs, options: &Options) -> Result<Done> {
     match &space.target {
         Target::Physical(memory) => search(args, options, &source, &space, &**memory),
         Target::Virtual(memory) => search(args, options, &source, &space, memory),
+        Target::Saved(memory) => search(args, options, &source, &space, &**memory),
     }
 }
 

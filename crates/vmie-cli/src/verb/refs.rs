@@ -46,6 +46,7 @@ pub(super) fn run(args: &RefsArgs, options: &Options) -> Result<Done> {
             match &space.target {
                 Target::Physical(memory) => indexed(args, options, &source, &space, &**memory),
                 Target::Virtual(memory) => indexed(args, options, &source, &space, memory),
+                Target::Saved(memory) => indexed(args, options, &source, &space, &**memory),
             }
         }
     }

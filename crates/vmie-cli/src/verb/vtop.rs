@@ -12,6 +12,7 @@ use crate::escape;
 use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
 use crate::output::{Column, Hex, ProtText, Row, SpaceKind, Totals, View};
+use crate::saved;
 use crate::size;
 use crate::source::Source;
 use crate::space::{Space, Target};
@@ -21,6 +22,9 @@ const STRONG: Style = AnsiColor::Cyan.on_default();
 pub(super) fn run(args: &VtopArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;
     let space = Space::select(&source, &args.space, &options.reporter)?;
+    if let Target::Saved(_) = space.target {
+        return Err(saved::no_tables(&source, "nothing can be translated").into());
+    }
     let Target::Virtual(memory) = &space.target else {
         return Err(Failure::new("physical addresses need no translation")
             .hint("--cr3 GPA, --pid N or --kernel instead of --phys, to translate through an address space")

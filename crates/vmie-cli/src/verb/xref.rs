@@ -4,7 +4,7 @@ use std::ops::ControlFlow::Continue;
 
 use serde::Serialize;
 use vmie::xref::{CodeBits, Xref, Xrefs, scan};
-use vmie::{AddrRange, Gva, Memory, Mode};
+use vmie::{AddrRange, Gva, Mode};
 
 use crate::args::{BitsArg, EverywhereArgs, FilterArgs, SearchArgs, XrefArgs};
 use crate::asm::{Bits, Disassembler, MAX_LEN};
@@ -15,13 +15,13 @@ use crate::output::{Cell, Column, Hex, Row, View};
 use crate::place::Place;
 use crate::seek::Seek;
 use crate::source::Source;
-use crate::space::{Space, Target};
+use crate::space::Space;
 
 pub(super) fn run(args: &XrefArgs, options: &Options) -> Result<Done> {
     interrupt::listen();
     let source = Source::open(&args.source, &options.reporter)?;
     let space = Space::select(&source, &args.space, &options.reporter)?;
-    let Target::Virtual(memory) = &space.target else {
+    let Some(memory) = space.target.by_virtual() else {
         return Err(
             Failure::new("physical memory has no instructions that refer to addresses")
                 .found("--phys; what code refers to are virtual addresses")
@@ -30,7 +30,7 @@ pub(super) fn run(args: &XrefArgs, options: &Options) -> Result<Done> {
         );
     };
     let targets: AddrRange<Gva> = args.to.resolve(&|name| space.lookup(name))?;
-    let bits = bits(args.bits, memory.mode());
+    let bits = bits(args.bits, space.mode());
     let search = SearchArgs {
         source: args.source.clone(),
         space: args.space.clone(),
@@ -54,7 +54,6 @@ pub(super) fn run(args: &XrefArgs, options: &Options) -> Result<Done> {
         CodeBits::B64 => Bits::B64,
     };
     let mut disassembler = Disassembler::new(width);
-    let memory: &dyn Memory<Addr = Gva> = memory;
     let names = &space.names;
     seek.one(
         &source,
@@ -85,8 +84,8 @@ pub(super) fn run(args: &XrefArgs, options: &Options) -> Result<Done> {
     )
 }
 
-fn bits(typed: BitsArg, mode: Mode) -> CodeBits {
-    if typed.is_32(Some(mode)) {
+fn bits(typed: BitsArg, mode: Option<Mode>) -> CodeBits {
+    if typed.is_32(mode) {
         CodeBits::B32
     } else {
         CodeBits::B64

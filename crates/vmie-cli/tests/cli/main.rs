@@ -8,4 +8,5 @@ mod hostile;
 mod interrupts;
 mod refine;
 mod rules;
+mod snap;
 mod support;

@@ -101,6 +101,11 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
+    /// How many pages there are.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
     fn page(&self, slot: Slot) -> &[u8] {
         let pages = self.pages(slot).expect("slots are of this content");
         &pages[..PAGE]

@@ -150,6 +150,32 @@ impl<A: Address> Layout<A> {
         coverage
     }
 
+    /// What was mapped in a range and was not kept or could not be read; not in order.
+    pub(super) fn missing(&self, range: AddrRange<A>) -> impl Iterator<Item = Gap<A>> {
+        let gap = |part: AddrRange<A>, cause| Gap {
+            start: part.start(),
+            len: part.len(),
+            cause,
+        };
+        let first = self
+            .spans
+            .partition_point(|span| span.range().last() < range.start());
+        let left_out = self.spans[first..]
+            .iter()
+            .map_while(move |span| Some((span.kind, span.range().intersect(range)?)))
+            .filter(|(kind, _)| matches!(kind, SpanKind::Mapped(_)) && !self.filter.keeps(*kind))
+            .map(move |(_, part)| gap(part, Cause::NotCaptured));
+        let first = self.gaps.partition_point(|gap| gap.start <= range.start());
+        let unread = self.gaps[first.saturating_sub(1)..]
+            .iter()
+            .take_while(move |gap| gap.start <= range.last())
+            .filter_map(move |one| {
+                let part = AddrRange::new(one.start, one.len)?.intersect(range)?;
+                Some(gap(part, one.cause))
+            });
+        left_out.chain(unread)
+    }
+
     /// What is known within `range`: also that nobody asked about what lies outside of `asked`.
     pub(super) fn spans(&self, range: AddrRange<A>) -> impl Iterator<Item = Span<A>> + Send {
         let outside = |range: Option<AddrRange<A>>| {

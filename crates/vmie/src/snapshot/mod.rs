@@ -44,7 +44,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::addr::{AddrRange, Address, Gpa};
 use crate::cpu::CpuState;
-use crate::memory::{Coverage, Fault, Memory, Prot, Region, SpanKind, Spans};
+use crate::memory::{Coverage, Fault, Gap, Memory, Prot, Region, SpanKind, Spans};
 use crate::paging::Mode;
 use content::{Content, Slots};
 pub use diff::{Change, ChangeKind, DiffOptions, DiffOutcome, diff};
@@ -146,6 +146,11 @@ impl<A: Address> Snapshot<A> {
         spans
             .filter(move |span| filter.keeps(span.kind))
             .filter_map(|span| span.region())
+    }
+
+    /// What of a range was mapped and cannot be read here: what was left out, then what was not readable.
+    pub fn missing(&self, range: AddrRange<A>) -> impl Iterator<Item = Gap<A>> {
+        self.layout.missing(range)
     }
 
     /// What to compare with another moment so that nothing is said about what was not asked for.

@@ -30,6 +30,8 @@ pub struct TakeOptions<A: Address> {
     pub filter: Filter,
     /// Refuse to take more mapped bytes than this. Page tables can map a frame over and over.
     pub max_bytes: u64,
+    /// Keep no more bytes than this in memory; pages of zeros take none.
+    pub max_kept: u64,
 }
 
 impl<A: Address> Default for TakeOptions<A> {
@@ -38,6 +40,7 @@ impl<A: Address> Default for TakeOptions<A> {
             range: AddrRange::all(),
             filter: Filter::default(),
             max_bytes: DEFAULT_MAX_BYTES,
+            max_kept: u64::MAX,
         }
     }
 }
@@ -99,6 +102,7 @@ pub fn take<A: Address>(
         slots: Slots::new(),
         gaps: Vec::new(),
         left: layout.pages(),
+        max_pages: options.max_kept / PAGE as u64,
     };
     let kept = usize::try_from(layout.pages()).ok();
     let reserved = kept.and_then(|pages| taking.slots.try_reserve_exact(pages).ok());
@@ -154,6 +158,8 @@ struct Taking<'m, A: Address> {
     gaps: Vec<Gap<A>>,
     /// Pages that are still to come.
     left: u64,
+    /// Pages that may be kept.
+    max_pages: u64,
 }
 
 impl<A: Address> Taking<'_, A> {
@@ -167,7 +173,7 @@ impl<A: Address> Taking<'_, A> {
         let mut done = 0;
         while done < run.count {
             let no_memory = TakeError::NoMemory {
-                kept: self.slots.len() as u64 * PAGE as u64,
+                kept: (self.chunks.len() * PAGE) as u64,
             };
             let wanted = (run.count - done).min(WINDOW as u64) as usize;
             let room = self.chunks.room(wanted, self.left).ok_or(no_memory)?;
@@ -187,6 +193,9 @@ impl<A: Address> Taking<'_, A> {
                 }
                 self.slots.push(kept as Slot);
                 kept += 1;
+            }
+            if (self.chunks.len() + kept) as u64 > self.max_pages {
+                return Err(no_memory);
             }
             let base = self.chunks.keep(kept).ok_or(no_memory)?;
             let added = self.slots[first..].iter_mut();

@@ -187,6 +187,14 @@ fn what_was_left_out_is_told_from_what_was_not_there() {
     assert_eq!(byte(&snapshot, 0x1000), Err(Cause::NotCaptured));
     assert_eq!(byte(&snapshot, 0x9000), Err(Cause::NotCaptured));
     assert_eq!(byte(&snapshot, 0x4000), Err(Cause::NothingThere));
+    let missing = |start, len| {
+        let gaps = snapshot.missing(AddrRange::new(Gva(start), len).unwrap());
+        gaps.map(|gap| gap.len).sum::<u64>()
+    };
+    assert_eq!(
+        (missing(0x1000, 0x2000), missing(0x1f00, 0x200)),
+        (0x1000, 0x100)
+    );
     let kept: Vec<_> = snapshot.kept().map(|region| region.start.0).collect();
     assert_eq!((kept, snapshot.stored_pages()), (vec![0x2000], 1));
     let all: Vec<_> = snapshot.spans(AddrRange::all()).collect();

@@ -38,6 +38,7 @@ pub(super) fn run(args: &DissectArgs, options: &Options) -> Result<Done> {
     match &space.target {
         Target::Physical(memory) => dissect(args, options, &source, &space, &**memory),
         Target::Virtual(memory) => dissect(args, options, &source, &space, memory),
+        Target::Saved(memory) => dissect(args, options, &source, &space, &**memory),
     }
 }
 

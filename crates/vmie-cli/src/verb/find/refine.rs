@@ -51,6 +51,7 @@ pub(super) fn run(args: &FindArgs, file: &Path, options: &Options) -> Result<Don
     match &space.target {
         Target::Physical(memory) => refine.one(saved, &space, &**memory),
         Target::Virtual(memory) => refine.one(saved, &space, memory),
+        Target::Saved(memory) => refine.one(saved, &space, &**memory),
     }
 }
 

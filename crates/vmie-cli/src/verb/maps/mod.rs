@@ -12,7 +12,7 @@ mod vmas;
 
 use serde::Serialize;
 use vmie::paging::{Extent, ExtentItem, WalkStats};
-use vmie::{AddrRange, Address, AddressSpace, Coverage, Gpa, Gva, Memory, Prot, Region, SpanKind};
+use vmie::{AddrRange, Address, AddressSpace, Coverage, Gap, Gva, Memory, Prot, Region, SpanKind};
 
 use crate::args::MapsArgs;
 use crate::exit::{Done, Failure, Result};
@@ -20,6 +20,7 @@ use crate::options::Options;
 use crate::output::{Cell, Column, Hex, ProtText, Row, Sink, Totals, View};
 use crate::regions::Regions;
 use crate::report::{Reporter, Words};
+use crate::saved;
 use crate::size;
 use crate::source::Source;
 use crate::space::{Space, Target};
@@ -39,9 +40,16 @@ pub(super) fn run(args: &MapsArgs, options: &Options) -> Result<Done> {
         Target::Physical(_) if args.extents => Err(Failure::new("physical memory has no extents")
             .hint("leave out --extents")
             .into()),
+        Target::Saved(_) if args.extents => {
+            Err(saved::no_tables(&source, "no frames are known").into())
+        }
         Target::Physical(memory) => {
             let list = List::new(args, &space, options, sink)?;
-            list.physical(&**memory)
+            list.plain(&**memory, |_| Vec::new())
+        }
+        Target::Saved(snapshot) => {
+            let list = List::new(args, &space, options, sink)?;
+            list.plain(&**snapshot, |region| snapshot.missing(region).collect())
         }
         Target::Virtual(memory) => {
             let list = List::new(args, &space, options, sink)?;
@@ -98,13 +106,23 @@ impl<'a, A: Address> List<'a, A> {
     }
 }
 
-impl List<'_, Gpa> {
-    fn physical(mut self, memory: &dyn Memory<Addr = Gpa>) -> Result<Done> {
+impl<A: Address> List<'_, A> {
+    /// Lists what a memory says of itself; `missing` is what of a region cannot be read.
+    fn plain(
+        mut self,
+        memory: &dyn Memory<Addr = A>,
+        missing: impl Fn(AddrRange<A>) -> Vec<Gap<A>>,
+    ) -> Result<Done> {
         for span in memory.spans(self.range) {
             match span.kind {
                 SpanKind::Lost(cause) => self.coverage.add_gap(span.start, span.len, cause),
                 SpanKind::Mapped(prot) if prot.contains(self.perm) => {
-                    self.coverage.add_read(span.len);
+                    let gaps = missing(span.range());
+                    let absent = gaps.iter().map(|gap| gap.len).sum();
+                    self.coverage.add_read(span.len - absent);
+                    for gap in gaps {
+                        self.coverage.add_absent(gap.start, gap.len, gap.cause);
+                    }
                     let region = Region {
                         start: span.start,
                         len: span.len,
@@ -112,7 +130,7 @@ impl List<'_, Gpa> {
                     };
                     if self
                         .sink
-                        .row(&RegionRow::new(region, Some(0), None))?
+                        .row(&RegionRow::new(region, Some(absent), None))?
                         .is_break()
                     {
                         break;
@@ -122,7 +140,7 @@ impl List<'_, Gpa> {
             }
         }
         if self.sink.rows() == 0 && !self.filtered {
-            return Err(Failure::new("the image holds no physical memory").into());
+            return Err(Failure::new(format!("the image holds no {} memory", A::SPACE)).into());
         }
         let complete = self.coverage.is_complete();
         self.finish::<RegionRow>(complete)

@@ -80,6 +80,7 @@ impl<'s> Also<'s> {
         let led = match &self.space.target {
             Target::Physical(memory) => follow(path, base, &**memory, width)?,
             Target::Virtual(space) => follow(path, base, space, width)?,
+            Target::Saved(memory) => follow(path, base, &**memory, width)?,
         };
         self.target
             .is_none_or(|target| target == led)

@@ -36,6 +36,7 @@ pub(super) fn run(args: &ReadArgs, options: &Options) -> Result<Done> {
     match &space.target {
         Target::Physical(memory) => reading.run(&**memory),
         Target::Virtual(memory) => reading.run(memory),
+        Target::Saved(memory) => reading.run(&**memory),
     }
 }
 
@@ -120,7 +121,7 @@ impl Reading<'_, '_> {
             None => {}
         }
         let mode = match &self.space.target {
-            Target::Virtual(memory) => Some(memory.mode()),
+            Target::Virtual(_) | Target::Saved(_) => self.space.mode(),
             Target::Physical(_) => self.source.info().cpus.iter().find_map(Mode::from_cpu),
         };
         match mode {

@@ -58,6 +58,7 @@ pub(super) fn run(args: &ScanArgs, options: &Options) -> Result<Done> {
     match &space.target {
         Target::Physical(memory) => scan.one(&space, &**memory),
         Target::Virtual(memory) => scan.one(&space, memory),
+        Target::Saved(memory) => scan.one(&space, &**memory),
     }
 }
 

@@ -1,0 +1,236 @@
+//! Snapshots as sources: opening them, and what they say about where they come from.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use vmie::snapshot::{self, FileErrorKind, Origin, Snapshot};
+use vmie::{AddrRange, Address, Cause, Fault, Gpa, Gva, Memory, Spans};
+
+use crate::args::SourceArgs;
+use crate::candidates::Whose;
+use crate::escape;
+use crate::exit::Failure;
+use crate::report::Reporter;
+use crate::source::{Info, Source};
+use crate::space::{Space, Target};
+
+/// What snapshots are called where formats are named.
+pub(crate) const FORMAT: &str = "snapshot";
+
+/// What a snapshot says about itself, as JSON in the file.
+#[derive(Serialize, Deserialize)]
+struct About {
+    /// The image or guest. For messages.
+    source: String,
+    space: Whose,
+}
+
+/// What a snapshot of this space is told about its origin.
+pub(crate) fn origin(source: &Source, space: &Space<'_>) -> Result<Origin, Failure> {
+    let about = About {
+        source: source.name(),
+        space: space.whose(),
+    };
+    let about = serde_json::to_string(&about)
+        .map_err(|error| Failure::new(format!("the snapshot cannot be described: {error}")))?;
+    let space = match &space.target {
+        Target::Virtual(space) => Some((space.root(), space.mode())),
+        Target::Saved(snapshot) => snapshot.origin().space,
+        Target::Physical(_) => None,
+    };
+    Ok(Origin {
+        about,
+        space,
+        cpus: source.info().cpus.clone(),
+    })
+}
+
+fn about<A: Address>(snapshot: &Snapshot<A>) -> Option<About> {
+    serde_json::from_str(&snapshot.origin().about).ok()
+}
+
+/// Whose memory a snapshot is of.
+pub(crate) fn whose<A: Address>(snapshot: &Snapshot<A>) -> Whose {
+    let told = about(snapshot).map(|about| about.space);
+    told.unwrap_or_else(|| match snapshot.origin().space {
+        Some((root, mode)) => Whose::Root {
+            cr3: root.0,
+            paging: mode.to_string(),
+        },
+        None => Whose::Phys,
+    })
+}
+
+/// What a snapshot is of, in words.
+pub(crate) fn of<A: Address>(snapshot: &Snapshot<A>) -> String {
+    match about(snapshot) {
+        Some(about) => format!("{} of {}", about.space, about.source),
+        None => whose(snapshot).to_string(),
+    }
+}
+
+/// A moment in words, in universal time.
+pub(crate) fn when(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let (days, second) = (since.as_secs() / 86400, since.as_secs() % 86400);
+    let (year, month, day) = date(days);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60,
+        since.subsec_millis()
+    )
+}
+
+/// Year, month and day of so many days after 1970-01-01, by the Gregorian calendar.
+fn date(days: u64) -> (u64, u64, u64) {
+    let is_leap =
+        |year: u64| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
+    // 400 years always have the same number of days.
+    let (mut year, mut left) = (1970 + days / 146_097 * 400, days % 146_097);
+    while left >= 365 + u64::from(is_leap(year)) {
+        left -= 365 + u64::from(is_leap(year));
+        year += 1;
+    }
+    let mut month = 1;
+    for len in [
+        31,
+        28 + u64::from(is_leap(year)),
+        31,
+        30,
+        31,
+        30,
+        31,
+        31,
+        30,
+        31,
+        30,
+        31,
+    ] {
+        if left < len {
+            break;
+        }
+        left -= len;
+        month += 1;
+    }
+    (year, month, left + 1)
+}
+
+/// What kind of memory a file is a snapshot of, if it is one.
+pub(crate) fn kind(path: &Path) -> Option<&'static str> {
+    // What cannot be opened is told when it is opened as an image.
+    path.is_file()
+        .then(|| snapshot::holds(path).ok().flatten())?
+}
+
+/// Opens a snapshot, with `--salvage` what is intact of it.
+pub(crate) fn open<A: Address>(
+    args: &SourceArgs,
+    reporter: &Reporter,
+) -> Result<Snapshot<A>, Failure> {
+    if !args.salvage {
+        return Snapshot::open(&args.source).map_err(|error| {
+            let failure = Failure::new(error.to_string());
+            match error.kind {
+                FileErrorKind::Length { .. } | FileErrorKind::Damaged { .. } => {
+                    failure.hint("--salvage, to read what is intact")
+                }
+                _ => failure,
+            }
+        });
+    }
+    const SHOWN: usize = 8;
+    let (snapshot, problems) = Snapshot::salvage(&args.source).map_err(|error| {
+        Failure::new(error.to_string())
+            .found("nothing can be read without the tables, which stand at both ends")
+    })?;
+    for problem in problems.iter().take(SHOWN) {
+        reporter.warn(&format!("{}: {problem}", args.source.display()));
+    }
+    let more = problems.len().saturating_sub(SHOWN);
+    if more > 0 {
+        reporter.warn(&format!("{more} more damaged parts"));
+    }
+    Ok(snapshot)
+}
+
+/// What is known about a snapshot as a source.
+pub(crate) fn info<A: Address>(snapshot: &Snapshot<A>, path: &Path) -> Info {
+    let ranges = if A::SPACE == Gpa::SPACE {
+        let region = |region: vmie::Region<A>| {
+            AddrRange::inclusive(Gpa(region.start.raw()), Gpa(region.range().last().raw()))
+        };
+        snapshot.kept().filter_map(region).collect()
+    } else {
+        Vec::new()
+    };
+    Info {
+        format: FORMAT.to_owned(),
+        size: std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
+        ranges,
+        cpus: snapshot.origin().cpus.clone(),
+        live: false,
+        notes: Vec::new(),
+    }
+}
+
+/// The physical memory of a snapshot of one address space.
+pub(crate) struct Nothing;
+
+impl Memory for Nothing {
+    type Addr = Gpa;
+
+    fn spans(&self, _range: AddrRange<Gpa>) -> Spans<'_, Gpa> {
+        Box::new(std::iter::empty())
+    }
+
+    fn read(&self, addr: Gpa, buf: &mut [u8]) -> Result<(), Fault<Gpa>> {
+        if buf.is_empty() {
+            return Ok(());
+        }
+        Err(Fault {
+            addr,
+            cause: Cause::Absent { gpa: addr },
+        })
+    }
+}
+
+/// A snapshot of one address space was asked for another.
+pub(crate) fn no_other_space(source: &Source) -> Failure {
+    let failure = Failure::new(format!(
+        "{} is a snapshot of one address space and holds no other memory",
+        source.name()
+    ));
+    let of = source
+        .saved()
+        .map(|snapshot| escape::plain(&of::<Gva>(snapshot)).into_owned());
+    of.into_iter()
+        .fold(failure, Failure::found)
+        .hint("leave out --pid, --process, --kernel, --cr3 and --phys")
+}
+
+/// A snapshot of one address space has no page tables.
+pub(crate) fn no_tables(source: &Source, so: &str) -> Failure {
+    Failure::new(format!(
+        "{so}: {} is a snapshot of one address space, without page tables and frames",
+        source.name()
+    ))
+    .hint("the image or guest it was taken of, or a snapshot with --phys")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_told_by_the_calendar() {
+        let at = |seconds| when(UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(at(951_782_400), "2000-02-29T00:00:00.000Z");
+        assert_eq!(at(4_107_542_399), "2100-02-28T23:59:59.000Z");
+        assert_eq!(at(4_107_542_400), "2100-03-01T00:00:00.000Z");
+        assert_eq!(at(1_792_540_799), "2026-10-20T23:59:59.000Z");
+    }
+}

@@ -1,0 +1,16 @@
+//! `vmie snap`: moments of memory, kept and compared.
+
+mod diff;
+mod dump;
+mod take;
+
+use crate::args::SnapArgs;
+use crate::exit::{Done, Result};
+use crate::options::Options;
+
+pub(super) fn run(args: &SnapArgs, options: &Options) -> Result<Done> {
+    match args {
+        SnapArgs::Take(args) => take::run(args, options),
+        SnapArgs::Diff(args) => diff::run(args, options),
+    }
+}

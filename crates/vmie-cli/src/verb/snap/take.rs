@@ -1,0 +1,206 @@
+//! `vmie snap take`: what a space maps now, in a file.
+
+use serde::Serialize;
+use vmie::snapshot::{
+    self, Compression, FileError, FileErrorKind, Filter, SaveOptions, Saved, Snapshot, TakeError,
+    TakeOptions,
+};
+use vmie::{AddrRange, Address, Memory, Prot};
+
+use crate::args::{Compress, SnapTakeArgs};
+use crate::exit::{Done, Failure, Result};
+use crate::interrupt;
+use crate::options::Options;
+use crate::output::{Cell, Column, Row, Totals, View};
+use crate::report::Words;
+use crate::saved;
+use crate::seek::progress;
+use crate::size;
+use crate::source::Source;
+use crate::space::{Space, Target};
+use crate::unread::nothing_read;
+
+pub(super) fn run(args: &SnapTakeArgs, options: &Options) -> Result<Done> {
+    interrupt::listen();
+    let compression = compression(args.compress)?;
+    let source = Source::open(&args.source, &options.reporter)?;
+    let space = Space::select(&source, &args.space, &options.reporter)?;
+    let taking = Taking {
+        args,
+        options,
+        source: &source,
+        space: &space,
+        compression,
+    };
+    match &space.target {
+        Target::Physical(memory) => taking.run(&**memory),
+        Target::Virtual(memory) => taking.run(memory),
+        Target::Saved(memory) => taking.run(&**memory),
+    }
+}
+
+fn compression(typed: Compress) -> Result<Compression> {
+    Ok(match typed {
+        Compress::None => Compression::None,
+        Compress::Lz4 => Compression::Lz4,
+        Compress::Zstd => Compression::Zstd,
+    })
+}
+
+struct Taking<'a, 's> {
+    args: &'a SnapTakeArgs,
+    options: &'a Options,
+    source: &'a Source,
+    space: &'a Space<'s>,
+    compression: Compression,
+}
+
+impl Taking<'_, '_> {
+    fn run<A: Address>(&self, memory: &dyn Memory<Addr = A>) -> Result<Done> {
+        let reporter = &self.options.reporter;
+        let snapshot = self.take(memory)?;
+        // A guest that was stopped need not wait for the file, and of one that has quit there is none.
+        #[cfg(target_os = "linux")]
+        crate::live::Opened.finish(reporter)?;
+        let coverage = snapshot.coverage();
+        if coverage.read == 0 {
+            let filter = &self.args.filter;
+            let range = filter.range.as_ref().map(ToString::to_string);
+            return Err(nothing_read(coverage, self.space, self.source, range, filter.perm).into());
+        }
+        let saved = self.save(&snapshot)?;
+        let mut sink = self.options.sink("snap", self.space.kind());
+        let _ = sink.row(&TakenRow::new(self.args, &snapshot, saved))?;
+        sink.finish::<TakenRow>(Some(&Totals::from(coverage)))?;
+        reporter.coverage(coverage, Words::SEARCH);
+        Ok(Done {
+            found: true,
+            complete: Words::SEARCH.complete(coverage),
+        })
+    }
+
+    fn take<A: Address>(&self, memory: &dyn Memory<Addr = A>) -> Result<Snapshot<A>> {
+        let filter = &self.args.filter;
+        let range = self.space.range(filter.range.as_ref())?;
+        let options = TakeOptions {
+            range: range.unwrap_or_else(AddrRange::all),
+            filter: Filter {
+                all: filter.perm.unwrap_or(Prot::NONE),
+                any: Prot::NONE,
+            },
+            max_bytes: self.source.sweep_bound(),
+            max_kept: available(),
+        };
+        let mut progress = progress("snap", self.source, &self.options.reporter);
+        let taken = snapshot::take(memory, &options, &mut progress);
+        self.options.reporter.progress_end();
+        let taken = taken.map_err(|error| match error {
+            TakeError::Stopped => Failure::new("stopped before the snapshot was complete")
+                .found("Ctrl-C; nothing was written"),
+            error => Failure::new("no snapshot was taken")
+                .found(error.to_string())
+                .hint("--range or --perm, to keep less"),
+        })?;
+        Ok(taken.with_origin(saved::origin(self.source, self.space)?))
+    }
+
+    fn save<A: Address>(&self, snapshot: &Snapshot<A>) -> Result<Saved> {
+        let reporter = &self.options.reporter;
+        let options = SaveOptions {
+            compression: self.compression,
+            threads: self.options.threads,
+        };
+        let mut progress = progress("snap", self.source, reporter);
+        let saved = snapshot.save(&self.args.out, &options, &mut progress);
+        reporter.progress_end();
+        Ok(saved.map_err(not_saved)?)
+    }
+}
+
+/// A snapshot that was taken and could not be kept.
+fn not_saved(error: FileError) -> Failure {
+    match error.kind {
+        FileErrorKind::Stopped => Failure::new("stopped before the snapshot was saved")
+            .found("Ctrl-C; nothing was written"),
+        _ => Failure::new(format!("the snapshot was not saved: {error}")),
+    }
+}
+
+/// How many bytes may be taken of this machine's memory; no bound where that is not known.
+fn available() -> u64 {
+    let bytes = std::fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| {
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+            let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+            kib.checked_mul(1024)
+        });
+    bytes.map_or(u64::MAX, |bytes| bytes / 10 * 9)
+}
+
+#[derive(Serialize)]
+struct TakenRow {
+    file: String,
+    size: u64,
+    taken: String,
+    took_ms: u64,
+    regions: u64,
+    mapped: u64,
+    read: u64,
+    absent: u64,
+    /// Pages that were kept, those of zeros among them, and how many different others there are.
+    pages: u64,
+    zero: u64,
+    distinct: u64,
+}
+
+impl TakenRow {
+    fn new<A: Address>(args: &SnapTakeArgs, snapshot: &Snapshot<A>, saved: Saved) -> Self {
+        let coverage = snapshot.coverage();
+        Self {
+            file: args.out.display().to_string(),
+            size: saved.bytes,
+            taken: saved::when(snapshot.taken()),
+            took_ms: u64::try_from(snapshot.took().as_millis()).unwrap_or(u64::MAX),
+            regions: snapshot.kept().count() as u64,
+            mapped: coverage.mapped,
+            read: coverage.read,
+            absent: coverage.absent,
+            pages: saved.pages,
+            zero: saved.zero,
+            distinct: saved.distinct,
+        }
+    }
+}
+
+impl Row for TakenRow {
+    const COLUMNS: &'static [Column] = &[
+        Column::left("file"),
+        Column::right("size"),
+        Column::left("taken"),
+        Column::hidden("took_ms"),
+        Column::right("regions"),
+        Column::hidden("mapped"),
+        Column::right("read"),
+        Column::right("absent"),
+        Column::right("pages"),
+        Column::right("zero"),
+        Column::right("distinct"),
+    ];
+
+    fn view(&self) -> View {
+        View::Cells(vec![
+            Cell::new(&self.file).strong(),
+            Cell::new(size::approx(self.size)),
+            Cell::new(&self.taken),
+            Cell::new(self.regions.to_string()),
+            Cell::new(size::approx(self.read)),
+            Cell::new(size::approx(self.absent)),
+            Cell::new(self.pages.to_string()),
+            Cell::new(self.zero.to_string()),
+            Cell::new(self.distinct.to_string()),
+        ])
+    }
+}
