@@ -539,9 +539,17 @@ pub(crate) struct XrefArgs {
     #[command(flatten)]
     pub(crate) space: SpaceArgs,
 
-    /// An address, or a range of addresses
-    #[arg(long, value_name = "ADDR|RANGE", required = true)]
-    pub(crate) to: TargetExpr,
+    /// References to an address, or to any of a range; may be given several times
+    #[arg(long, value_name = "ADDR|RANGE", required_unless_present_any = ["str", "all"])]
+    pub(crate) to: Vec<TargetExpr>,
+
+    /// References to every place where this text stands (UTF-8); may be given several times
+    #[arg(long, value_name = "TEXT", conflicts_with = "to")]
+    pub(crate) str: Vec<String>,
+
+    /// All references to where something is mapped, by target
+    #[arg(long, conflicts_with_all = ["to", "str"])]
+    pub(crate) all: bool,
 
     /// Only references from these addresses
     #[arg(long, value_name = "RANGE")]

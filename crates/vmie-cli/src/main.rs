@@ -48,6 +48,7 @@ mod size;
 mod source;
 mod space;
 mod spaces;
+mod texts;
 mod unread;
 mod verb;
 

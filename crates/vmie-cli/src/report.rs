@@ -235,7 +235,11 @@ impl Words {
 }
 
 /// One line about what was looked at. `place` says more of where the first gap is.
-fn coverage_text<A: Address>(coverage: &Coverage<A>, words: Words, place: &str) -> String {
+pub(crate) fn coverage_text<A: Address>(
+    coverage: &Coverage<A>,
+    words: Words,
+    place: &str,
+) -> String {
     let mut text = format!("{} {}", size::approx(coverage.mapped), words.mapped);
     if coverage.mapped == 0 {
         text = format!("nothing {}", words.mapped);

@@ -28,8 +28,16 @@ pub(crate) struct RefsArgs {
     pub(crate) search: SearchArgs,
 
     /// What is pointed at: an address, or A..B (B excluded) for all that is in it
-    #[arg(value_name = "ADDR|RANGE", required_unless_present = "save")]
+    #[arg(value_name = "ADDR|RANGE", required_unless_present_any = ["save", "str"])]
     pub(crate) what: Option<TargetExpr>,
+
+    /// What points at any place where this text stands (UTF-8); may be given several times
+    #[arg(
+        long,
+        value_name = "TEXT",
+        conflicts_with_all = ["what", "pointees", "save", "all_processes"]
+    )]
+    pub(crate) str: Vec<String>,
 
     /// The other way round: what the pointers that stand in the range point at
     #[arg(long, conflicts_with = "all_processes")]

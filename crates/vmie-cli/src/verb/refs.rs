@@ -13,12 +13,16 @@ use crate::output::{Cell, Column, Hex, Row, Totals, View};
 use crate::place::Place;
 use crate::pointers::{Indexing, width};
 use crate::report::Words;
-use crate::seek::{Seek, said_if_stopped};
+use crate::seek::{Around, Seek, said_if_stopped};
 use crate::source::Source;
 use crate::space::{Space, Target};
+use crate::texts::Texts;
 use crate::unread::nothing_read;
 
 pub(super) fn run(args: &RefsArgs, options: &Options) -> Result<Done> {
+    if !args.str.is_empty() {
+        return to_texts(args, options);
+    }
     match &args.what {
         Some(what) if args.save.is_none() && args.index.is_none() && !args.pointees => {
             let seek = Seek {
@@ -44,21 +48,82 @@ pub(super) fn run(args: &RefsArgs, options: &Options) -> Result<Done> {
             let source = Source::open(&args.search.source, &options.reporter)?;
             let space = Space::select(&source, &args.search.space, &options.reporter)?;
             match &space.target {
-                Target::Physical(memory) => indexed(args, options, &source, &space, &**memory),
-                Target::Virtual(memory) => indexed(args, options, &source, &space, memory),
-                Target::Saved(memory) => indexed(args, options, &source, &space, &**memory),
+                Target::Physical(memory) => indexed(args, options, &source, &space, &**memory, &[]),
+                Target::Virtual(memory) => indexed(args, options, &source, &space, memory, &[]),
+                Target::Saved(memory) => indexed(args, options, &source, &space, &**memory, &[]),
             }
         }
     }
 }
 
-/// Asks an index.
+/// What points at the places of texts.
+fn to_texts(args: &RefsArgs, options: &Options) -> Result<Done> {
+    interrupt::listen();
+    let source = Source::open(&args.search.source, &options.reporter)?;
+    let space = Space::select(&source, &args.search.space, &options.reporter)?;
+    let texts = Texts::find("refs", &args.str, &source, &space, options)?;
+    let places = &texts.places;
+    let (Some(&first), Some(&last)) = (places.first(), places.last()) else {
+        return texts.nowhere::<RefRow>("refs", &space, options);
+    };
+    // Whatever points between the first and the last place; most of it is none.
+    let width = width(args.pointer.bits, space.mode());
+    let align = args.pointer.align.unwrap_or(width.bytes() as u64);
+    let all = AddrRange::inclusive(Gva(first), Gva(last)).expect("in order");
+    let referrers = Referrers::new(all, width, align);
+    let seek = Seek {
+        verb: "refs",
+        args: &args.search,
+        options,
+        asked: false,
+    };
+    let row = |place, value: u64, _: &dyn Around| {
+        let is_one = places.binary_search(&value).is_ok();
+        is_one.then_some(RefRow {
+            place,
+            value: Hex(value),
+        })
+    };
+    let done = match &space.target {
+        Target::Physical(image) if args.index.is_some() => {
+            indexed(args, options, &source, &space, &**image, places)
+        }
+        Target::Virtual(memory) if args.index.is_some() => {
+            indexed(args, options, &source, &space, memory, places)
+        }
+        Target::Saved(memory) if args.index.is_some() => {
+            indexed(args, options, &source, &space, &**memory, places)
+        }
+        Target::Physical(image) => {
+            let memory = &**image;
+            seek.one(&source, &space, memory, None, row, |options, done, emit| {
+                vmie::seek(memory, &referrers, options, done, emit)
+            })
+        }
+        Target::Virtual(memory) => {
+            seek.one(&source, &space, memory, None, row, |options, done, emit| {
+                vmie::seek_space(memory, &referrers, options, done, emit)
+            })
+        }
+        Target::Saved(memory) => {
+            let memory = &**memory;
+            seek.one(&source, &space, memory, None, row, |options, done, emit| {
+                vmie::seek(memory, &referrers, options, done, emit)
+            })
+        }
+    }?;
+    let complete = done.complete && texts.complete;
+    Ok(Done { complete, ..done })
+}
+
+/// Asks an index, about some places, too.
 fn indexed<A: Address>(
     args: &RefsArgs,
     options: &Options,
     source: &Source,
     space: &Space<'_>,
     memory: &dyn Memory<Addr = A>,
+    places: &[u64],
 ) -> Result<Done> {
     let what: Option<AddrRange<A>> = args
         .what
@@ -103,16 +168,18 @@ fn indexed<A: Address>(
     let mut sink = options
         .sink("refs", space.kind())
         .named(space.names.shown());
-    for edge in what
+    let place = |&place: &u64| AddrRange::new(A::new(place), 1);
+    let asked: Vec<AddrRange<A>> = what
         .into_iter()
-        .flat_map(|what| answers(&map, what, args.pointees))
-    {
+        .chain(places.iter().filter_map(place))
+        .collect();
+    for edge in answers(&map, &asked, args.pointees) {
         let row = RefRow::of(edge, &space.names);
         if sink.row(&row)?.is_break() || interrupt::asked() {
             break;
         }
     }
-    let found = sink.rows() > 0 || what.is_none();
+    let found = sink.rows() > 0 || asked.is_empty();
     said_if_stopped(interrupt::asked(), found, &options.reporter)?;
     sink.finish::<RefRow>(Some(&Totals::from(coverage)))?;
     options.reporter.coverage(coverage, Words::SEARCH);
@@ -121,11 +188,16 @@ fn indexed<A: Address>(
 }
 
 /// In the order of where the pointers stand.
-fn answers<A: Address>(map: &PointerMap<A>, what: AddrRange<A>, pointees: bool) -> Vec<Edge<A>> {
+fn answers<A: Address>(
+    map: &PointerMap<A>,
+    asked: &[AddrRange<A>],
+    pointees: bool,
+) -> Vec<Edge<A>> {
+    let asked = asked.iter().copied();
     if pointees {
-        return map.pointees(what).collect();
+        return asked.flat_map(|what| map.pointees(what)).collect();
     }
-    let mut edges: Vec<Edge<A>> = map.referrers(what).collect();
+    let mut edges: Vec<Edge<A>> = asked.flat_map(|what| map.referrers(what)).collect();
     edges.sort_unstable();
     edges
 }

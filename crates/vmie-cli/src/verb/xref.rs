@@ -1,9 +1,7 @@
 //! `vmie xref`: the instructions that refer to an address.
 
-use std::ops::ControlFlow::Continue;
-
 use serde::Serialize;
-use vmie::xref::{CodeBits, Xref, Xrefs, scan};
+use vmie::xref::{CodeBits, Xref, XrefIndex, Xrefs, scan};
 use vmie::{AddrRange, Gva, Mode};
 
 use crate::args::{BitsArg, EverywhereArgs, FilterArgs, SearchArgs, XrefArgs};
@@ -16,6 +14,7 @@ use crate::place::Place;
 use crate::seek::Seek;
 use crate::source::Source;
 use crate::space::Space;
+use crate::texts::Texts;
 
 pub(super) fn run(args: &XrefArgs, options: &Options) -> Result<Done> {
     interrupt::listen();
@@ -29,7 +28,16 @@ pub(super) fn run(args: &XrefArgs, options: &Options) -> Result<Done> {
                 .into(),
         );
     };
-    let targets: AddrRange<Gva> = args.to.resolve(&|name| space.lookup(name))?;
+    let lookup = |name: &str| space.lookup(name);
+    let targets = args.to.iter().map(|to| to.resolve(&lookup));
+    let targets: Vec<AddrRange<Gva>> = targets.collect::<std::result::Result<_, _>>()?;
+    let texts = match &args.str[..] {
+        [] => None,
+        texts => Some(Texts::find("xref", texts, &source, &space, options)?),
+    };
+    if let Some(texts) = texts.as_ref().filter(|texts| texts.places.is_empty()) {
+        return texts.nowhere::<XrefRow>("xref", &space, options);
+    }
     let bits = bits(args.bits, space.mode());
     let search = SearchArgs {
         source: args.source.clone(),
@@ -48,14 +56,14 @@ pub(super) fn run(args: &XrefArgs, options: &Options) -> Result<Done> {
         options,
         asked: false,
     };
-    let xrefs = Xrefs::to(targets, bits);
+    let xrefs = Xrefs::to_any(targets, bits);
     let width = match bits {
         CodeBits::B32 => Bits::B32,
         CodeBits::B64 => Bits::B64,
     };
     let mut disassembler = Disassembler::new(width);
     let names = &space.names;
-    seek.one(
+    let done = seek.one(
         &source,
         &space,
         memory,
@@ -76,12 +84,29 @@ pub(super) fn run(args: &XrefArgs, options: &Options) -> Result<Done> {
             })
         },
         |options, progress, emit| {
-            scan(memory, &xrefs, options, progress, |xref| {
-                emit(xref.va, xref)?;
-                Continue(())
-            })
+            let mut emit = |xref: Xref| emit(xref.va, xref);
+            if !args.all && texts.is_none() {
+                return scan(memory, &xrefs, options, progress, emit);
+            }
+            // What texts and all that is mapped have in common: the index knows all references to it.
+            let (index, mut outcome) = XrefIndex::build(memory, bits, options, progress);
+            let flow = match &texts {
+                None => index.each(memory, AddrRange::all(), &mut emit),
+                Some(texts) => {
+                    let places = texts.places.iter();
+                    let ranges = places.filter_map(|&place| AddrRange::new(Gva(place), 1));
+                    let mut found: Vec<Xref> =
+                        ranges.flat_map(|range| index.to(memory, range)).collect();
+                    found.sort_unstable();
+                    found.into_iter().try_for_each(&mut emit)
+                }
+            };
+            outcome.stopped |= flow.is_break();
+            outcome
         },
-    )
+    )?;
+    let complete = done.complete && texts.is_none_or(|texts| texts.complete);
+    Ok(Done { complete, ..done })
 }
 
 fn bits(typed: BitsArg, mode: Option<Mode>) -> CodeBits {

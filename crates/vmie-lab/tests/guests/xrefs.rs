@@ -56,6 +56,8 @@ fn functions_are_referred_to_where_objdump_says() {
                     if std::mem::take(&mut first) {
                         let by_pid = by_pid(&snapshot, process.pid, target, vma);
                         assert_eq!(by_pid, expected, "{what}, the command");
+                        let all = among_all(&snapshot, process.pid, target, vma);
+                        assert_eq!(all, expected, "{what}, among all");
                     }
                 }
             }
@@ -204,13 +206,31 @@ fn found(space: &AddressSpace, target: u64, vma: &Vma) -> Refs {
     refs
 }
 
-/// The same by the command.
+/// The same by the command; a second target makes no difference to the first.
 fn by_pid(snapshot: &Snapshot, pid: u32, target: u64, vma: &Vma) -> Refs {
+    let to = [format!("{target:#x}"), format!("{:#x}", target + 1)];
+    command(
+        snapshot,
+        pid,
+        &["--to", &to[0], "--to", &to[1]],
+        target,
+        vma,
+    )
+}
+
+/// The same, of all references from the mapping.
+fn among_all(snapshot: &Snapshot, pid: u32, target: u64, vma: &Vma) -> Refs {
+    let range = format!("{:#x}..{:#x}", vma.range.start, vma.range.end);
+    command(snapshot, pid, &["--all", "--range", &range], target, vma)
+}
+
+fn command(snapshot: &Snapshot, pid: u32, asked: &[&str], target: u64, vma: &Vma) -> Refs {
     let image = snapshot.image(ImageFormat::Raw).expect("there is one");
-    let (pid, to) = (pid.to_string(), format!("{target:#x}"));
-    let args = ["--pid", &pid, "--to", &to, "--linear"];
+    let pid = pid.to_string();
+    let args = [&["--pid", &pid, "--linear"], asked].concat();
     let (rows, _) = run_bare(snapshot, image, "xref", &args);
-    let refs = rows.iter().map(|row| {
+    let rows = rows.iter().filter(|row| hex(&row["target"]) == target);
+    let refs = rows.map(|row| {
         let kind = row["kind"].as_str().expect("text").to_owned();
         (hex(&row["va"]), kind)
     });

@@ -158,7 +158,7 @@ pub struct Xref {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Xrefs {
-    targets: AddrRange<Gva>,
+    targets: Vec<AddrRange<Gva>>,
     bits: CodeBits,
     filter: FilterKind,
 }
@@ -166,8 +166,16 @@ pub struct Xrefs {
 impl Xrefs {
     /// References to any address of a range from code of this width.
     pub fn to(targets: AddrRange<Gva>, bits: CodeBits) -> Self {
+        Self::to_any([targets], bits)
+    }
+
+    /// References to any address of some ranges: what [`Xrefs::to`] finds for each, once.
+    ///
+    /// All are looked for in one pass, a window at a time. Each range costs as much as one does, but for
+    /// getting at the memory: of many that are mapped, [`XrefIndex`] is the faster way.
+    pub fn to_any(targets: impl IntoIterator<Item = AddrRange<Gva>>, bits: CodeBits) -> Self {
         Self {
-            targets,
+            targets: targets.into_iter().collect(),
             bits,
             filter: FilterKind::best(),
         }
@@ -205,17 +213,19 @@ impl Xrefs {
             .len()
             .min(window.owned.saturating_add(MAX_INSTRUCTION));
         let mut hits = Vec::new();
-        let mut resolve = |field: usize| {
-            let hit = resolver.resolve(field, self.targets);
-            let starts_here = |hit: &Xref| {
-                let offset = hit.va.0.wrapping_sub(window.start.0);
-                offset < window.owned as u64
+        for &targets in &self.targets {
+            let mut resolve = |field: usize| {
+                let hit = resolver.resolve(field, targets);
+                let starts_here = |hit: &Xref| {
+                    let offset = hit.va.0.wrapping_sub(window.start.0);
+                    offset < window.owned as u64
+                };
+                hits.extend(hit.filter(starts_here));
             };
-            hits.extend(hit.filter(starts_here));
-        };
-        let search = filter::Search::new(window.start, self.targets);
-        filter::long(&search, self.filter, &window.bytes[..count], &mut resolve);
-        filter::short(&search, &window.bytes[..count], &mut resolve);
+            let search = filter::Search::new(window.start, targets);
+            filter::long(&search, self.filter, &window.bytes[..count], &mut resolve);
+            filter::short(&search, &window.bytes[..count], &mut resolve);
+        }
         // An instruction can have two fields, and the starts of two can be in either order.
         hits.sort_unstable();
         hits.dedup();

@@ -498,5 +498,42 @@ proptest! {
             });
             prop_assert_eq!(index.to(&memory, targets), expected);
         }
+        // All at once is all of them, by target.
+        let mut expected = Vec::new();
+        for part in &memory.parts {
+            let targets = AddrRange::new(Gva(part.start), part.bytes.len() as u64).expect("not empty");
+            let mut found = Vec::new();
+            let _ = scan(&memory, &Xrefs::to(targets, bits), &options, &mut quiet, |xref| {
+                found.push(xref);
+                Continue(())
+            });
+            found.sort_by_key(|xref| xref.target);
+            expected.extend(found);
+        }
+        let mut found = Vec::new();
+        let flow = index.each(&memory, AddrRange::all(), |xref| {
+            found.push(xref);
+            Continue(())
+        });
+        prop_assert!(flow.is_continue());
+        prop_assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn several_targets_are_each_of_them(
+        code in any_code(),
+        (start, bits) in any_place(),
+        targets in prop::collection::vec((-300i64..700, 1u64..300), 0..4),
+    ) {
+        let targets = targets.into_iter().filter_map(|(at, len)| {
+            AddrRange::new(Gva(start.wrapping_add_signed(at)), len)
+        });
+        let targets: Vec<_> = targets.collect();
+        let mut expected = std::collections::BTreeSet::new();
+        for &targets in &targets {
+            expected.extend(naive::find(start, &code, targets, bits));
+        }
+        let found = Xrefs::to_any(targets, bits).find(Gva(start), &code);
+        prop_assert_eq!(found, Vec::from_iter(expected));
     }
 }

@@ -46,6 +46,13 @@ impl Keys {
         <[u64]>::ref_from_bytes(self.0.bytes()).unwrap_or(&[])
     }
 
+    /// The first target from one on.
+    pub(super) fn next(&self, first: u64) -> Option<u64> {
+        let keys = self.as_slice();
+        let from = keys.partition_point(|key| key >> FIELD_BITS < first);
+        keys.get(from).map(|key| key >> FIELD_BITS)
+    }
+
     /// Those with targets from `first` to `last`.
     pub(super) fn between(&self, first: u64, last: u64) -> &[u64] {
         let keys = self.as_slice();

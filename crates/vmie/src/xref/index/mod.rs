@@ -36,6 +36,15 @@ const RUN: usize = 1 << 18;
 /// Once there are so many runs, they are made twice as long: a query looks into each.
 const RUNS: usize = 8;
 
+/// Bytes that are read, or asked for, at a time.
+const PIECE: u64 = 64 << 10;
+
+/// More than a short jump reaches.
+const REACH: u64 = 256;
+
+/// A group's targets lie within so many bytes.
+const SPAN: u64 = 1 << (u64::BITS - FIELD_BITS);
+
 /// A field that may stand for an address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Candidate {
@@ -189,9 +198,73 @@ impl XrefIndex {
         found
     }
 
+    /// All references to those addresses of a range at which something is mapped, by target, then by
+    /// address. Ends when `emit` says so.
+    ///
+    /// # Cost
+    ///
+    /// As [`XrefIndex::to`]; a piece of the targets at a time, so that memory stays bounded.
+    pub fn each(
+        &self,
+        memory: &dyn Memory<Addr = Gva>,
+        targets: AddrRange<Gva>,
+        mut emit: impl FnMut(Xref) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        for span in memory.spans(targets) {
+            let Some(mapped) = AddrRange::new(span.start, span.len) else {
+                continue;
+            };
+            let mut at = mapped.start().0;
+            while let Some(from) = self.next(at).filter(|&from| from <= mapped.last().0) {
+                let last = mapped.last().0.min(from.saturating_add(PIECE - 1));
+                let Some(piece) = AddrRange::inclusive(Gva(from), Gva(last)) else {
+                    break;
+                };
+                let mut found = self.to(memory, piece);
+                found.sort_by_key(|xref| xref.target);
+                found.into_iter().try_for_each(&mut emit)?;
+                match last.checked_add(1) {
+                    Some(next) => at = next,
+                    None => break,
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The first address from `at` on that something may refer to.
+    fn next(&self, at: u64) -> Option<u64> {
+        if at < MAX_TAIL {
+            // What ends at the last address may refer to the first ones.
+            return Some(at);
+        }
+        let groups = self.groups.iter().flat_map(|Group { origin, keys, .. }| {
+            // A group's targets may go on at the first address.
+            let offset = at.wrapping_sub(*origin);
+            let here = (offset < SPAN).then(|| keys.next(offset.saturating_sub(MAX_TAIL)));
+            let here = here.flatten();
+            let here = here.and_then(|next| at.checked_add(next.saturating_sub(offset)));
+            let first = keys.next(0).filter(|_| at < *origin);
+            [here, first.and_then(|first| origin.checked_add(first))]
+        });
+        let far = self.far.partition_point(|c| c.target < at);
+        let far = self.far.get(far).map(|candidate| candidate.target);
+        let code = self
+            .code
+            .partition_point(|code| code.last().0.saturating_add(REACH) < at);
+        let code = self.code.get(code);
+        // Short jumps; at both ends of all addresses they may lead around.
+        let short = code.map(|code| code.start().0.saturating_sub(REACH).max(at));
+        let around = self
+            .code
+            .last()
+            .filter(|code| code.last().0 > u64::MAX - REACH);
+        let around = around.filter(|_| at < REACH).map(|_| at);
+        groups.flatten().chain(far).chain(short).chain(around).min()
+    }
+
     /// Passes on where the candidates are whose targets lie from `low` to `high`.
     fn fields(&self, low: u64, high: u64, on: &mut impl FnMut(u64)) {
-        const SPAN: u64 = 1 << (u64::BITS - FIELD_BITS);
         let mask = (1 << FIELD_BITS) - 1;
         for Group { code, origin, keys } in &self.groups {
             // A group's targets may go on at the first address.
@@ -253,8 +326,6 @@ impl XrefIndex {
         targets: AddrRange<Gva>,
         found: &mut Vec<Xref>,
     ) {
-        const REACH: u64 = 256;
-        const PIECE: u64 = 64 << 10;
         let (first, last) = (targets.start().0, targets.last().0);
         let mut near = vec![(first.saturating_sub(REACH), last.saturating_add(REACH))];
         // Addresses wrap, in 32-bit code at 4 GiB.

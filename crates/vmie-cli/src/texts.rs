@@ -1,0 +1,155 @@
+//! Where a text stands, for verbs that ask what refers to it.
+
+use vmie::search::{Encoding, Finder, Query, TextQuery};
+use vmie::{Address, Gpa, Gva, SweepOptions, SweepOutcome, seek, seek_space};
+
+use crate::exit::{Done, Failure, Result};
+use crate::interrupt;
+use crate::options::Options;
+use crate::output::{Row, Totals};
+use crate::report::{Words, coverage_text};
+use crate::seek::{go_on, progress, said_if_stopped};
+use crate::source::Source;
+use crate::space::{Space, Target};
+use crate::unread::nothing_read;
+
+/// The places of some texts.
+pub(crate) struct Texts {
+    /// In order.
+    pub(crate) places: Vec<u64>,
+    /// Whether all that is mapped could be looked at.
+    pub(crate) complete: bool,
+    totals: Totals,
+}
+
+impl Texts {
+    /// Looks for texts as UTF-8 in all of a space, of a process in its own half.
+    ///
+    /// Says on standard error how often they are there, and what could not be looked at.
+    ///
+    /// # Errors
+    ///
+    /// For a text that cannot be searched for.
+    pub(crate) fn find(
+        verb: &'static str,
+        texts: &[String],
+        source: &Source,
+        space: &Space<'_>,
+        options: &Options,
+    ) -> std::result::Result<Self, Failure> {
+        let mut queries = Vec::new();
+        for text in texts {
+            let query = TextQuery {
+                text: text.clone(),
+                encoding: Encoding::Utf8,
+                ignore_case: false,
+            };
+            let signature = query.signature();
+            let signature = signature.map_err(|error| Failure::new(format!("--str: {error}")))?;
+            queries.push(Query::Pattern(signature));
+        }
+        let finder = Finder::new(queries, 1);
+        let finder = finder.map_err(|error| Failure::new(format!("--str: {error}")))?;
+        let mut places = Vec::new();
+        let mut emit = |va: u64| {
+            places.push(va);
+            go_on()
+        };
+        let mut progress = progress(verb, source, &options.reporter);
+        let looked = match &space.target {
+            Target::Physical(memory) => {
+                let memory = &**memory;
+                let sweep = sweep(source, space, options)?;
+                let on = |va: Gpa, _| emit(va.0);
+                let outcome = seek(memory, &finder, &sweep, &mut progress, on);
+                Looked::of(&outcome, source, space)?
+            }
+            Target::Saved(memory) => {
+                let memory = &**memory;
+                let sweep = sweep(source, space, options)?;
+                let on = |va: Gva, _| emit(va.0);
+                let outcome = seek(memory, &finder, &sweep, &mut progress, on);
+                Looked::of(&outcome, source, space)?
+            }
+            Target::Virtual(memory) => {
+                let sweep = sweep(source, space, options)?;
+                let on = |va: Gva, _| emit(va.0);
+                let outcome = seek_space(memory, &finder, &sweep, &mut progress, on);
+                Looked::of(&outcome, source, space)?
+            }
+        };
+        let reporter = &options.reporter;
+        reporter.progress_end();
+        places.sort_unstable();
+        places.dedup();
+        let times = match places.len() {
+            0 => "stands nowhere".to_owned(),
+            1 => "stands at one place".to_owned(),
+            n => format!("stands at {n} places"),
+        };
+        reporter.note(&format!("--str {times}"));
+        if !looked.complete {
+            let text = format!("while --str was looked for: {}", looked.said);
+            reporter.warn(&text);
+        }
+        Ok(Self {
+            places,
+            complete: looked.complete,
+            totals: looked.totals,
+        })
+    }
+
+    /// What becomes of a verb when the texts are nowhere.
+    pub(crate) fn nowhere<R: Row>(
+        &self,
+        verb: &'static str,
+        space: &Space<'_>,
+        options: &Options,
+    ) -> Result<Done> {
+        said_if_stopped(interrupt::asked(), false, &options.reporter)?;
+        let sink = options.sink(verb, space.kind()).named(space.names.shown());
+        sink.finish::<R>(Some(&self.totals))?;
+        Ok(Done {
+            found: false,
+            complete: self.complete,
+        })
+    }
+}
+
+/// What was looked at.
+struct Looked {
+    complete: bool,
+    totals: Totals,
+    said: String,
+}
+
+impl Looked {
+    fn of<A: Address>(
+        outcome: &SweepOutcome<A>,
+        source: &Source,
+        space: &Space<'_>,
+    ) -> std::result::Result<Self, Failure> {
+        let coverage = &outcome.coverage;
+        if coverage.read == 0 && !outcome.stopped {
+            return Err(nothing_read(coverage, space, source, None, None));
+        }
+        Ok(Self {
+            complete: Words::SEARCH.complete(coverage) && !outcome.stopped,
+            totals: Totals::from(coverage),
+            said: coverage_text(coverage, Words::SEARCH, ""),
+        })
+    }
+}
+
+fn sweep<A: Address>(
+    source: &Source,
+    space: &Space<'_>,
+    options: &Options,
+) -> std::result::Result<SweepOptions<A>, Failure> {
+    Ok(SweepOptions {
+        range: space.range(None)?,
+        threads: options.threads,
+        max_bytes: source.sweep_bound(),
+        ..SweepOptions::default()
+    })
+}
