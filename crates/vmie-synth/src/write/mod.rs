@@ -1,4 +1,4 @@
-//! Writers of saved-memory formats: raw, LiME, AVML, ELF core, kdump.
+//! Writers of saved-memory formats: raw, LiME, AVML, ELF core, kdump, Cloud Hypervisor's snapshots.
 //!
 //! They are written from the formats' publications and share nothing with the engine's readers, so a
 //! mistake on one side shows on the other. Each takes the guest's physical ranges and a [`Source`] of
@@ -22,6 +22,7 @@
 //! ```
 
 mod avml;
+mod cloud_hypervisor;
 mod elf;
 mod kdump;
 mod notes;
@@ -31,6 +32,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 
 pub use avml::{Avml, avml};
+pub use cloud_hypervisor::cloud_hypervisor;
 pub use elf::{Elf, ElfClass, Order, elf};
 pub use kdump::{Compression, Kdump, kdump};
 pub use notes::{Cpu, Flavour};

@@ -14,6 +14,8 @@
 //! [`ImageInfo::notes`] tells the user.
 
 mod avml;
+#[cfg(feature = "isf")]
+mod cloud_hypervisor;
 mod elfcore;
 mod error;
 mod kdump;
@@ -54,6 +56,8 @@ pub enum Format {
     Elf,
     /// A compressed dump, as makedumpfile and QEMU write it, flattened or not.
     Kdump,
+    /// The directory of a Cloud Hypervisor snapshot. Read with the feature `isf`, for it takes JSON.
+    CloudHypervisor,
 }
 
 impl Format {
@@ -65,6 +69,7 @@ impl Format {
             Self::Avml => "an AVML image",
             Self::Elf => "an ELF file",
             Self::Kdump => "a compressed kdump",
+            Self::CloudHypervisor => "a Cloud Hypervisor snapshot",
         }
     }
 }
@@ -77,6 +82,7 @@ impl fmt::Display for Format {
             Self::Avml => "avml",
             Self::Elf => "elf",
             Self::Kdump => "kdump",
+            Self::CloudHypervisor => "cloud-hypervisor",
         })
     }
 }
@@ -187,6 +193,18 @@ impl Image {
     }
 
     fn open_kind(path: &Path, options: &OpenOptions) -> Result<Self, OpenErrorKind> {
+        #[cfg(feature = "isf")]
+        if cloud_hypervisor::is_snapshot(path) {
+            let format = Format::CloudHypervisor;
+            if let Some(layout) = &options.layout {
+                return Err(OpenErrorKind::LayoutForFormat {
+                    found: format.article_name(),
+                    layout: layout.to_string(),
+                });
+            }
+            let (map, parsed) = cloud_hypervisor::open(path)?;
+            return Self::assemble(map, format, parsed);
+        }
         let file = open_file(path)?;
         let map = FileMap::new(&file).map_err(|source| OpenErrorKind::Io {
             doing: "mapping the file",

@@ -1,0 +1,96 @@
+//! Snapshots of Cloud Hypervisor: a directory with two files.
+//!
+//! Sources: Cloud Hypervisor's `docs/snapshot_restore.md`, `vm-migration/src/lib.rs` and `protocol.rs`,
+//! `vmm/src/memory_manager.rs`; Linux `arch/x86/include/uapi/asm/kvm.h`.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, BufWriter};
+use std::ops::Range;
+use std::path::Path;
+
+use super::notes::Cpu;
+use super::{Source, raw};
+
+/// Writes `memory-ranges` and `state.json` into a directory that exists.
+///
+/// # Errors
+/// The source's, or those of writing files.
+pub fn cloud_hypervisor(
+    directory: &Path,
+    ranges: &[Range<u64>],
+    source: &mut (impl Source + ?Sized),
+    cpus: &[Cpu],
+) -> io::Result<()> {
+    let mut memory = BufWriter::new(File::create(directory.join("memory-ranges"))?);
+    raw(&mut memory, ranges, source)?;
+    io::Write::flush(&mut memory)?;
+
+    let listed: Vec<String> = ranges
+        .iter()
+        .map(|range| {
+            let len = range.end - range.start;
+            format!("{{\"gpa\":{},\"length\":{len}}}", range.start)
+        })
+        .collect();
+    let manager = format!("{{\"memory_ranges\":{{\"data\":[{}]}}}}", listed.join(","));
+    let mut parts = Vec::new();
+    for (index, cpu) in cpus.iter().enumerate() {
+        let state = format!(
+            "{{\"Kvm\":{{\"regs\":{},\"sregs\":{}}}}}",
+            array(&regs(cpu)),
+            array(&sregs(cpu))
+        );
+        parts.push(format!("\"{index}\":{}", leaf(&state)));
+    }
+    let state = format!(
+        "{{\"snapshots\":{{\"cpu-manager\":{{\"snapshots\":{{{}}},\"snapshot_data\":null}},\
+         \"memory-manager\":{}}},\"snapshot_data\":null}}",
+        parts.join(","),
+        leaf(&manager)
+    );
+    fs::write(directory.join("state.json"), state)
+}
+
+/// A component without parts, its state a string.
+fn leaf(state: &str) -> String {
+    let quoted = state.replace('"', "\\\"");
+    format!("{{\"snapshots\":{{}},\"snapshot_data\":{{\"state\":\"{quoted}\"}}}}")
+}
+
+fn array(bytes: &[u8]) -> String {
+    let mut text = String::from("[");
+    for (index, byte) in bytes.iter().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        // Writing to a string does not fail.
+        let _ = write!(text, "{comma}{byte}");
+    }
+    text.push(']');
+    text
+}
+
+fn put(bytes: &mut [u8], at: usize, value: u64) {
+    bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+}
+
+/// `struct kvm_regs`.
+fn regs(cpu: &Cpu) -> Vec<u8> {
+    let mut bytes = vec![0; 144];
+    put(&mut bytes, 6 * 8, cpu.rsp);
+    put(&mut bytes, 16 * 8, cpu.rip);
+    put(&mut bytes, 17 * 8, cpu.rflags);
+    bytes
+}
+
+/// `struct kvm_sregs`.
+fn sregs(cpu: &Cpu) -> Vec<u8> {
+    const CR: usize = 8 * 24 + 2 * 16;
+    let mut bytes = vec![0; 312];
+    for (index, value) in [cpu.cr0, cpu.cr2, cpu.cr3, cpu.cr4, 0, cpu.efer]
+        .into_iter()
+        .enumerate()
+    {
+        put(&mut bytes, CR + 8 * index, value);
+    }
+    bytes
+}
