@@ -280,6 +280,7 @@ fn table(
         at: 0,
         lowest: u64::MAX,
         unwritten: None,
+        unknown: false,
     };
     let mut run: Option<Run> = None;
     let mut first = Vec::new();
@@ -337,6 +338,12 @@ fn table(
         done.add(&mut builder);
     }
     descriptors.agree_with_data()?;
+    if descriptors.unknown {
+        return Err(OpenErrorKind::Unsupported {
+            found: "a kdump with pages compressed by Zstandard".into(),
+            advice: "use a vmie that was built with the feature `zstd`",
+        });
+    }
     // A stream that came to its end holds all pages, unless there was no room for them.
     if let Some(offset) = descriptors
         .unwritten
@@ -361,6 +368,8 @@ struct Descriptors<'a> {
     lowest: u64,
     /// Offset of the first page that is described and not there.
     unwritten: Option<u64>,
+    /// Whether a page is compressed in a way that this build cannot undo.
+    unknown: bool,
 }
 
 impl Descriptors<'_> {
@@ -382,6 +391,7 @@ impl Descriptors<'_> {
             return What::Missing(offset);
         };
         self.at += DESCRIPTOR as usize;
+        self.unknown |= one.is_unknown();
         if one.offset != 0 {
             self.lowest = self.lowest.min(one.offset);
         }

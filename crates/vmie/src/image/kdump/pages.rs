@@ -31,6 +31,11 @@ impl Descriptor {
         }
     }
 
+    /// Whether reading the page takes what this build does not have.
+    pub(super) fn is_unknown(self) -> bool {
+        cfg!(not(feature = "zstd")) && self.flags == ZSTD
+    }
+
     /// Whether the page is stored as it is.
     pub(super) fn is_plain(self) -> bool {
         self.flags == 0 && u64::from(self.size) == PAGE
