@@ -225,6 +225,28 @@ void namespaced(Truth& truth) {
     truth.line("note namespaced %d", static_cast<int>(child));
 }
 
+// Maps, protects and unmaps the same pages for ever, each state long enough to be seen. Not in the list of
+// kinds: a guest whose picture is taken stands still.
+[[noreturn]] void breathing() {
+    Truth truth("breathing");
+    void* const wanted = reinterpret_cast<void*>(0x100000000000);
+    truth.symbol("breathing", static_cast<const unsigned char*>(wanted));
+    truth.ready();
+    // The witness announces a guest that stands still.
+    while (access("/lab/out/announced", F_OK)) lab::nap(100);
+    for (;;) {
+        void* at = mmap(wanted, 16 * PAGE, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+        if (at != wanted) fail("mmap");
+        fill(static_cast<unsigned char*>(at), 16 * PAGE, 9);
+        lab::nap(1200);
+        if (mprotect(static_cast<unsigned char*>(at) + 4 * PAGE, 4 * PAGE, PROT_READ)) fail("mprotect");
+        lab::nap(1200);
+        if (munmap(at, 16 * PAGE)) fail("munmap");
+        lab::nap(1200);
+    }
+}
+
 struct Kind {
     const char* name;
     void (*become)(Truth&);
@@ -246,6 +268,7 @@ int main(int argc, char** argv) {
         for (const Kind& kind : KINDS) puts(kind.name);
         return 0;
     }
+    if (wanted == "breathing") breathing();
     for (const Kind& kind : KINDS) {
         if (wanted != kind.name) continue;
         Truth truth(kind.name);

@@ -125,6 +125,13 @@ impl<'a, A: Address> View<'a, A> {
         let _ = addr;
     }
 
+    /// All bytes from `addr` on in place, when they are frozen.
+    pub(crate) fn rest(&self, addr: A) -> Option<&'a [u8]> {
+        let skip = addr.raw().checked_sub(self.start.raw())?;
+        let len = self.len.checked_sub(skip).filter(|&len| len > 0)?;
+        self.borrow(AddrRange::new(addr, len)?)
+    }
+
     /// The bytes of `range` in place, when they are frozen and all in the view.
     #[inline]
     pub fn borrow(&self, range: AddrRange<A>) -> Option<&'a [u8]> {

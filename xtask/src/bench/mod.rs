@@ -18,7 +18,7 @@ const LIBRARIES: [(&str, &str); 2] = [
 ];
 
 const USAGE: &str = "\
-usage: cargo xtask bench [paging | spaces | pointers | dissect]
+usage: cargo xtask bench [paging | spaces | pointers | snapshots | dissect]
        cargo xtask bench signatures [NUMBER...] [literal | masked] [ENGINE...] [--ours]
        cargo xtask bench [scan | xref]
        cargo xtask bench ps [VARIANT]";
@@ -31,13 +31,15 @@ pub(crate) fn run(args: &[&str]) -> Fallible<()> {
         ["xref"] => run_command(&mut bench("xref")),
         ["ps", rest @ ..] => ps::run(rest),
         ["spaces"] => spaces(),
-        ["pointers"] => pointers(),
+        ["pointers"] => on_guests("pointers"),
+        ["snapshots"] => on_guests("snapshots"),
         ["dissect"] => run_command(bench("dissect").arg(target_dir().join("bench"))),
         [process::MEASURE, command @ ..] => process::report(command),
         [] => {
             paging(&[])?;
             spaces()?;
-            pointers()?;
+            on_guests("pointers")?;
+            on_guests("snapshots")?;
             run_command(bench("dissect").arg(target_dir().join("bench")))?;
             signatures(&[])?;
             scan()?;
@@ -69,9 +71,9 @@ fn spaces() -> Fallible<()> {
 }
 
 /// A made space, then the kernels of whatever real guests there are.
-fn pointers() -> Fallible<()> {
+fn on_guests(name: &str) -> Fallible<()> {
     let dir = target_dir().join("bench");
-    run_command(bench("pointers").arg(&dir))?;
+    run_command(bench(name).arg(&dir))?;
     let guests = match Snapshot::all() {
         Ok(guests) => guests,
         Err(_) => lab::build_standard()?,
@@ -79,7 +81,7 @@ fn pointers() -> Fallible<()> {
     for guest in guests {
         let raw = guest.image(ImageFormat::Raw).ok_or("a raw image")?;
         println!("\n{}:\n", guest.variant);
-        let mut command = bench("pointers");
+        let mut command = bench(name);
         run_command(
             command
                 .arg(&dir)

@@ -187,6 +187,14 @@ impl Guest {
         }
     }
 
+    /// The files that the witness has sent, by names that begin so.
+    pub(crate) fn files(&self, under: &str) -> impl Iterator<Item = (&str, &[u8])> {
+        let files = self.witness.files.iter();
+        files
+            .filter(move |(name, _)| name.starts_with(under))
+            .map(|(name, text)| (name.as_str(), &text[..]))
+    }
+
     /// Takes in what the witness has sent.
     pub(crate) fn listen(&mut self) -> Fallible<()> {
         if let Some(status) = self.child.try_wait()? {

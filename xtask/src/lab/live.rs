@@ -38,8 +38,14 @@ pub(crate) fn live_tests() -> Fallible<ExitStatus> {
             guests.push(Guest::start(variant, &kernel, &tree, &run)?);
         }
     }
-    for guest in &mut guests {
+    for (guest, variant) in guests.iter_mut().zip(&variants) {
         guest.wait_until_ready()?;
+        // What the programs in it say about themselves, for the tests.
+        let run = lab.join("live").join(&variant.name);
+        fs::create_dir_all(run.join("programs"))?;
+        for (name, text) in guest.files("programs/") {
+            fs::write(run.join(name), text)?;
+        }
     }
     let mut command = cargo();
     command

@@ -78,7 +78,10 @@ pub(crate) fn standard() -> Vec<Variant> {
 pub(crate) fn live() -> [Variant; 2] {
     let [first, second] = ["shared", "private"];
     [
-        Variant::new(first, Wanted::newest("6.1", CLOUD)),
+        Variant {
+            append: "lab.breathing",
+            ..Variant::new(first, Wanted::newest("6.1", CLOUD))
+        },
         Variant {
             machine: "q35",
             ram_mib: 3072,

@@ -110,7 +110,7 @@ pub(crate) fn run(mut command: Command, status: i32) -> (String, String) {
 }
 
 /// Waits until something holds, for as long as a busy machine may need.
-pub(crate) fn wait_for(what: &str, holds: impl Fn() -> bool) {
+pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !holds() {
         assert!(Instant::now() < deadline, "waited for: {what}");

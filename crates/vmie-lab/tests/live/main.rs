@@ -4,6 +4,7 @@
 //! QEMU's own and split around the PCI hole. Each test has its guest for itself.
 
 mod machine;
+mod moments;
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -208,6 +209,19 @@ fn private_memory_is_what_qemu_saves_and_a_guest_that_quits_is_an_error() {
     said.read_line(&mut opened).expect("a note");
     assert!(opened.contains("the guest runs on"), "{opened}");
     signal(&saving, "-STOP");
+    // The same of a moment that is to be kept.
+    let take = ["qemu:qmp", "--phys", "-O", "kept.snap", "-v"];
+    let mut taking = machine
+        .on("take", "snap", &take)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut taken = BufReader::new(taking.stderr.take().expect("a pipe"));
+    let mut opened = String::new();
+    taken.read_line(&mut opened).expect("a note");
+    assert!(opened.contains("the guest runs on"), "{opened}");
+    signal(&taking, "-STOP");
     let (child, out) = start(&machine, &[]);
     let pid = guest.info().pid.to_string();
     let killed = Command::new("kill").args(["-KILL", &pid]).status();
@@ -231,10 +245,18 @@ fn private_memory_is_what_qemu_saves_and_a_guest_that_quits_is_an_error() {
         1,
         "{err}"
     );
+    signal(&taking, "-CONT");
+    let mut err = String::new();
+    taken.read_to_string(&mut err).expect("text");
+    assert_eq!(taking.wait().expect("it ends").code(), Some(2), "{err}");
+    assert!(err.contains("has quit while it was looked at"), "{err}");
     let files = std::fs::read_dir(&machine.dir).expect("readable");
     let names = files.flatten().map(|file| file.file_name());
     let left: Vec<_> = names
-        .filter(|name| name.to_string_lossy().contains("found"))
+        .filter(|name| {
+            let name = name.to_string_lossy();
+            name.contains("found") || name.contains("kept")
+        })
         .collect();
     assert!(left.is_empty(), "{left:?}");
     let (_, err) = run(machine.command("info", &[]), 2);

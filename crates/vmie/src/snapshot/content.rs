@@ -18,6 +18,9 @@ pub(super) type Slots = Vec<Slot>;
 /// Pages in one piece of memory: 64 MiB.
 const CHUNK: usize = 1 << 14;
 
+/// Pages in one run: to look for more would cost more than it saves.
+const RUN: usize = 64;
+
 /// Lent for pages of zeros.
 static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
 
@@ -64,6 +67,24 @@ impl Content {
             }
         }
         Ok(())
+    }
+
+    /// The bytes of as many pages as lie in one piece from `page` on, up to [`RUN`].
+    pub(super) fn run(&self, slots: &[Slot], page: u64) -> Option<&[u8]> {
+        let slots = slots.get(usize::try_from(page).ok()?..)?;
+        let slots = &slots[..slots.len().min(RUN)];
+        let &first = slots.first()?;
+        if first == ZERO {
+            let zeros = slots.iter().take_while(|&&slot| slot == ZERO).count();
+            return ZEROS.get(..zeros * PAGE);
+        }
+        let Self::Memory(chunks) = self else {
+            return None;
+        };
+        let following = slots.iter().zip(first..);
+        let count = following.take_while(|(slot, next)| *slot == next).count();
+        let pages = chunks.pages(first)?;
+        pages.get(..pages.len().min(count * PAGE))
     }
 
     /// The same bytes in place, where they are.

@@ -9,7 +9,7 @@
 
 use std::fmt;
 use std::iter::Peekable;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use crate::addr::{AddrRange, Address};
 use crate::memory::{Cause, Coverage, Memory, Prot, Span, SpanKind, Spans};
@@ -396,27 +396,31 @@ impl<A: Address> Compare<'_, A> {
         }
         let mut at = window.start();
         loop {
-            let page_end = at.raw() | (PAGE as u64 - 1);
-            let last = window.last().min(A::new(page_end));
-            let page = AddrRange::inclusive(at, last).expect("a page, or a part of one");
-            match (
-                self.before.page(window, page),
-                self.after.page(window, page),
+            let rest = AddrRange::inclusive(at, window.last()).expect("within the window");
+            let done = match (
+                self.before.lend(window, rest),
+                self.after.lend(window, rest),
             ) {
-                (Some(one), Some(other)) => differ(at, one, other)?,
+                (Some(one), Some(other)) => {
+                    let len = one.len().min(other.len());
+                    differ(at, &one[..len], &other[..len])?;
+                    len as u64
+                }
                 _ => {
+                    let page = page_of(rest);
                     let sides = [self.before.memory, self.after.memory];
                     broken_page(sides, page, &mut differ, &mut |part, cause| match cause {
                         // Nobody asked the snapshot about this.
                         Cause::NotCaptured => {}
                         cause => missing.push((part, cause)),
                     })?;
+                    page.len()
                 }
-            }
-            if last == window.last() {
+            };
+            if done == rest.len() {
                 break;
             }
-            at = A::new(last.raw() + 1);
+            at = A::new(at.raw() + done);
         }
         for (part, cause) in missing {
             let coverage = &mut self.outcome.coverage;
@@ -424,6 +428,12 @@ impl<A: Address> Compare<'_, A> {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// The first page of a range, or the part of it that is in the range.
+fn page_of<A: Address>(range: AddrRange<A>) -> AddrRange<A> {
+    let end = A::new(range.start().raw() | (PAGE as u64 - 1));
+    AddrRange::inclusive(range.start(), range.last().min(end)).expect("not empty")
 }
 
 /// Compares a page of which one side cannot read all.
@@ -476,6 +486,11 @@ struct Side<'m, A: Address> {
     buffer: Vec<u8>,
     /// Whether the buffer holds this window.
     filled: bool,
+    /// Whether the last window was filled because its pages were lent from here and there.
+    scattered: bool,
+    /// Where the page that was lent last ends in our memory, and how many in a row began elsewhere.
+    end: usize,
+    jumps: u32,
     /// Parts of the buffer that could not be read: where they begin and end.
     holes: Vec<(usize, usize)>,
 }
@@ -486,27 +501,66 @@ impl<'m, A: Address> Side<'m, A> {
             memory,
             buffer: Vec::new(),
             filled: false,
+            scattered: false,
+            end: 0,
+            jumps: 0,
             holes: Vec::new(),
         }
     }
 
     /// The next window is another one.
     fn forget(&mut self) {
+        self.scattered = self.jumps > 0 && self.filled;
         self.filled = false;
+        self.jumps = 0;
     }
 
-    /// The bytes of a page, or of a part of one, within the window; `None` when some cannot be read.
-    fn page(&mut self, window: AddrRange<A>, page: AddrRange<A>) -> Option<&[u8]> {
+    /// Whether a page that is lent is the last straw: to copy a window of scattered frames, which asks the
+    /// memory for each before it is needed, is quicker than to wait for one after the other. Moments lie in one
+    /// piece but for their pages of zeros.
+    fn is_scattered(&mut self, lent: Range<*const u8>) -> bool {
+        if lent.start.addr() != self.end {
+            self.jumps += 1;
+        } else {
+            self.jumps = 0;
+        }
+        self.end = lent.end.addr();
+        self.jumps > if self.scattered { 1 } else { 8 }
+    }
+
+    /// Bytes from the beginning of `rest` on, which is what is left of the window: as many as are at hand;
+    /// `None` when some of the first page cannot be read.
+    fn lend(&mut self, window: AddrRange<A>, rest: AddrRange<A>) -> Option<&[u8]> {
+        let most = rest.len() as usize;
+        let page = page_of(rest);
         if !self.filled {
-            if let Some(bytes) = self.memory.borrow(page) {
+            if let Some(bytes) = self
+                .memory
+                .view(page.start())
+                .and_then(|view| view.rest(page.start()))
+                && bytes.len() as u64 >= page.len()
+            {
+                return Some(&bytes[..bytes.len().min(most)]);
+            }
+            if let Some(bytes) = self.memory.borrow(page)
+                && !self.is_scattered(bytes.as_ptr_range())
+            {
                 return Some(bytes);
             }
             self.fill(window);
         }
-        let at = (page.start().raw() - window.start().raw()) as usize;
-        let end = at + page.len() as usize;
+        let at = (rest.start().raw() - window.start().raw()) as usize;
         let next = self.holes.partition_point(|hole| hole.1 <= at);
-        let whole = self.holes.get(next).is_none_or(|hole| hole.0 >= end);
+        let hole = self.holes.get(next).map_or(usize::MAX, |hole| hole.0);
+        let whole = hole >= at + page.len() as usize;
+        // What lies before the page of a hole.
+        let end = (at + most).min(hole);
+        let end = if end < at + most {
+            let tail = (window.start().raw() + end as u64) % PAGE as u64;
+            end - (tail as usize).min(end - at)
+        } else {
+            end
+        };
         whole.then(|| &self.buffer[at..end])
     }
 

@@ -46,6 +46,7 @@ use crate::addr::{AddrRange, Address, Gpa};
 use crate::cpu::CpuState;
 use crate::memory::{Coverage, Fault, Gap, Memory, Prot, Region, SpanKind, Spans};
 use crate::paging::Mode;
+use crate::view::View;
 use content::{Content, Slots};
 pub use diff::{Change, ChangeKind, DiffOptions, DiffOutcome, diff};
 pub use file::{Compression, FileError, FileErrorKind, SaveOptions, Saved, holds};
@@ -194,6 +195,16 @@ impl<A: Address> Memory for Snapshot<A> {
             done += len;
         }
         Ok(())
+    }
+
+    /// What lies in one piece in memory from `addr` on, up to some number of pages.
+    fn view(&self, addr: A) -> Option<View<'_, A>> {
+        let readable = self.layout.readable(addr).ok()?;
+        let (page, _) = self.layout.page(addr)?;
+        let skip = (addr.raw() % layout::PAGE as u64) as usize;
+        let bytes = self.content.run(&self.slots, page)?.get(skip..)?;
+        let len = usize::try_from(readable).map_or(bytes.len(), |len| len.min(bytes.len()));
+        Some(View::of_slice(addr, &bytes[..len]))
     }
 
     /// Lends what lies in one piece in memory; of zeros, any number up to a bound.

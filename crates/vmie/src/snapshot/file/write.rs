@@ -1,5 +1,6 @@
 //! Writing a snapshot: find the distinct pages, compress them block by block, then say what is where.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io::{Seek, SeekFrom, Write};
@@ -98,7 +99,7 @@ impl<A: Address> Snapshot<A> {
         });
         let pack = |pages: &[Slot]| pack(&self.content, pages, options.compression);
         for batch in distinct.order.chunks(batch.blocks * BLOCK_PAGES) {
-            let blocks: Vec<Result<Packed, Kind>> = match &pool {
+            let blocks: Vec<Result<Packed<'_>, Kind>> = match &pool {
                 Some(Some(pool)) => {
                     pool.install(|| batch.par_chunks(BLOCK_PAGES).map(pack).collect())
                 }
@@ -215,19 +216,29 @@ impl Distinct {
 }
 
 /// A block as it stands in the file.
-struct Packed {
-    bytes: Vec<u8>,
+struct Packed<'c> {
+    bytes: Cow<'c, [u8]>,
     sum: u64,
 }
 
-fn pack(content: &Content, slots: &[Slot], compression: Compression) -> Result<Packed, Kind> {
-    let mut plain = vec![0; slots.len() * PAGE];
-    content
-        .read(slots, 0, 0, &mut plain)
-        .map_err(|(at, cause)| Kind::Unreadable {
-            page: u64::from(slots[at / PAGE]),
-            cause,
-        })?;
+fn pack<'c>(
+    content: &'c Content,
+    slots: &[Slot],
+    compression: Compression,
+) -> Result<Packed<'c>, Kind> {
+    let len = slots.len() * PAGE;
+    let plain = match content.slice(slots, 0, 0, len) {
+        Some(lent) => Cow::Borrowed(lent),
+        None => {
+            let mut copy = vec![0; len];
+            let unreadable = |(at, cause)| Kind::Unreadable {
+                page: u64::from(slots[at / PAGE]),
+                cause,
+            };
+            content.read(slots, 0, 0, &mut copy).map_err(unreadable)?;
+            Cow::Owned(copy)
+        }
+    };
     let packed = match compression {
         Compression::None => None,
         Compression::Lz4 => Some(lz4_flex::block::compress(&plain)),
@@ -238,9 +249,10 @@ fn pack(content: &Content, slots: &[Slot], compression: Compression) -> Result<P
         )?),
     };
     // What does not get smaller is kept as it is, which is told by its length.
-    let bytes = packed
-        .filter(|packed| packed.len() < plain.len())
-        .unwrap_or(plain);
+    let bytes = match packed {
+        Some(packed) if packed.len() < plain.len() => Cow::Owned(packed),
+        _ => plain,
+    };
     Ok(Packed {
         sum: xxh3_64(&bytes),
         bytes,
