@@ -69,6 +69,16 @@ static TABLE: &[Row] = &[
     known(b"AVML", Format::Avml),
     known(b"KDUMP   ", Format::Kdump),
     known(b"makedumpfile\0\0\0\0", Format::Kdump),
+    foreign(
+        b"vmiesnap",
+        "a snapshot that vmie took",
+        "it is no image: the command takes it as a source, the library as a `Snapshot`",
+    ),
+    foreign(
+        b"vmieptrs",
+        "an index of pointers that vmie saved",
+        "give the image, and this file with --index",
+    ),
     foreign(b"PAGEDU64", "a 64-bit Windows crash dump", WINDOWS_DUMP),
     foreign(b"PAGEDUMP", "a 32-bit Windows crash dump", WINDOWS_DUMP),
     foreign(

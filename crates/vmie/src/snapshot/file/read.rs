@@ -61,6 +61,24 @@ impl<A: Address> Snapshot<A> {
         }
     }
 
+    /// Takes bytes in memory for a snapshot's file, as [`Snapshot::salvage`]: for tests, fuzzing and what comes by
+    /// other ways than files.
+    ///
+    /// # Errors
+    ///
+    /// As [`Snapshot::salvage`].
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<(Self, Vec<Kind>), Kind> {
+        let mut problems = Vec::new();
+        if bytes.is_empty() {
+            return Err(Kind::Foreign);
+        }
+        let snapshot = Self::read_file(FileMap::from_bytes(bytes), &mut |problem| {
+            problems.push(problem);
+            Ok(())
+        })?;
+        Ok((snapshot, problems))
+    }
+
     /// Reads a file. `problem` decides whether to go on after one.
     pub(super) fn read_file(
         map: FileMap,
