@@ -35,6 +35,7 @@
 mod content;
 mod diff;
 mod file;
+mod groups;
 mod layout;
 mod take;
 #[cfg(test)]
@@ -50,6 +51,7 @@ use crate::view::View;
 use content::{Content, Slots};
 pub use diff::{Change, ChangeKind, DiffOptions, DiffOutcome, diff};
 pub use file::{Compression, FileError, FileErrorKind, SaveOptions, Saved, holds};
+pub use groups::{GroupsOutcome, tell_apart};
 use layout::Layout;
 pub use take::{DEFAULT_MAX_BYTES, TakeError, TakeOptions, take};
 
