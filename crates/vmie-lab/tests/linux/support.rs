@@ -59,6 +59,7 @@ pub(crate) fn cases() -> &'static [Case] {
                 ImageFormat::Lime,
                 ImageFormat::Avml,
                 ImageFormat::AvmlV1,
+                ImageFormat::Kdump,
             ];
             assert_eq!(formats, all, "{}", truth.variant);
             cases.extend(truth.images.iter().map(|file| Case::open(truth, file)));
