@@ -139,7 +139,11 @@ fn pointer<A: Address>(look: &mut Look<'_, A>, at: usize, value: u64, prot: Stri
         let sure = table.confidence().saturating_sub(5);
         return field(Kind::Object, table.class(), sure, why);
     }
-    if let Some((text, wide)) = look.text(value) {
+    // A pointer on a heap may happen to be made of letters.
+    let aligned = value.is_multiple_of(width as u64);
+    let leads_on = aligned && word.is_some_and(|word| look.pointee(word).is_some());
+    let is_word = |text: &Text| leads_on && text.len <= width + 1;
+    if let Some((text, wide)) = look.text(value).filter(|(text, _)| !is_word(text)) {
         let sure = text.confidence().min(90);
         let form = if wide { "UTF-16" } else { "text" };
         let why = format!(
@@ -149,7 +153,6 @@ fn pointer<A: Address>(look: &mut Look<'_, A>, at: usize, value: u64, prot: Stri
         let detail = format!("\"{}\"", text.text);
         return field(Kind::String, detail, sure, why);
     }
-    let aligned = value.is_multiple_of(width as u64);
     let sure = if aligned { 65 } else { 45 };
     let why = format!("leads to mapped memory ({prot})");
     field(Kind::Pointer, String::new(), sure, why)

@@ -122,6 +122,22 @@ fn tables_and_what_leads_to_objects() {
     assert_eq!(fields[0].value, Value::Address(table));
 }
 
+/// An address that is made of letters, as one in some thousands is.
+#[test]
+fn what_leads_to_a_pointer_of_letters_is_no_string() {
+    const LETTERS: u64 = 0x5566_5560_6170;
+    assert!(LETTERS.to_le_bytes()[..6].iter().all(u8::is_ascii_graphic));
+    let mut world = World::new();
+    world.word(HEAP, HEAP + 0x800);
+    world.word(HEAP + 0x800, LETTERS);
+    world.word(HEAP + 8, HEAP + 0x900);
+    world.put(HEAP + 0x900, b"letter\0");
+    let memory = world.memory().part(LETTERS & !0xfff, &[0; 4096], Prot::R);
+    let fields = Dissector::new(&memory, Width::Eight).instance(Gva(HEAP), 16);
+    let kinds: Vec<Kind> = fields.iter().map(|field| field.kind).collect();
+    assert_eq!(kinds, [Kind::Pointer, Kind::String]);
+}
+
 fn utf16(text: &str) -> Vec<u8> {
     let units = text.encode_utf16().chain([0]);
     units.flat_map(u16::to_le_bytes).collect()
