@@ -1,5 +1,7 @@
 //! The bytes of the pages: in memory as they were captured, or compressed in a file.
 
+use std::sync::Arc;
+
 use crate::memory::Cause;
 use crate::scratch::Scratch;
 
@@ -16,7 +18,7 @@ pub(super) const ZERO: Slot = Slot::MAX;
 pub(super) type Slots = Vec<Slot>;
 
 /// Pages in one piece of memory: 64 MiB.
-const CHUNK: usize = 1 << 14;
+pub(super) const CHUNK: usize = 1 << 14;
 
 /// Pages in one run: to look for more would cost more than it saves.
 const RUN: usize = 64;
@@ -28,7 +30,8 @@ static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
 #[derive(Debug)]
 pub(super) enum Content {
     Memory(Chunks),
-    File(Box<Blocks>),
+    /// Moments of a series share one.
+    File(Arc<Blocks>),
 }
 
 impl Content {
@@ -127,9 +130,16 @@ impl Chunks {
         self.len
     }
 
-    fn page(&self, slot: Slot) -> &[u8] {
+    pub(super) fn page(&self, slot: Slot) -> &[u8] {
         let pages = self.pages(slot).expect("slots are of this content");
         &pages[..PAGE]
+    }
+
+    /// To put other contents in the place of these.
+    pub(super) fn page_mut(&mut self, slot: Slot) -> &mut [u8] {
+        let slot = slot as usize;
+        assert!(slot < self.len, "slots are of this content");
+        &mut self.chunks[slot / CHUNK].bytes_mut()[slot % CHUNK * PAGE..][..PAGE]
     }
 
     /// All pages from this one on that are in one piece.

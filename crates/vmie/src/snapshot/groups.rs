@@ -12,6 +12,7 @@ use crate::memory::{Coverage, Memory, SpanKind};
 use crate::sweep::{Part, read_pieces};
 
 use super::DiffOptions;
+use super::diff::Same;
 use super::layout::PAGE;
 
 /// Bytes looked at once, of each moment: some dozens of moments stay in the second-level cache.
@@ -49,6 +50,17 @@ pub fn tell_apart<A: Address>(
     groups: &[Vec<&dyn Memory<Addr = A>>],
     options: &DiffOptions<A>,
     progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    emit: impl FnMut(AddrRange<A>) -> ControlFlow<()>,
+) -> GroupsOutcome<A> {
+    tell_apart_knowing(groups, options, None, progress, emit)
+}
+
+/// As [`tell_apart`]; what `same` knows to be the same in all moments is not looked at.
+pub(super) fn tell_apart_knowing<A: Address>(
+    groups: &[Vec<&dyn Memory<Addr = A>>],
+    options: &DiffOptions<A>,
+    same: Option<&Same<'_, A>>,
+    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
     mut emit: impl FnMut(AddrRange<A>) -> ControlFlow<()>,
 ) -> GroupsOutcome<A> {
     let mut outcome = GroupsOutcome {
@@ -57,7 +69,7 @@ pub fn tell_apart<A: Address>(
         stopped: false,
     };
     let mut open: Option<AddrRange<A>> = None;
-    let mut flow = look(groups, options, progress, &mut outcome, &mut |run| {
+    let mut flow = look(groups, options, same, progress, &mut outcome, &mut |run| {
         if let Some(before) = &mut open
             && before.last().checked_add(1) == Some(run.start())
             && let Some(joined) = AddrRange::inclusive(before.start(), run.last())
@@ -79,6 +91,7 @@ pub fn tell_apart<A: Address>(
 fn look<A: Address>(
     groups: &[Vec<&dyn Memory<Addr = A>>],
     options: &DiffOptions<A>,
+    same: Option<&Same<'_, A>>,
     progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
     outcome: &mut GroupsOutcome<A>,
     on: &mut impl FnMut(AddrRange<A>) -> ControlFlow<()>,
@@ -112,6 +125,13 @@ fn look<A: Address>(
                 break;
             }
             left -= len;
+            let range = AddrRange::new(here, len).expect("within the span");
+            if same.is_some_and(|same| same(range) == len) {
+                outcome.coverage.add_read(len);
+                at += len;
+                progress(outcome.coverage.read)?;
+                continue;
+            }
             window.fill(here, len as usize, &mut outcome.coverage);
             window.runs(&mut |from, len| {
                 outcome.telling += len as u64;
@@ -223,7 +243,7 @@ impl<'m, A: Address> Window<'m, A> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::super::tests::any_moved;
@@ -274,7 +294,7 @@ mod tests {
 
     /// A memory at several moments: some bytes of it take one of few values at each, some moments are
     /// those of another memory.
-    fn moments() -> impl Strategy<Value = Vec<Test>> {
+    pub(in super::super) fn moments() -> impl Strategy<Value = Vec<Test>> {
         let edits = prop::collection::vec((0usize..0x1000, 1usize..40, 0u8..3), 0..8);
         let moment = (prop::bool::weighted(0.1), edits);
         let moments = prop::collection::vec(moment, 6);

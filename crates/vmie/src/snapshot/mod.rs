@@ -37,6 +37,7 @@ mod diff;
 mod file;
 mod groups;
 mod layout;
+pub mod series;
 mod take;
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,7 @@ use super::{Filter, Origin, Snapshot};
 pub const DEFAULT_MAX_BYTES: u64 = 64 << 30;
 
 /// Pages read at once: what is read is still in the second-level cache when it is looked at.
-const WINDOW: usize = 64;
+pub(super) const WINDOW: usize = 64;
 
 /// What to capture.
 #[derive(Clone, Debug)]
@@ -130,7 +130,7 @@ pub fn take<A: Address>(
 }
 
 /// What is mapped, within bounds.
-fn list<A: Address>(
+pub(super) fn list<A: Address>(
     memory: &dyn Memory<Addr = A>,
     options: &TakeOptions<A>,
 ) -> Result<Layout<A>, TakeError> {
@@ -214,7 +214,7 @@ impl<A: Address> Taking<'_, A> {
 }
 
 /// Reads the mapped bytes of a window of whole pages; everything else is zero.
-fn fill<'s, A: Address>(
+pub(super) fn fill<'s, A: Address>(
     memory: &dyn Memory<Addr = A>,
     window: AddrRange<A>,
     room: &mut [u8],

@@ -123,6 +123,21 @@ pub fn diff<A: Address>(
     progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
     emit: impl FnMut(Change<A>) -> ControlFlow<()>,
 ) -> DiffOutcome<A> {
+    diff_knowing(before, after, options, None, progress, emit)
+}
+
+/// How many bytes from the beginning of a range on are known to be the same on both sides, and readable.
+pub(super) type Same<'s, A> = dyn Fn(AddrRange<A>) -> u64 + 's;
+
+/// As [`diff`]; what `same` knows is not looked at, and the rest is read by the page.
+pub(super) fn diff_knowing<A: Address>(
+    before: &dyn Memory<Addr = A>,
+    after: &dyn Memory<Addr = A>,
+    options: &DiffOptions<A>,
+    same: Option<&Same<'_, A>>,
+    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    emit: impl FnMut(Change<A>) -> ControlFlow<()>,
+) -> DiffOutcome<A> {
     let mut rows = Rows {
         emit,
         open: None,
@@ -137,6 +152,7 @@ pub fn diff<A: Address>(
             stopped: false,
         },
         left: options.max_bytes,
+        same,
     };
     let mut flow = ControlFlow::Continue(());
     for segment in Segments::new(before, after, options.range) {
@@ -202,6 +218,7 @@ struct Compare<'m, A: Address> {
     outcome: DiffOutcome<A>,
     /// Bytes that may still be compared.
     left: u64,
+    same: Option<&'m Same<'m, A>>,
 }
 
 impl<A: Address> Compare<'_, A> {
@@ -278,6 +295,10 @@ impl<A: Address> Compare<'_, A> {
     ) -> ControlFlow<()> {
         let (coverage, modified) = (&mut self.outcome.coverage, &mut self.outcome.modified);
         let mut missing: Vec<(AddrRange<A>, Cause)> = Vec::new();
+        if self.same.is_some_and(|same| same(window) == window.len()) {
+            coverage.add_read(window.len());
+            return ControlFlow::Continue(());
+        }
         let mut differ = |at: A, one: &[u8], other: &[u8]| {
             coverage.add_read(one.len() as u64);
             each_difference(one, other, &mut |from, len| {
@@ -287,26 +308,37 @@ impl<A: Address> Compare<'_, A> {
         };
         self.before.forget();
         self.after.forget();
-        if let (Some(one), Some(other)) = (
-            self.before.memory.borrow(window),
-            self.after.memory.borrow(window),
-        ) {
+        if self.same.is_none()
+            && let (Some(one), Some(other)) = (
+                self.before.memory.borrow(window),
+                self.after.memory.borrow(window),
+            )
+        {
             return differ(window.start(), one, other);
         }
-        let mut at = window.start();
+        let (mut at, mut known) = (window.start(), 0);
         loop {
             let rest = AddrRange::inclusive(at, window.last()).expect("within the window");
-            let done = match (
-                self.before.lend(window, rest),
-                self.after.lend(window, rest),
-            ) {
+            let lent = match self.same {
+                // To fill a window for a page that differs would cost more than the page.
+                Some(_) => (None, None),
+                None => (
+                    self.before.lend(window, rest),
+                    self.after.lend(window, rest),
+                ),
+            };
+            let page = page_of(rest);
+            let done = match lent {
+                _ if self.same.is_some_and(|same| same(page) == page.len()) => {
+                    known += page.len();
+                    page.len()
+                }
                 (Some(one), Some(other)) => {
                     let len = one.len().min(other.len());
                     differ(at, &one[..len], &other[..len])?;
                     len as u64
                 }
                 _ => {
-                    let page = page_of(rest);
                     let sides = [self.before.memory, self.after.memory];
                     broken_page(sides, page, &mut differ, &mut |part, cause| match cause {
                         // Nobody asked the snapshot about this.
@@ -321,6 +353,7 @@ impl<A: Address> Compare<'_, A> {
             }
             at = A::new(at.raw() + done);
         }
+        self.outcome.coverage.add_read(known);
         for (part, cause) in missing {
             let coverage = &mut self.outcome.coverage;
             coverage.add_absent(part.start(), part.len(), cause);

@@ -4,17 +4,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::content::Slot;
 use super::super::layout::PAGE;
-use super::{BLOCK_PAGES, Compression};
+use super::{BLOCK_PAGES, Compression, unpack};
 use crate::filemap::FileMap;
 use crate::memory::Cause;
 
 /// Where a block is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    pub(super) offset: u64,
-    pub(super) len: u32,
+pub(in super::super) struct Place {
+    pub(in super::super) offset: u64,
+    pub(in super::super) len: u32,
     /// Whether its bytes are what was written.
-    pub(super) intact: bool,
+    pub(in super::super) intact: bool,
 }
 
 /// A mapped file and what was lately read of it.
@@ -34,7 +34,7 @@ impl Blocks {
     const SHELVES: usize = 16;
     const PER_SHELF: usize = 8;
 
-    pub(super) fn new(
+    pub(in super::super) fn new(
         map: FileMap,
         compression: Compression,
         pages: u64,
@@ -112,18 +112,6 @@ impl Blocks {
         shelf.push((index, Arc::clone(&block)));
         Some(block)
     }
-}
-
-/// Decompresses a block of this size, or answers `None`.
-fn unpack(compression: Compression, packed: &[u8], size: usize) -> Option<Vec<u8>> {
-    let mut bytes = vec![0; size];
-    let len = match compression {
-        Compression::None => return None,
-        Compression::Lz4 => lz4_flex::block::decompress_into(packed, &mut bytes).ok()?,
-        #[cfg(feature = "zstd")]
-        Compression::Zstd => zstd::bulk::decompress_to_buffer(packed, &mut bytes).ok()?,
-    };
-    (len == size).then_some(bytes)
 }
 
 impl std::fmt::Debug for Blocks {

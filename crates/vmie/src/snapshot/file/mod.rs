@@ -16,6 +16,7 @@
 //! collide.
 
 mod blocks;
+mod pack;
 mod read;
 mod tables;
 #[cfg(test)]
@@ -26,6 +27,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub(super) use blocks::Blocks;
+pub(super) use pack::{Packer, unpack};
+pub(super) use read::{map, places};
+pub(super) use tables::{Form, Tables};
 pub use write::{SaveOptions, Saved};
 
 #[cfg(doc)]
@@ -33,7 +37,7 @@ use super::Snapshot;
 
 /// Distinct pages in one block: 64 KiB of them compress nearly as well as more, and reading a page
 /// decompresses no more than that.
-const BLOCK_PAGES: usize = 16;
+pub(super) const BLOCK_PAGES: usize = 16;
 
 /// How blocks are compressed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -49,6 +53,28 @@ pub enum Compression {
 }
 
 impl Compression {
+    /// The number that stands for it in files.
+    pub(super) fn tag(self) -> u32 {
+        match self {
+            Self::None => 0,
+            Self::Lz4 => 1,
+            #[cfg(feature = "zstd")]
+            Self::Zstd => 2,
+        }
+    }
+
+    pub(super) fn of_tag(tag: u32) -> Result<Self, FileErrorKind> {
+        match tag {
+            0 => Ok(Self::None),
+            1 => Ok(Self::Lz4),
+            #[cfg(feature = "zstd")]
+            2 => Ok(Self::Zstd),
+            #[cfg(not(feature = "zstd"))]
+            2 => Err(FileErrorKind::Compression("Zstandard")),
+            _ => Err(FileErrorKind::Inconsistent("its compression")),
+        }
+    }
+
     /// The name the command uses: `none`, `lz4`, `zstd`.
     pub const fn name(self) -> &'static str {
         match self {
@@ -129,13 +155,25 @@ pub enum FileErrorKind {
         /// Why.
         cause: crate::Cause,
     },
+    /// The pages of the series that a moment is of cannot be read.
+    #[error("its pages: {0}")]
+    Pages(#[source] Box<FileError>),
+    /// The directory holds no series.
+    #[error("no series of moments: it has no pages.vmie")]
+    NoSeries,
+    /// The directory holds a series already.
+    #[error("it holds a series of moments already")]
+    Exists,
+    /// Another process is adding moments to the series.
+    #[error("another process is adding moments to it")]
+    Busy,
     /// `progress` ended it.
     #[error("stopped")]
     Stopped,
 }
 
-/// What a file says it is a snapshot of, by its first bytes: `"physical"` or `"virtual"` memory, or `None` when
-/// it is no snapshot.
+/// What a file says it is a snapshot of, or a moment of a series, by its first bytes: `"physical"` or `"virtual"`
+/// memory, or `None` when it is neither.
 ///
 /// # Errors
 ///
@@ -149,6 +187,8 @@ pub fn holds(path: impl AsRef<Path>) -> io::Result<Option<&'static str>> {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(error) => return Err(error),
     }
-    let is_ours = head.starts_with(tables::MAGIC);
-    Ok(is_ours.then(|| tables::space_name(head[tables::SPACE_AT])))
+    let form = Form::ALL
+        .into_iter()
+        .find(|form| head.starts_with(form.magic()));
+    Ok(form.map(|_| tables::space_name(head[tables::SPACE_AT])))
 }

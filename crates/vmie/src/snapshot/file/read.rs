@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -9,7 +10,7 @@ use super::super::Snapshot;
 use super::super::content::Content;
 use super::super::layout::PAGE;
 use super::blocks::{Blocks, Place};
-use super::tables::{self, TRAILER, Tables};
+use super::tables::{self, Form, TRAILER, Tables};
 use super::{BLOCK_PAGES, FileError, FileErrorKind as Kind};
 use crate::addr::Address;
 use crate::filemap::FileMap;
@@ -28,7 +29,7 @@ impl<A: Address> Snapshot<A> {
     /// page cache. A file that somebody has open for writing is copied.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, FileError> {
         let path = path.as_ref();
-        let opened = map(path).and_then(|map| Self::read_file(map, &mut Err));
+        let opened = map(path).and_then(|map| Self::read_path(path, map, &mut Err));
         opened.map_err(|kind| FileError {
             path: path.to_owned(),
             kind,
@@ -47,7 +48,7 @@ impl<A: Address> Snapshot<A> {
         let path = path.as_ref();
         let mut problems = Vec::new();
         let opened = map(path).and_then(|map| {
-            Self::read_file(map, &mut |problem| {
+            Self::read_path(path, map, &mut |problem| {
                 problems.push(problem);
                 Ok(())
             })
@@ -79,46 +80,70 @@ impl<A: Address> Snapshot<A> {
         Ok((snapshot, problems))
     }
 
+    /// Reads a snapshot, or a moment of the series that it is in.
+    fn read_path(
+        path: &Path,
+        map: FileMap,
+        problem: &mut dyn FnMut(Kind) -> Result<(), Kind>,
+    ) -> Result<Self, Kind> {
+        match map.slice(0, 8) {
+            Some(magic) if magic == Form::Moment.magic() => {
+                crate::snapshot::series::moment(path, &map, problem)
+            }
+            _ => Self::read_file(map, problem),
+        }
+    }
+
     /// Reads a file. `problem` decides whether to go on after one.
     pub(super) fn read_file(
         map: FileMap,
         problem: &mut dyn FnMut(Kind) -> Result<(), Kind>,
     ) -> Result<Self, Kind> {
         let (tables, begin) = both_tables::<A>(&map, problem)?;
-        let mut offset = begin;
-        let mut places = Vec::with_capacity(tables.blocks.len());
-        for &(len, sum) in &tables.blocks {
-            let most = (BLOCK_PAGES * PAGE) as u64;
-            let Some(short) = u32::try_from(len).ok().filter(|_| len <= most) else {
-                return Err(Kind::Inconsistent("the length of a block"));
-            };
-            let bytes = map.slice(offset, short as usize);
-            let intact = bytes.is_some_and(|bytes| xxh3_64(bytes) == sum);
-            if !intact {
-                problem(Kind::Damaged {
-                    part: "contents",
-                    offset,
-                    len,
-                })?;
-            }
-            places.push(Place {
-                offset,
-                len: short,
-                intact,
-            });
-            offset += len;
-        }
+        let places = places(&map, &tables.blocks, begin, problem)?;
         let blocks = Blocks::new(map, tables.compression, tables.pages, places);
         Ok(Self {
             coverage: tables.layout.coverage(),
             layout: tables.layout,
             slots: tables.slots,
-            content: Content::File(Box::new(blocks)),
+            content: Content::File(Arc::new(blocks)),
             taken: tables.taken,
             took: tables.took,
             origin: tables.origin,
         })
     }
+}
+
+/// Where blocks are that follow each other from `offset` on, and which of them are intact.
+pub(in super::super) fn places(
+    map: &FileMap,
+    blocks: &[(u64, u64)],
+    mut offset: u64,
+    problem: &mut dyn FnMut(Kind) -> Result<(), Kind>,
+) -> Result<Vec<Place>, Kind> {
+    let mut places = Vec::with_capacity(blocks.len());
+    for &(len, sum) in blocks {
+        let most = (BLOCK_PAGES * PAGE) as u64;
+        let Some(short) = u32::try_from(len).ok().filter(|_| len <= most) else {
+            return Err(Kind::Inconsistent("the length of a block"));
+        };
+        let bytes = map.slice(offset, short as usize);
+        let intact = bytes.is_some_and(|bytes| xxh3_64(bytes) == sum);
+        if !intact {
+            problem(Kind::Damaged {
+                part: "contents",
+                offset,
+                len,
+            })?;
+        }
+        places.push(Place {
+            offset,
+            len: short,
+            intact,
+        });
+        offset += len;
+    }
+    Ok(places)
 }
 
 /// The tables, from the end of the file that is intact, and where the blocks begin.
@@ -131,15 +156,15 @@ fn both_tables<A: Address>(
         let len = usize::try_from(found - from).ok();
         len.and_then(|len| map.slice(from, len))
     };
-    let front = Tables::<A>::decode(all(0).unwrap_or_default(), 0);
+    let front = Tables::<A>::decode(Form::Whole, all(0).unwrap_or_default(), 0);
     let begin = found
         .checked_sub(TRAILER as u64)
         .and_then(|at| map.array(at))
         .and_then(|trailer| tables::at_end(trailer, found));
-    let back = |begin: u64| Tables::<A>::decode(all(begin).unwrap_or_default(), begin);
+    let back = |begin: u64| Tables::<A>::decode(Form::Whole, all(begin).unwrap_or_default(), begin);
     match front {
         Ok(tables) => {
-            let expected = tables::header(all(0).unwrap_or_default(), 0)?.file;
+            let expected = tables::header(Form::Whole, all(0).unwrap_or_default(), 0)?.file;
             if found != expected {
                 problem(Kind::Length { found, expected })?;
             } else {
@@ -170,7 +195,8 @@ fn both_tables<A: Address>(
     }
 }
 
-fn map(path: &Path) -> Result<FileMap, Kind> {
+/// Maps a file so that nobody can change it meanwhile.
+pub(in super::super) fn map(path: &Path) -> Result<FileMap, Kind> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() || metadata.len() == 0 {

@@ -18,6 +18,8 @@
 //! | 112 | 16 | root of the address space; its mode, from 1, or 0 |
 //! | 248 | 8 | XXH3 of the 248 bytes before |
 //!
+//! In a series (see [`Form`]) the file begins with `vmiemomt`, is one such piece, and its blocks are in another file.
+//!
 //! Sections follow without gaps: the text; CPUs (index, 0, CR0, CR3, CR4, EFER, RIP, RSP, and which of EFER and long
 //! mode are known); spans and gaps (start, length, tag, level or protection, two numbers of the cause); slots (4 bytes
 //! each, all ones for zeros); blocks (length, XXH3 of its bytes in the file). The end is [`TRAILER`] bytes: XXH3 of
@@ -36,9 +38,8 @@ use crate::cpu::CpuState;
 use crate::memory::{Cause, Gap, Prot, Span, SpanKind};
 use crate::paging::Mode;
 
-pub(super) const MAGIC: &[u8; 8] = b"vmiesnap";
 const END: &[u8; 8] = b"vmietbls";
-pub(super) const VERSION: u32 = 1;
+const VERSION: u32 = 1;
 pub(super) const SPACE_AT: usize = 12;
 pub(super) const HEADER: usize = 256;
 pub(super) const TRAILER: usize = 24;
@@ -47,19 +48,39 @@ const CPU: usize = 64;
 const SPAN: usize = 40;
 const BLOCK: usize = 16;
 
+/// What kind of file the tables are of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in super::super) enum Form {
+    /// A snapshot: tables, blocks, tables.
+    Whole,
+    /// A moment of a series: tables, whose blocks are in a file that the moments share.
+    Moment,
+}
+
+impl Form {
+    pub(super) const ALL: [Self; 2] = [Self::Whole, Self::Moment];
+
+    pub(super) fn magic(self) -> &'static [u8; 8] {
+        match self {
+            Self::Whole => b"vmiesnap",
+            Self::Moment => b"vmiemomt",
+        }
+    }
+}
+
 /// Everything about a snapshot but its bytes.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) struct Tables<A: Address> {
-    pub(super) layout: Layout<A>,
-    pub(super) slots: Slots,
-    pub(super) taken: SystemTime,
-    pub(super) took: Duration,
-    pub(super) origin: Origin,
-    pub(super) compression: Compression,
+pub(in super::super) struct Tables<A: Address> {
+    pub(in super::super) layout: Layout<A>,
+    pub(in super::super) slots: Slots,
+    pub(in super::super) taken: SystemTime,
+    pub(in super::super) took: Duration,
+    pub(in super::super) origin: Origin,
+    pub(in super::super) compression: Compression,
     /// Distinct pages.
-    pub(super) pages: u64,
+    pub(in super::super) pages: u64,
     /// Length and checksum of each block.
-    pub(super) blocks: Vec<(u64, u64)>,
+    pub(in super::super) blocks: Vec<(u64, u64)>,
 }
 
 /// How many blocks hold so many pages.
@@ -77,7 +98,7 @@ pub(super) fn space_name(space: u8) -> &'static str {
 
 impl<A: Address> Tables<A> {
     /// How many bytes these tables take with all blocks in them.
-    pub(super) fn len(&self) -> u64 {
+    pub(in super::super) fn len(&self) -> u64 {
         let sections = [
             self.origin.about.len(),
             self.origin.cpus.len() * CPU,
@@ -91,7 +112,7 @@ impl<A: Address> Tables<A> {
     }
 
     /// The bytes.
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(in super::super) fn encode(&self, form: Form) -> Vec<u8> {
         let mut out = vec![0; HEADER];
         out.extend_from_slice(self.origin.about.as_bytes());
         for cpu in &self.origin.cpus {
@@ -117,7 +138,11 @@ impl<A: Address> Tables<A> {
         }
         let len = (out.len() + TRAILER) as u64;
         let contents: u64 = self.blocks.iter().map(|block| block.0).sum();
-        self.encode_header(&mut out[..HEADER], len, 2 * len + contents);
+        let file = match form {
+            Form::Whole => 2 * len + contents,
+            Form::Moment => len,
+        };
+        self.encode_header(&mut out[..HEADER], form, len, file);
         let sum = xxh3_64(&out);
         out.extend_from_slice(&sum.to_le_bytes());
         out.extend_from_slice(&len.to_le_bytes());
@@ -125,17 +150,12 @@ impl<A: Address> Tables<A> {
         out
     }
 
-    fn encode_header(&self, header: &mut [u8], len: u64, file: u64) {
+    fn encode_header(&self, header: &mut [u8], form: Form, len: u64, file: u64) {
         let filter = self.layout.filter();
-        header[..8].copy_from_slice(MAGIC);
+        header[..8].copy_from_slice(form.magic());
         header[8..12].copy_from_slice(&VERSION.to_le_bytes());
         header[SPACE_AT] = space::<A>();
-        header[13] = match self.compression {
-            Compression::None => 0,
-            Compression::Lz4 => 1,
-            #[cfg(feature = "zstd")]
-            Compression::Zstd => 2,
-        };
+        header[13] = self.compression.tag() as u8;
         header[14] = filter.all.bits();
         header[15] = filter.any.bits();
         let since = self.taken.duration_since(SystemTime::UNIX_EPOCH);
@@ -171,8 +191,8 @@ impl<A: Address> Tables<A> {
     }
 
     /// Reads tables that are whole, with their checksum, at `offset` of a file.
-    pub(super) fn decode(bytes: &[u8], offset: u64) -> Result<Self, Kind> {
-        let header = header(bytes, offset)?;
+    pub(in super::super) fn decode(form: Form, bytes: &[u8], offset: u64) -> Result<Self, Kind> {
+        let header = header(form, bytes, offset)?;
         let bytes = usize::try_from(header.len)
             .ok()
             .and_then(|len| bytes.get(..len))
@@ -212,8 +232,8 @@ pub(super) struct Header {
 }
 
 /// Reads a header; `offset` is where it stands in the file.
-pub(super) fn header(bytes: &[u8], offset: u64) -> Result<Header, Kind> {
-    if !bytes.starts_with(MAGIC) {
+pub(super) fn header(form: Form, bytes: &[u8], offset: u64) -> Result<Header, Kind> {
+    if !bytes.starts_with(form.magic()) {
         return Err(Kind::Foreign);
     }
     let damaged = Kind::Damaged {
@@ -250,15 +270,7 @@ impl Header {
                 expected: A::SPACE,
             });
         }
-        let compression = match header[13] {
-            0 => Compression::None,
-            1 => Compression::Lz4,
-            #[cfg(feature = "zstd")]
-            2 => Compression::Zstd,
-            #[cfg(not(feature = "zstd"))]
-            2 => return Err(Kind::Compression("Zstandard")),
-            _ => return Err(Kind::Inconsistent("its compression")),
-        };
+        let compression = Compression::of_tag(u32::from(header[13]))?;
         let pages = at(11);
         // Each section's length is known before it is looked at, and is there.
         let mut section = |count: u64, size: usize| {

@@ -7,19 +7,15 @@ use std::io::{Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::Snapshot;
 use super::super::content::{Content, Slot, Slots, ZERO};
 use super::super::layout::PAGE;
-use super::tables::{Tables, block_count};
-use super::{BLOCK_PAGES, Compression, FileError, FileErrorKind as Kind};
+use super::tables::{Form, Tables, block_count};
+use super::{BLOCK_PAGES, Compression, FileError, FileErrorKind as Kind, Packer};
 use crate::addr::Address;
 use crate::replace::Replacement;
-
-/// Blocks compressed together by each thread.
-const BLOCKS_PER_THREAD: usize = 16;
 
 /// How to save.
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,35 +83,23 @@ impl<A: Address> Snapshot<A> {
             origin: self.origin.clone(),
             compression: options.compression,
             pages: distinct.order.len() as u64,
-            blocks: Vec::with_capacity(block_count(distinct.order.len() as u64) as usize),
+            blocks: Vec::new(),
         };
         file.file().seek(SeekFrom::Start(tables.len()))?;
-        let batch = batch_size(options.threads);
-        let pool = (batch.threads > 1).then(|| {
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(batch.threads)
-                .build()
-                .ok()
-        });
-        let pack = |pages: &[Slot]| pack(&self.content, pages, options.compression);
-        for batch in distinct.order.chunks(batch.blocks * BLOCK_PAGES) {
-            let blocks: Vec<Result<Packed<'_>, Kind>> = match &pool {
-                Some(Some(pool)) => {
-                    pool.install(|| batch.par_chunks(BLOCK_PAGES).map(pack).collect())
-                }
-                _ => batch.chunks(BLOCK_PAGES).map(pack).collect(),
-            };
-            for block in blocks {
-                let block = block?;
-                file.file().write_all(&block.bytes)?;
-                tables.blocks.push((block.bytes.len() as u64, block.sum));
+        let out = file.file();
+        let (mut blocks, mut done) = (Vec::with_capacity(block_count(tables.pages) as usize), 0);
+        let gather = |pages: &[Slot]| gather(&self.content, pages);
+        Packer::new(options).pack(&distinct.order, gather, |bytes, sum| {
+            out.write_all(bytes)?;
+            blocks.push((bytes.len() as u64, sum));
+            done += (BLOCK_PAGES * PAGE) as u64;
+            match progress(done) {
+                ControlFlow::Continue(()) => Ok(()),
+                ControlFlow::Break(()) => Err(Kind::Stopped),
             }
-            let done = (tables.blocks.len() * BLOCK_PAGES * PAGE) as u64;
-            if progress(done).is_break() {
-                return Err(Kind::Stopped);
-            }
-        }
-        let encoded = tables.encode();
+        })?;
+        tables.blocks = blocks;
+        let encoded = tables.encode(Form::Whole);
         file.file().write_all(&encoded)?;
         let bytes = file.file().stream_position()?;
         file.file().rewind()?;
@@ -128,22 +112,6 @@ impl<A: Address> Snapshot<A> {
             zero: zero as u64,
             distinct: tables.pages,
         })
-    }
-}
-
-struct Batch {
-    threads: usize,
-    blocks: usize,
-}
-
-fn batch_size(threads: usize) -> Batch {
-    let threads = match threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        threads => threads,
-    };
-    Batch {
-        threads,
-        blocks: threads * BLOCKS_PER_THREAD,
     }
 }
 
@@ -215,46 +183,17 @@ impl Distinct {
     }
 }
 
-/// A block as it stands in the file.
-struct Packed<'c> {
-    bytes: Cow<'c, [u8]>,
-    sum: u64,
-}
-
-fn pack<'c>(
-    content: &'c Content,
-    slots: &[Slot],
-    compression: Compression,
-) -> Result<Packed<'c>, Kind> {
+/// The bytes of some pages in one piece.
+fn gather<'c>(content: &'c Content, slots: &[Slot]) -> Result<Cow<'c, [u8]>, Kind> {
     let len = slots.len() * PAGE;
-    let plain = match content.slice(slots, 0, 0, len) {
-        Some(lent) => Cow::Borrowed(lent),
-        None => {
-            let mut copy = vec![0; len];
-            let unreadable = |(at, cause)| Kind::Unreadable {
-                page: u64::from(slots[at / PAGE]),
-                cause,
-            };
-            content.read(slots, 0, 0, &mut copy).map_err(unreadable)?;
-            Cow::Owned(copy)
-        }
+    if let Some(lent) = content.slice(slots, 0, 0, len) {
+        return Ok(Cow::Borrowed(lent));
+    }
+    let mut copy = vec![0; len];
+    let unreadable = |(at, cause)| Kind::Unreadable {
+        page: u64::from(slots[at / PAGE]),
+        cause,
     };
-    let packed = match compression {
-        Compression::None => None,
-        Compression::Lz4 => Some(lz4_flex::block::compress(&plain)),
-        #[cfg(feature = "zstd")]
-        Compression::Zstd => Some(zstd::bulk::compress(
-            &plain,
-            zstd::DEFAULT_COMPRESSION_LEVEL,
-        )?),
-    };
-    // What does not get smaller is kept as it is, which is told by its length.
-    let bytes = match packed {
-        Some(packed) if packed.len() < plain.len() => Cow::Owned(packed),
-        _ => plain,
-    };
-    Ok(Packed {
-        sum: xxh3_64(&bytes),
-        bytes,
-    })
+    content.read(slots, 0, 0, &mut copy).map_err(unreadable)?;
+    Ok(Cow::Owned(copy))
 }

@@ -1,0 +1,101 @@
+//! Blocks of pages, compressed and decompressed.
+
+use std::borrow::Cow;
+
+use rayon::prelude::*;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::super::content::Slot;
+use super::{BLOCK_PAGES, Compression, FileErrorKind as Kind, SaveOptions};
+
+/// Blocks compressed together by each thread.
+const BLOCKS_PER_THREAD: usize = 16;
+
+/// A block as it stands in the file.
+struct Packed<'c> {
+    bytes: Cow<'c, [u8]>,
+    sum: u64,
+}
+
+/// Compresses blocks, on as many threads as were asked for.
+#[derive(Debug)]
+pub(in super::super) struct Packer {
+    compression: Compression,
+    threads: usize,
+    pool: Option<rayon::ThreadPool>,
+}
+
+impl Packer {
+    pub(in super::super) fn new(options: &SaveOptions) -> Self {
+        let threads = match options.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        Self {
+            compression: options.compression,
+            threads,
+            // Without threads it takes longer, and that is all.
+            pool: (threads > 1).then(|| pool.build().ok()).flatten(),
+        }
+    }
+
+    /// Passes on the blocks of these pages in order, each with its checksum. `gather` gives the bytes of up to
+    /// [`BLOCK_PAGES`] of them.
+    pub(in super::super) fn pack<'c>(
+        &self,
+        order: &[Slot],
+        gather: impl Fn(&[Slot]) -> Result<Cow<'c, [u8]>, Kind> + Sync,
+        mut emit: impl FnMut(&[u8], u64) -> Result<(), Kind>,
+    ) -> Result<(), Kind> {
+        let one = |pages: &[Slot]| self.block(gather(pages)?);
+        for batch in order.chunks(self.threads * BLOCKS_PER_THREAD * BLOCK_PAGES) {
+            let blocks: Vec<Result<Packed<'_>, Kind>> = match &self.pool {
+                Some(pool) => pool.install(|| batch.par_chunks(BLOCK_PAGES).map(one).collect()),
+                None => batch.chunks(BLOCK_PAGES).map(one).collect(),
+            };
+            for block in blocks {
+                let block = block?;
+                emit(&block.bytes, block.sum)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn block<'c>(&self, plain: Cow<'c, [u8]>) -> Result<Packed<'c>, Kind> {
+        let packed = match self.compression {
+            Compression::None => None,
+            Compression::Lz4 => Some(lz4_flex::block::compress(&plain)),
+            #[cfg(feature = "zstd")]
+            Compression::Zstd => Some(zstd::bulk::compress(
+                &plain,
+                zstd::DEFAULT_COMPRESSION_LEVEL,
+            )?),
+        };
+        // What does not get smaller is kept as it is, which is told by its length.
+        let bytes = match packed {
+            Some(packed) if packed.len() < plain.len() => Cow::Owned(packed),
+            _ => plain,
+        };
+        Ok(Packed {
+            sum: xxh3_64(&bytes),
+            bytes,
+        })
+    }
+}
+
+/// Decompresses a block of this size, or answers `None`.
+pub(in super::super) fn unpack(
+    compression: Compression,
+    packed: &[u8],
+    size: usize,
+) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; size];
+    let len = match compression {
+        Compression::None => return None,
+        Compression::Lz4 => lz4_flex::block::decompress_into(packed, &mut bytes).ok()?,
+        #[cfg(feature = "zstd")]
+        Compression::Zstd => zstd::bulk::decompress_to_buffer(packed, &mut bytes).ok()?,
+    };
+    (len == size).then_some(bytes)
+}
