@@ -22,7 +22,7 @@ usage: cargo xtask COMMAND
   lab list                the variants, and which have a snapshot
   lab up [VARIANT]        leave one guest running to try vmie on, until Ctrl-C
   lab matrix [VARIANT...] more machines and kernels, and the lab's tests on each; takes long
-  lab live                the tests on guests that run
+  lab live [--hold]       the tests on guests that run; or keep these guests, to try a command on
   lab clean               remove everything under target/lab
   bench [paging|spaces|signatures|scan|xref|ps]  benchmarks beside memcpy and peers, printed as tables
 ";

@@ -16,7 +16,7 @@ struct Tool {
     is_right: fn(&Path) -> bool,
 }
 
-const TOOLS: [Tool; 7] = [
+const TOOLS: [Tool; 8] = [
     Tool {
         program: "qemu-system-x86_64",
         package: "qemu-system-x86",
@@ -48,6 +48,12 @@ const TOOLS: [Tool; 7] = [
         // How types lie in memory, by somebody else's reading.
         program: "pahole",
         package: "pahole",
+        is_right: |_| true,
+    },
+    Tool {
+        // Shows the picture of a series.
+        program: "chromium",
+        package: "chromium",
         is_right: |_| true,
     },
     Tool {

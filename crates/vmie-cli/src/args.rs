@@ -24,7 +24,9 @@ use crate::output::Format;
 pub(crate) use dissect::{DissectArgs, DissectForm};
 pub(crate) use pointers::{FromExpr, PathsArgs, PointerArgs, RefsArgs};
 pub(crate) use refine::RefineArgs;
-pub(crate) use snap::{Compress, GroupBy, SnapArgs, SnapDiffArgs, SnapTakeArgs};
+pub(crate) use snap::{
+    Compress, GroupBy, Groups, SnapArgs, SnapDiffArgs, SnapSeriesArgs, SnapTakeArgs, SnapWatchArgs,
+};
 
 /// Headings in the help. Set on each argument: a heading of a flattened group would spread to the
 /// arguments behind it.

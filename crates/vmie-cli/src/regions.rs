@@ -1,7 +1,7 @@
 //! What the regions of a space are called: of a process, what it has arranged to be mapped; of the
 //! kernel, the image that an address lies in.
 
-use vmie::os::{Place, Vma};
+use vmie::os::Place;
 use vmie::{AddrRange, Address, Gva};
 
 use crate::exit::Failure;
@@ -22,14 +22,19 @@ impl<'a, 's> Regions<'a, 's> {
         Ok(Self { names, arranged })
     }
 
+    /// Of a saved moment, which keeps what was arranged.
+    pub(crate) fn of_snapshot(names: &'a Names<'s>, arranged: Arranged) -> Self {
+        Self { names, arranged }
+    }
+
     /// The parts of a region, each with its name.
     pub(crate) fn cut(&self, region: AddrRange<Gva>) -> Vec<(AddrRange<Gva>, Option<String>)> {
         let mut parts = Vec::new();
         let mut at = region.start();
         let inside = self.arranged.from(at).iter();
-        for vma in inside.take_while(|vma| vma.range.start() <= region.last()) {
+        for (range, name) in inside.take_while(|(range, _)| range.start() <= region.last()) {
             let Some(part) =
-                AddrRange::inclusive(at, region.last()).and_then(|rest| vma.range.intersect(rest))
+                AddrRange::inclusive(at, region.last()).and_then(|rest| range.intersect(rest))
             else {
                 // A damaged list may overlap itself.
                 continue;
@@ -37,7 +42,7 @@ impl<'a, 's> Regions<'a, 's> {
             if let Some(before) = part.start().checked_sub(1).filter(|&last| last >= at) {
                 parts.extend(AddrRange::inclusive(at, before).map(|gap| (gap, None)));
             }
-            parts.push((part, vma.name.clone()));
+            parts.push((part, name.clone()));
             match part.last().checked_add(1) {
                 Some(next) => at = next,
                 None => return parts,
@@ -50,9 +55,9 @@ impl<'a, 's> Regions<'a, 's> {
     }
 }
 
-/// What a process has arranged to be mapped, ascending; nothing for other spaces.
+/// What a process has arranged to be mapped and what that is called, ascending; nothing for other spaces.
 #[derive(Default)]
-pub(crate) struct Arranged(Vec<Vma>);
+pub(crate) struct Arranged(Vec<(AddrRange<Gva>, Option<String>)>);
 
 impl Arranged {
     /// Asks for it, and warns of what does not add up.
@@ -63,18 +68,37 @@ impl Arranged {
         let listing = os.guest().vmas(process);
         let listing = listing.map_err(|error| guest::failed(&error))?;
         tell_findings(&listing.findings, reporter);
-        Ok(Self(listing.items))
+        let named = listing.items.into_iter().map(|vma| (vma.range, vma.name));
+        Ok(Self(named.collect()))
+    }
+
+    /// What a snapshot says was arranged, in whatever order.
+    pub(crate) fn kept(named: impl Iterator<Item = (AddrRange<Gva>, String)>) -> Self {
+        let mut all: Vec<_> = named.map(|(range, name)| (range, Some(name))).collect();
+        all.sort_by_key(|(range, _)| range.start());
+        Self(all)
+    }
+
+    /// Whether nothing has a name.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What has a name.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (AddrRange<Gva>, &str)> {
+        let named = self.0.iter();
+        named.filter_map(|(range, name)| Some((*range, name.as_deref()?)))
     }
 
     /// What does not end before `va`.
-    fn from(&self, va: Gva) -> &[Vma] {
-        &self.0[self.0.partition_point(|vma| vma.range.last() < va)..]
+    fn from(&self, va: Gva) -> &[(AddrRange<Gva>, Option<String>)] {
+        &self.0[self.0.partition_point(|(range, _)| range.last() < va)..]
     }
 
     /// The name of what `va` lies in.
     pub(crate) fn name(&self, names: &Names<'_>, va: Gva) -> Option<String> {
         match self.from(va).first() {
-            Some(vma) if vma.range.contains(va) => vma.name.clone(),
+            Some((range, name)) if range.contains(va) => name.clone(),
             _ => image(names, va),
         }
     }

@@ -50,6 +50,18 @@ impl Reporter {
         }
     }
 
+    /// One that says nothing but errors, for what was said before; with details, the same one.
+    pub(crate) fn said_once(&self) -> Self {
+        Self {
+            level: if self.is_verbose() {
+                self.level
+            } else {
+                Level::Quiet
+            },
+            ..self.clone()
+        }
+    }
+
     /// Whether details are wanted.
     pub(crate) fn is_verbose(&self) -> bool {
         self.level >= Level::Verbose

@@ -11,6 +11,7 @@ use crate::args::SourceArgs;
 use crate::candidates::Whose;
 use crate::escape;
 use crate::exit::Failure;
+use crate::regions::Arranged;
 use crate::report::Reporter;
 use crate::source::{Info, Source};
 use crate::space::{Space, Target};
@@ -24,13 +25,45 @@ struct About {
     /// The image or guest. For messages.
     source: String,
     space: Whose,
+    /// What a process has arranged to be mapped, ascending.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    regions: Vec<Named>,
+}
+
+/// Addresses with a name.
+#[derive(Serialize, Deserialize)]
+struct Named {
+    va: u64,
+    len: u64,
+    name: String,
 }
 
 /// What a snapshot of this space is told about its origin.
-pub(crate) fn origin(source: &Source, space: &Space<'_>) -> Result<Origin, Failure> {
+///
+/// What the regions of a process are called is asked now; where that cannot be told, they have no names.
+pub(crate) fn origin(
+    source: &Source,
+    space: &Space<'_>,
+    reporter: &Reporter,
+) -> Result<Origin, Failure> {
+    if let Target::Saved(snapshot) = &space.target {
+        // It is still of what it was of.
+        return Ok(snapshot.origin().clone());
+    }
+    let arranged = Arranged::of(&space.names, reporter).unwrap_or_else(|failure| {
+        let what = &failure.what;
+        reporter.warn(&format!("its regions have no names: {what}"));
+        Arranged::default()
+    });
+    let named = |(range, name): (AddrRange<Gva>, &str)| Named {
+        va: range.start().0,
+        len: range.len(),
+        name: name.to_owned(),
+    };
     let about = About {
         source: source.name(),
         space: space.whose(),
+        regions: arranged.named().map(named).collect(),
     };
     let about = serde_json::to_string(&about)
         .map_err(|error| Failure::new(format!("the snapshot cannot be described: {error}")))?;
@@ -46,14 +79,14 @@ pub(crate) fn origin(source: &Source, space: &Space<'_>) -> Result<Origin, Failu
     })
 }
 
-fn about<A: Address>(snapshot: &Snapshot<A>) -> Option<About> {
-    serde_json::from_str(&snapshot.origin().about).ok()
+fn about(origin: &Origin) -> Option<About> {
+    serde_json::from_str(&origin.about).ok()
 }
 
 /// Whose memory a snapshot is of.
-pub(crate) fn whose<A: Address>(snapshot: &Snapshot<A>) -> Whose {
-    let told = about(snapshot).map(|about| about.space);
-    told.unwrap_or_else(|| match snapshot.origin().space {
+pub(crate) fn whose(origin: &Origin) -> Whose {
+    let told = about(origin).map(|about| about.space);
+    told.unwrap_or_else(|| match origin.space {
         Some((root, mode)) => Whose::Root {
             cr3: root.0,
             paging: mode.to_string(),
@@ -62,11 +95,21 @@ pub(crate) fn whose<A: Address>(snapshot: &Snapshot<A>) -> Whose {
     })
 }
 
+/// What a snapshot of a process says its regions are called.
+pub(crate) fn regions(origin: &Origin) -> Arranged {
+    let named = about(origin).map_or_else(Vec::new, |about| about.regions);
+    // A file can say anything.
+    Arranged::kept(named.into_iter().filter_map(|one| {
+        let range = AddrRange::new(Gva(one.va), one.len)?;
+        Some((range, one.name))
+    }))
+}
+
 /// What a snapshot is of, in words.
-pub(crate) fn of<A: Address>(snapshot: &Snapshot<A>) -> String {
-    match about(snapshot) {
+pub(crate) fn of(origin: &Origin) -> String {
+    match about(origin) {
         Some(about) => format!("{} of {}", about.space, about.source),
-        None => whose(snapshot).to_string(),
+        None => whose(origin).to_string(),
     }
 }
 
@@ -205,7 +248,7 @@ pub(crate) fn no_other_space(source: &Source) -> Failure {
     ));
     let of = source
         .saved()
-        .map(|snapshot| escape::plain(&of::<Gva>(snapshot)).into_owned());
+        .map(|snapshot| escape::plain(&of(snapshot.origin())).into_owned());
     of.into_iter()
         .fold(failure, Failure::found)
         .hint("leave out --pid, --process, --kernel, --cr3 and --phys")

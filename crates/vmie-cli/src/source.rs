@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use vmie::os::isf::Isf;
 use vmie::os::{self, Cache, FindError, FindOptions, Guest, SuppliedTypes};
-use vmie::snapshot::Snapshot;
+use vmie::snapshot::{Snapshot, series};
 use vmie::{
     AddrRange, Address as _, CpuState, Gpa, Gva, Image, ImageInfo, Memory, OpenErrorKind,
     OpenOptions,
@@ -322,6 +322,14 @@ fn image(args: &SourceArgs) -> Result<Origin, Failure> {
         return Err(Failure::new("--pause is for running guests")
             .found(format!("{} is an image", shell_word(&args.source)))
             .hint("qemu:SOCKET, to look at a running guest"));
+    }
+    if series::is_series(&args.source) {
+        let dir = shell_word(&args.source);
+        return Err(Failure::new(format!("{dir} is a series of moments"))
+            .hint(format!("one of them, such as {dir}/000001.moment"))
+            .hint(format!(
+                "`vmie snap series {dir}`, to see what changed when"
+            )));
     }
     let image = open_image(args)?;
     let info = Info::from(image.info());

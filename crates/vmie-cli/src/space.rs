@@ -112,7 +112,7 @@ impl<'s> Space<'s> {
     pub(crate) fn whose(&self) -> Whose {
         match &self.target {
             Target::Physical(_) => Whose::Phys,
-            Target::Saved(snapshot) => saved::whose(snapshot),
+            Target::Saved(snapshot) => saved::whose(snapshot.origin()),
             Target::Virtual(space) => self.names.whose().unwrap_or_else(|| Whose::Root {
                 cr3: space.root().0,
                 paging: space.mode().to_string(),

@@ -16,7 +16,7 @@ mod memory;
 pub mod os;
 pub mod paging;
 pub mod pointers;
-mod replace;
+pub mod replace;
 mod scratch;
 pub mod search;
 pub mod signature;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// A file that will take a name's place when it is whole.
 #[derive(Debug)]
-pub(crate) struct Replacement {
+pub struct Replacement {
     file: File,
     target: PathBuf,
     /// A name that it has meanwhile, and that goes when this does.
@@ -25,7 +25,7 @@ impl Replacement {
     ///
     /// When nothing can be created there, or what is there is no file: a rename would replace a device as
     /// well, for whoever may do that.
-    pub(crate) fn create(target: &Path) -> io::Result<Self> {
+    pub fn create(target: &Path) -> io::Result<Self> {
         if std::fs::metadata(target).is_ok_and(|found| !found.is_file()) {
             return Err(io::Error::other("it is not a file"));
         }
@@ -50,7 +50,7 @@ impl Replacement {
     }
 
     /// The file, to be written.
-    pub(crate) fn file(&mut self) -> &mut File {
+    pub fn file(&mut self) -> &mut File {
         &mut self.file
     }
 
@@ -59,7 +59,7 @@ impl Replacement {
     /// # Errors
     ///
     /// When that fails. What was at the target is still there.
-    pub(crate) fn commit(mut self) -> io::Result<()> {
+    pub fn commit(mut self) -> io::Result<()> {
         self.file.sync_all()?;
         if self.temporary.is_none() {
             match link(&self.file, &self.target) {

@@ -1,6 +1,7 @@
 //! The tests that look at guests which run.
 
 use std::fs;
+use std::path::Path;
 use std::process::ExitStatus;
 
 use super::guest::Guest;
@@ -18,11 +19,22 @@ pub(super) fn run() -> Fallible<()> {
     }
 }
 
+/// Runs `cargo xtask lab live --hold`: guests to try a command on.
+pub(super) fn run_and_hold() -> Fallible<()> {
+    tools::ensure()?;
+    with_guests(hold)
+}
+
 /// Boots the guests, runs the tests on them with the `vmie` that has been built, and ends them. They end
 /// with this process in any case.
 ///
 /// The tests kill the second guest. The first one must have answered on our own socket throughout.
 pub(crate) fn live_tests() -> Fallible<ExitStatus> {
+    with_guests(run_tests)
+}
+
+/// Boots the guests, and ends them after they have been used.
+fn with_guests<T>(use_guests: fn(&Path) -> Fallible<T>) -> Fallible<T> {
     let lab = dir();
     fs::create_dir_all(&lab)?;
     let variants = variant::live();
@@ -47,16 +59,31 @@ pub(crate) fn live_tests() -> Fallible<ExitStatus> {
             fs::write(run.join(name), text)?;
         }
     }
+    let status = use_guests(&lab)?;
+    // It answers, and runs.
+    guests[0].rounds(1)?;
+    drop(guests);
+    fs::remove_dir_all(lab.join("live"))?;
+    Ok(status)
+}
+
+fn run_tests(lab: &Path) -> Fallible<ExitStatus> {
     let mut command = cargo();
     command
         .args(["test", "--no-fail-fast", "--package", "vmie-lab"])
         .args(["--test", "live", "--features", "live"])
         .env("VMIE_LIVE", lab.join("live"))
         .env("VMIE_BIN", target_dir().join("debug/vmie"));
-    let status = command.status()?;
-    // It answers, and runs.
-    guests[0].rounds(1)?;
-    drop(guests);
-    fs::remove_dir_all(lab.join("live"))?;
-    Ok(status)
+    Ok(command.status()?)
+}
+
+/// Tells where the guests are, and keeps them until a line is typed.
+fn hold(lab: &Path) -> Fallible<()> {
+    for variant in variant::live() {
+        let socket = lab.join("live").join(&variant.name).join("qmp");
+        println!("qemu:{}", socket.display());
+    }
+    println!("running until Enter is typed");
+    std::io::stdin().read_line(&mut String::new())?;
+    Ok(())
 }

@@ -46,6 +46,7 @@ pub(crate) fn run(args: &[&str]) -> Fallible<()> {
         ["up", name] => up(&by_name(name)?),
         ["up", ..] => Err("usage: cargo xtask lab up [VARIANT]".into()),
         ["live"] => live::run(),
+        ["live", "--hold"] => live::run_and_hold(),
         ["clean"] => clean(),
         ["list"] => list(),
         ["matrix", names @ ..] => matrix::run(names),

@@ -339,6 +339,15 @@ impl<'a> Sink<'a> {
         may && self.flushed.elapsed() >= CHUNK_TIME
     }
 
+    /// Passes on the rows so far, for somebody who waits for each of them.
+    pub(crate) fn pass_on<R: Row>(&mut self) -> Result<()> {
+        if self.output.format == Format::Table && !self.output.terminal {
+            return Ok(());
+        }
+        self.write_table::<R>();
+        self.flush()
+    }
+
     /// Writes what is left, and the coverage where the format has a place for it.
     pub(crate) fn finish<R: Row>(mut self, totals: Option<&Totals>) -> Result<()> {
         // An empty table has no heading: "nothing" is said by the exit status and the coverage line.

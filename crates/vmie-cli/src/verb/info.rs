@@ -146,7 +146,7 @@ impl SnapshotRow {
     fn new<A: Address>(snapshot: &Snapshot<A>) -> Self {
         let coverage = snapshot.coverage();
         Self {
-            of: saved::of(snapshot),
+            of: saved::of(snapshot.origin()),
             taken: saved::when(snapshot.taken()),
             took_ms: u64::try_from(snapshot.took().as_millis()).unwrap_or(u64::MAX),
             va: Hex(snapshot.range().start().raw()),

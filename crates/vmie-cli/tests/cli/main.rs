@@ -8,5 +8,6 @@ mod hostile;
 mod interrupts;
 mod refine;
 mod rules;
+mod series;
 mod snap;
 mod support;

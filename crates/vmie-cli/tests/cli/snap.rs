@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::{DATA, Run, command, guest, rows, vmie};
 
-fn path(directory: &Path, name: &str) -> String {
+pub(crate) fn path(directory: &Path, name: &str) -> String {
     directory.join(name).display().to_string()
 }
 
@@ -19,7 +19,7 @@ fn take(source: &str, out: &str, args: &[&str]) -> Run {
 }
 
 /// The guest's image with a few bytes changed at these physical addresses.
-fn changed(out: &str, at: &[(u64, &[u8])]) {
+pub(crate) fn changed(out: &str, at: &[(u64, &[u8])]) {
     let guest = guest();
     let raw = vmie(&["read", &guest.elf(), "--phys", "0+16", "-o", "jsonl"]);
     assert_eq!(raw.status, 0);

@@ -3,8 +3,10 @@
 //! `cargo xtask test` boots two guests and runs this: one with its RAM in a file that QEMU shares, one whose RAM is
 //! QEMU's own and split around the PCI hole. Each test has its guest for itself.
 
+mod browser;
 mod machine;
 mod moments;
+mod series;
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};

@@ -45,11 +45,15 @@ pub(super) fn run(args: &MapsArgs, options: &Options) -> Result<Done> {
         }
         Target::Physical(memory) => {
             let list = List::new(args, &space, options, sink)?;
-            list.plain(&**memory, |_| Vec::new())
+            list.plain(&**memory, |_| Vec::new(), |region| vec![(region, None)])
         }
         Target::Saved(snapshot) => {
+            let arranged = saved::regions(snapshot.origin());
+            let sink = sink.named(!arranged.is_empty());
+            let names = Regions::of_snapshot(&space.names, arranged);
             let list = List::new(args, &space, options, sink)?;
-            list.plain(&**snapshot, |region| snapshot.missing(region).collect())
+            let missing = |region| snapshot.missing(region).collect();
+            list.plain(&**snapshot, missing, |region| names.cut(region))
         }
         Target::Virtual(memory) => {
             let list = List::new(args, &space, options, sink)?;
@@ -107,33 +111,34 @@ impl<'a, A: Address> List<'a, A> {
 }
 
 impl<A: Address> List<'_, A> {
-    /// Lists what a memory says of itself; `missing` is what of a region cannot be read.
+    /// Lists what a memory says of itself; `missing` is what of a region cannot be read, `cut` its parts and
+    /// their names.
     fn plain(
         mut self,
         memory: &dyn Memory<Addr = A>,
         missing: impl Fn(AddrRange<A>) -> Vec<Gap<A>>,
+        cut: impl Fn(AddrRange<A>) -> Vec<(AddrRange<A>, Option<String>)>,
     ) -> Result<Done> {
-        for span in memory.spans(self.range) {
+        'spans: for span in memory.spans(self.range) {
             match span.kind {
                 SpanKind::Lost(cause) => self.coverage.add_gap(span.start, span.len, cause),
                 SpanKind::Mapped(prot) if prot.contains(self.perm) => {
-                    let gaps = missing(span.range());
-                    let absent = gaps.iter().map(|gap| gap.len).sum();
-                    self.coverage.add_read(span.len - absent);
-                    for gap in gaps {
-                        self.coverage.add_absent(gap.start, gap.len, gap.cause);
-                    }
-                    let region = Region {
-                        start: span.start,
-                        len: span.len,
-                        prot,
-                    };
-                    if self
-                        .sink
-                        .row(&RegionRow::new(region, Some(absent), None))?
-                        .is_break()
-                    {
-                        break;
+                    for (part, name) in cut(span.range()) {
+                        let gaps = missing(part);
+                        let absent = gaps.iter().map(|gap| gap.len).sum();
+                        self.coverage.add_read(part.len() - absent);
+                        for gap in gaps {
+                            self.coverage.add_absent(gap.start, gap.len, gap.cause);
+                        }
+                        let region = Region {
+                            start: part.start(),
+                            len: part.len(),
+                            prot,
+                        };
+                        let row = RegionRow::new(region, Some(absent), name);
+                        if self.sink.row(&row)?.is_break() {
+                            break 'spans;
+                        }
                     }
                 }
                 SpanKind::Mapped(_) => {}

@@ -2,7 +2,9 @@
 
 mod diff;
 mod dump;
+mod series;
 mod take;
+mod watch;
 
 use crate::args::SnapArgs;
 use crate::exit::{Done, Result};
@@ -12,5 +14,7 @@ pub(super) fn run(args: &SnapArgs, options: &Options) -> Result<Done> {
     match args {
         SnapArgs::Take(args) => take::run(args, options),
         SnapArgs::Diff(args) => diff::run(args, options),
+        SnapArgs::Watch(args) => watch::run(args, options),
+        SnapArgs::Series(args) => series::run(args, options),
     }
 }

@@ -7,7 +7,7 @@ use vmie::snapshot::{
 };
 use vmie::{AddrRange, Address, Memory, Prot};
 
-use crate::args::{Compress, SnapTakeArgs};
+use crate::args::{Compress, FilterArgs, SnapTakeArgs};
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
 use crate::options::Options;
@@ -22,7 +22,7 @@ use crate::unread::nothing_read;
 
 pub(super) fn run(args: &SnapTakeArgs, options: &Options) -> Result<Done> {
     interrupt::listen();
-    let compression = compression(args.compress)?;
+    let compression = compression(args.compress);
     let source = Source::open(&args.source, &options.reporter)?;
     let space = Space::select(&source, &args.space, &options.reporter)?;
     let taking = Taking {
@@ -39,12 +39,12 @@ pub(super) fn run(args: &SnapTakeArgs, options: &Options) -> Result<Done> {
     }
 }
 
-fn compression(typed: Compress) -> Result<Compression> {
-    Ok(match typed {
+pub(super) fn compression(typed: Compress) -> Compression {
+    match typed {
         Compress::None => Compression::None,
         Compress::Lz4 => Compression::Lz4,
         Compress::Zstd => Compression::Zstd,
-    })
+    }
 }
 
 struct Taking<'a, 's> {
@@ -80,17 +80,7 @@ impl Taking<'_, '_> {
     }
 
     fn take<A: Address>(&self, memory: &dyn Memory<Addr = A>) -> Result<Snapshot<A>> {
-        let filter = &self.args.filter;
-        let range = self.space.range(filter.range.as_ref())?;
-        let options = TakeOptions {
-            range: range.unwrap_or_else(AddrRange::all),
-            filter: Filter {
-                all: filter.perm.unwrap_or(Prot::NONE),
-                any: Prot::NONE,
-            },
-            max_bytes: self.source.sweep_bound(),
-            max_kept: available(),
-        };
+        let options = wanted(&self.args.filter, self.source, self.space, available())?;
         let mut progress = progress("snap", self.source, &self.options.reporter);
         let taken = snapshot::take(memory, &options, &mut progress);
         self.options.reporter.progress_end();
@@ -101,7 +91,11 @@ impl Taking<'_, '_> {
                 .found(error.to_string())
                 .hint("--range or --perm, to keep less"),
         })?;
-        Ok(taken.with_origin(saved::origin(self.source, self.space)?))
+        Ok(taken.with_origin(saved::origin(
+            self.source,
+            self.space,
+            &self.options.reporter,
+        )?))
     }
 
     fn save<A: Address>(&self, snapshot: &Snapshot<A>) -> Result<Saved> {
@@ -117,6 +111,25 @@ impl Taking<'_, '_> {
     }
 }
 
+/// What to capture of a space.
+pub(super) fn wanted<A: Address>(
+    filter: &FilterArgs,
+    source: &Source,
+    space: &Space<'_>,
+    max_kept: u64,
+) -> Result<TakeOptions<A>> {
+    let range = space.range(filter.range.as_ref())?;
+    Ok(TakeOptions {
+        range: range.unwrap_or_else(AddrRange::all),
+        filter: Filter {
+            all: filter.perm.unwrap_or(Prot::NONE),
+            any: Prot::NONE,
+        },
+        max_bytes: source.sweep_bound(),
+        max_kept,
+    })
+}
+
 /// A snapshot that was taken and could not be kept.
 fn not_saved(error: FileError) -> Failure {
     match error.kind {
@@ -127,7 +140,7 @@ fn not_saved(error: FileError) -> Failure {
 }
 
 /// How many bytes may be taken of this machine's memory; no bound where that is not known.
-fn available() -> u64 {
+pub(super) fn available() -> u64 {
     let bytes = std::fs::read_to_string("/proc/meminfo")
         .ok()
         .and_then(|text| {

@@ -69,21 +69,23 @@ impl Step {
 }
 
 impl<A: Address> Series<A> {
-    /// Compares each moment with the one before it, region by region.
+    /// Compares each moment with the one before it, region by region; regions are cut at multiples of `block`
+    /// bytes, unless it is zero.
     ///
     /// `progress` is called now and then with the number of bytes compared, and may end it.
     ///
     /// # Cost
     ///
     /// One read of the pages that the two moments of a step do not share. Memory grows with the regions, and with how
-    /// many of them change in how many steps.
+    /// many of them change in how many steps; small blocks make many regions.
     pub fn history(
         &self,
         options: &DiffOptions<A>,
+        block: u64,
         progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> History<A> {
         let mut history = History {
-            regions: self.regions(options),
+            regions: self.regions(options, block),
             coverage: Coverage::default(),
             stopped: false,
         };
@@ -105,7 +107,7 @@ impl<A: Address> Series<A> {
     }
 
     /// The regions of all moments.
-    fn regions(&self, options: &DiffOptions<A>) -> Vec<RegionHistory<A>> {
+    fn regions(&self, options: &DiffOptions<A>, block: u64) -> Vec<RegionHistory<A>> {
         let mut all: Vec<(AddrRange<A>, Prot)> = Vec::new();
         for moment in self.moments() {
             let kept = moment.kept().filter_map(|region| {
@@ -122,8 +124,30 @@ impl<A: Address> Series<A> {
             prot,
             steps: Vec::new(),
         };
-        all.into_iter().map(region).collect()
+        all.into_iter()
+            .flat_map(|(range, prot)| blocks(range, block).map(move |range| (range, prot)))
+            .map(region)
+            .collect()
     }
+}
+
+/// A range, cut at multiples of so many bytes.
+fn blocks<A: Address>(range: AddrRange<A>, block: u64) -> impl Iterator<Item = AddrRange<A>> {
+    let mut rest = Some(range);
+    std::iter::from_fn(move || {
+        let range = rest?;
+        let start = range.start().raw();
+        let last = match block {
+            0 => range.last().raw(),
+            block => (start - start % block)
+                .saturating_add(block - 1)
+                .min(range.last().raw()),
+        };
+        rest = A::new(last).checked_add(1).and_then(|next| {
+            (last < range.last().raw()).then(|| AddrRange::inclusive(next, range.last()))?
+        });
+        AddrRange::inclusive(range.start(), A::new(last))
+    })
 }
 
 /// Lays newer regions over older ones. Regions that touch and have the same protection become one.

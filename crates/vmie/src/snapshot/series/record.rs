@@ -70,6 +70,8 @@ pub struct Recorder<A: Address> {
     present: Present,
     last: Pages,
     next: u32,
+    /// Where the last moment comes from.
+    origin: Option<Origin>,
     /// Whether a moment was begun and not added.
     interrupted: bool,
     _addresses: std::marker::PhantomData<fn() -> A>,
@@ -105,6 +107,7 @@ impl<A: Address> Recorder<A> {
             present: Present::default(),
             last: Pages::default(),
             next: 1,
+            origin: None,
             interrupted: false,
             _addresses: std::marker::PhantomData,
         })
@@ -141,12 +144,18 @@ impl<A: Address> Recorder<A> {
             present: Present::default(),
             last: Pages::default(),
             next: series.number(series.len().saturating_sub(1)).unwrap_or(0) + 1,
+            origin: series.moments().last().map(|last| last.origin().clone()),
             interrupted: false,
             _addresses: std::marker::PhantomData,
         };
         recorder.remember().map_err(at)?;
         recorder.load(&series).map_err(at)?;
         Ok(recorder)
+    }
+
+    /// Where the last moment comes from, as whoever added it said; `None` before the first one.
+    pub fn last_origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
     }
 
     /// Hashes what the series has.
@@ -487,6 +496,7 @@ impl<A: Address> Moment<'_, A> {
             kind: error.into(),
         })?;
         recorder.next += 1;
+        recorder.origin = Some(tables.origin);
         recorder.interrupted = false;
         Ok(Recorded {
             bytes: bytes + encoded.len() as u64,

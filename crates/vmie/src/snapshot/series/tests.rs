@@ -120,12 +120,15 @@ proptest! {
     }
 
     #[test]
-    fn a_history_is_what_changed_where(memories in moments()) {
+    fn a_history_is_what_changed_where(
+        memories in moments(),
+        block in prop::sample::select(vec![0u64, 0x1000, 0x2800]),
+    ) {
         let dir = tempfile::tempdir().unwrap();
         record(dir.path(), &memories);
         let series = Series::<Gva>::open(dir.path()).unwrap();
         let wanted = DiffOptions { range: take_options().range, ..DiffOptions::default() };
-        let history = series.history(&wanted, &mut quiet);
+        let history = series.history(&wanted, block, &mut quiet);
         let regions = &history.regions;
         // The regions are apart, and are all that some moment maps, with the protection it had last.
         let mut last = vec![None; 0xc000];
@@ -144,9 +147,15 @@ proptest! {
         }
         prop_assert_eq!(said, last);
         let apart = |two: &[RegionHistory<Gva>]| {
-            two[0].prot != two[1].prot || two[0].range.last().0 + 1 < two[1].range.start().0
+            let (end, next) = (two[0].range.last().0 + 1, two[1].range.start().0);
+            two[0].prot != two[1].prot || end < next || block > 0 && next % block == 0
         };
         prop_assert!(regions.windows(2).all(apart));
+        let whole = |region: &RegionHistory<Gva>| {
+            let block = block.max(1);
+            region.range.start().0 / block == region.range.last().0 / block
+        };
+        prop_assert!(block == 0 || regions.iter().all(whole));
         // Byte by byte: each change is counted in the region that its address is in.
         let mut counts = std::collections::BTreeMap::new();
         for moment in 1..memories.len() {

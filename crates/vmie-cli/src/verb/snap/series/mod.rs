@@ -1,0 +1,381 @@
+//! `vmie snap series`: what changed when, in the moments of a series.
+
+mod groups;
+mod moments;
+mod picture;
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use serde::Serialize;
+use vmie::snapshot::series::{self, History, RegionHistory, Series};
+use vmie::snapshot::{DiffOptions, FileErrorKind, Filter, Origin};
+use vmie::{AddrRange, Address, Gpa, Gva, Prot};
+
+use crate::args::{Groups, SnapSeriesArgs};
+use crate::exit::{Done, Failure, Result};
+use crate::interrupt;
+use crate::names::Names;
+use crate::options::Options;
+use crate::output::{Cell, Column, Hex, ProtText, Row, SpaceKind, Totals, View};
+use crate::regions::Arranged;
+use crate::report::{Reporter, Words};
+use crate::saved;
+use crate::seek::{go_on, said_if_stopped};
+use crate::size;
+use crate::source::shell_word;
+
+pub(super) fn run(args: &SnapSeriesArgs, options: &Options) -> Result<Done> {
+    interrupt::listen();
+    let dir = &args.dir;
+    if !series::is_series(dir) {
+        return Err(no_series(dir).into());
+    }
+    let files = series::moment_files(dir)
+        .map_err(|error| Failure::new(format!("{}: {error}", shell_word(dir))))?;
+    let kinds = files.iter().filter_map(|(_, path)| saved::kind(path));
+    match kinds.into_iter().next() {
+        None => Err(
+            Failure::new(format!("{} has no moments yet", shell_word(dir)))
+                .hint("`vmie snap watch SOURCE -O DIR --append`, to add some")
+                .into(),
+        ),
+        Some(space) if space == Gpa::SPACE => look::<Gpa>(args, options),
+        Some(_) => look::<Gva>(args, options),
+    }
+}
+
+fn no_series(dir: &Path) -> Failure {
+    let failure = Failure::new(format!("{} is no series of moments", shell_word(dir)));
+    if dir.is_file() {
+        failure
+            .found("a file; a series is the directory that `vmie snap watch` writes to")
+            .hint("`vmie snap diff BEFORE AFTER`, to compare two snapshots")
+    } else {
+        failure.found("it has no pages.vmie")
+    }
+}
+
+fn look<A: Address>(args: &SnapSeriesArgs, options: &Options) -> Result<Done> {
+    let series = open::<A>(args, &options.reporter)?;
+    let kind = if A::SPACE == Gpa::SPACE {
+        SpaceKind::Physical
+    } else {
+        SpaceKind::Virtual
+    };
+    if args.moments {
+        return moments::list(&series, options, kind);
+    }
+    if series.len() < 2 {
+        return Err(Failure::new(format!(
+            "{} has one moment, and nothing to compare it with",
+            shell_word(&args.dir)
+        ))
+        .hint("`vmie snap watch SOURCE -O DIR --append`, to add some")
+        .into());
+    }
+    let wanted = wanted(args, &series)?;
+    let last = series.moments().last().expect("there are two at least");
+    let looking = Looking {
+        args,
+        options,
+        series: &series,
+        wanted: &wanted,
+        kind,
+        arranged: saved::regions(last.origin()),
+        names: Names::of_snapshot(),
+    };
+    if let Some(groups) = &args.groups {
+        check(groups, &series, args)?;
+    }
+    let history = match (&args.groups, &args.html) {
+        (Some(_), None) => None,
+        _ => Some(looking.history()?),
+    };
+    match (&args.groups, history) {
+        (Some(groups), history) => groups::run(&looking, groups, history.as_ref()),
+        (None, Some(history)) => looking.regions(&history),
+        (None, None) => unreachable!("without groups there is a history"),
+    }
+}
+
+/// What a run carries along.
+struct Looking<'a, A: Address> {
+    args: &'a SnapSeriesArgs,
+    options: &'a Options,
+    series: &'a Series<A>,
+    wanted: &'a DiffOptions<A>,
+    kind: SpaceKind,
+    arranged: Arranged,
+    names: Names<'static>,
+}
+
+fn open<A: Address>(args: &SnapSeriesArgs, reporter: &Reporter) -> Result<Series<A>> {
+    if !args.salvage {
+        return Ok(Series::open(&args.dir).map_err(|error| {
+            let failure = Failure::new(error.to_string());
+            match error.kind {
+                FileErrorKind::Length { .. } | FileErrorKind::Damaged { .. } => {
+                    failure.hint("--salvage, to read what is intact")
+                }
+                FileErrorKind::Space { .. } => {
+                    failure.found("moments of different kinds of memory are in one directory")
+                }
+                _ => failure,
+            }
+        })?);
+    }
+    const SHOWN: usize = 8;
+    let (series, problems) =
+        Series::salvage(&args.dir).map_err(|error| Failure::new(error.to_string()))?;
+    for problem in problems.iter().take(SHOWN) {
+        reporter.warn(&problem.to_string());
+    }
+    let more = problems.len().saturating_sub(SHOWN);
+    if more > 0 {
+        reporter.warn(&format!("{more} more damaged parts"));
+    }
+    Ok(series)
+}
+
+/// What all moments were asked for, and no more than was typed.
+fn wanted<A: Address>(args: &SnapSeriesArgs, series: &Series<A>) -> Result<DiffOptions<A>> {
+    let mut wanted = DiffOptions {
+        // Everything there is was captured, within a bound.
+        max_bytes: u64::MAX,
+        filter: Filter::default(),
+        range: AddrRange::all(),
+    };
+    for moment in series.moments() {
+        wanted.filter.all = wanted.filter.all.union(moment.filter().all);
+        wanted.filter.any = moment.filter().any;
+        let common = wanted.range.intersect(moment.range());
+        wanted.range =
+            common.ok_or_else(|| Failure::new("the moments have no addresses in common"))?;
+    }
+    wanted.filter.all = wanted
+        .filter
+        .all
+        .union(args.filter.perm.unwrap_or(Prot::NONE));
+    if let Some(typed) = &args.filter.range {
+        let range = typed.resolve(&|name| {
+            Err(Failure::new(format!("`{name}` is not an address"))
+                .found("a name, but moments keep none")
+                .hint("a number: 0x and hexadecimal digits, or decimal"))
+        })?;
+        wanted.range = wanted
+            .range
+            .intersect(range)
+            .ok_or_else(|| Failure::new("the moments and --range have no addresses in common"))?;
+    }
+    Ok(wanted)
+}
+
+/// That each moment has a letter.
+fn check<A: Address>(groups: &Groups, series: &Series<A>, args: &SnapSeriesArgs) -> Result<()> {
+    let (letters, moments) = (groups.0.len(), series.len());
+    if letters == moments {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "--groups has {letters} letters, and {} has {moments} moments",
+        shell_word(&args.dir)
+    ))
+    .hint("a letter for each moment; `-` leaves one out")
+    .hint("--moments lists them")
+    .into())
+}
+
+/// Rows of blocks that nobody will read, and memory for them.
+const MOST_BLOCKS: u64 = 1 << 20;
+
+impl<A: Address> Looking<'_, A> {
+    /// The size of the blocks that regions are cut into; 0 for none.
+    fn block(&self) -> Result<u64> {
+        let mapped = self.series.moments().iter().map(|moment| {
+            let kept = moment.kept().map(|region| region.len);
+            kept.fold(0, u64::saturating_add)
+        });
+        let most = mapped.max().unwrap_or(0);
+        match self.args.block {
+            None if self.kind == SpaceKind::Physical => {
+                // Physical memory is a region or two, which tells nothing about where.
+                Ok((most / 64).max(1 << 16).next_power_of_two())
+            }
+            None => Ok(0),
+            Some(block) if block > 0 && most / block < MOST_BLOCKS => Ok(block),
+            Some(block) => Err(Failure::new(format!(
+                "--block {} cuts {} into too many blocks",
+                size::exact(block),
+                size::approx(most)
+            ))
+            .hint(format!(
+                "--block {}, or more",
+                size::exact((most / MOST_BLOCKS + 1).next_power_of_two())
+            ))
+            .hint("--range, to look at less")
+            .into()),
+        }
+    }
+
+    fn history(&self) -> Result<History<A>> {
+        let block = self.block()?;
+        let reporter = &self.options.reporter;
+        let total: u64 = self.series.moments()[1..]
+            .iter()
+            .map(|moment| moment.coverage().read)
+            .sum();
+        let bar = reporter.progress_begin("snap", total);
+        let history = self.series.history(self.wanted, block, &mut |done| {
+            bar.set_position(done);
+            go_on()
+        });
+        reporter.progress_end();
+        Ok(history)
+    }
+
+    fn origin(&self) -> &Origin {
+        let last = self.series.moments().last();
+        last.expect("there are two at least").origin()
+    }
+
+    /// The name of what a region lies in.
+    fn name(&self, range: AddrRange<A>) -> Option<String> {
+        let va = Gva(range.start().raw());
+        (self.kind == SpaceKind::Virtual)
+            .then(|| self.arranged.name(&self.names, va))
+            .flatten()
+    }
+
+    fn regions(&self, history: &History<A>) -> Result<Done> {
+        let reporter = &self.options.reporter;
+        let changed = history
+            .regions
+            .iter()
+            .any(|region| !region.steps.is_empty());
+        said_if_stopped(history.stopped, changed, reporter)?;
+        if let Some(path) = &self.args.html {
+            self.draw(path, history, None)?;
+        }
+        let named = !self.arranged.is_empty();
+        let mut sink = self.options.sink("snap", self.kind).named(named);
+        let mut quiet = 0;
+        for region in &history.regions {
+            if region.steps.is_empty() && !self.args.all {
+                quiet += 1;
+                continue;
+            }
+            if sink
+                .row(&RegionRow::new(
+                    region,
+                    self.name(region.range),
+                    self.series.len(),
+                ))?
+                .is_break()
+            {
+                break;
+            }
+        }
+        sink.finish::<RegionRow>(Some(&Totals::from(&history.coverage)))?;
+        if quiet > 0 {
+            let regions = if quiet == 1 { "region" } else { "regions" };
+            reporter.note(&format!(
+                "{quiet} {regions} did not change; --all lists all"
+            ));
+        }
+        reporter.coverage(&history.coverage, Words::COMPARE);
+        Ok(Done {
+            found: changed,
+            complete: Words::COMPARE.complete(&history.coverage) && !interrupt::asked(),
+        })
+    }
+
+    /// Writes the picture.
+    fn draw(&self, path: &Path, history: &History<A>, groups: Option<&Groups>) -> Result<()> {
+        let page = picture::page(self, history, groups);
+        picture::write(path, &page)
+            .map_err(|error| Failure::new(format!("{}: {error}", shell_word(path))).into())
+    }
+}
+
+#[derive(Serialize)]
+struct RegionRow {
+    va: Hex,
+    len: u64,
+    /// In the last moment that maps it.
+    prot: ProtText,
+    /// Bytes that are not what they were: from each moment to the next.
+    changed: Vec<u64>,
+    modified: u64,
+    appeared: u64,
+    disappeared: u64,
+    protection: u64,
+    region: Option<String>,
+}
+
+impl RegionRow {
+    fn new<A: Address>(region: &RegionHistory<A>, name: Option<String>, moments: usize) -> Self {
+        let mut changed = vec![0; moments - 1];
+        for step in &region.steps {
+            changed[step.moment - 1] = step.changed();
+        }
+        let sum =
+            |of: fn(&series::Step) -> u64| region.steps.iter().map(of).fold(0, u64::saturating_add);
+        Self {
+            va: Hex(region.range.start().raw()),
+            len: region.range.len(),
+            prot: ProtText(region.prot),
+            changed,
+            modified: sum(|step| step.modified),
+            appeared: sum(|step| step.appeared),
+            disappeared: sum(|step| step.disappeared),
+            protection: sum(|step| step.protection),
+            region: name,
+        }
+    }
+}
+
+impl Row for RegionRow {
+    const COLUMNS: &'static [Column] = &[
+        Column::right("va"),
+        Column::right("len"),
+        Column::left("prot"),
+        Column::left("changed"),
+        Column::right("modified"),
+        Column::right("appeared"),
+        Column::right("disappeared"),
+        Column::hidden("protection"),
+        Column::left("region").with_os(),
+    ];
+
+    fn view(&self) -> View {
+        View::Cells(vec![
+            Cell::new(format!("{:#x}", self.va.0)).strong(),
+            Cell::new(size::exact(self.len)),
+            Cell::new(self.prot.0.to_string()),
+            Cell::new(
+                self.changed
+                    .iter()
+                    .map(|&bytes| digit(bytes))
+                    .collect::<String>(),
+            ),
+            Cell::new(size::approx(self.modified)),
+            Cell::new(size::approx(self.appeared)),
+            Cell::new(size::approx(self.disappeared)),
+            Cell::new(self.region.as_deref().unwrap_or_default()),
+        ])
+    }
+}
+
+/// How much, in one character: the number of its digits in hexadecimal.
+fn digit(bytes: u64) -> char {
+    match bytes {
+        0 => '.',
+        bytes => char::from_digit(bytes.ilog2() / 4 + 1, 36).unwrap_or('z'),
+    }
+}
+
+/// Goes on unless Ctrl-C was typed, for what has no bar.
+fn unless_interrupted(_done: u64) -> ControlFlow<()> {
+    go_on()
+}
