@@ -1,9 +1,10 @@
-//! The workspace's chores: `cargo xtask test`, `cargo xtask lab`, `cargo xtask bench`.
+//! The workspace's chores: `cargo xtask test`, `cargo xtask lab`, `cargo xtask bench`, `cargo xtask install`.
 //!
 //! Everything that a fresh machine needs is installed or named by [`tools`]; everything that is
 //! downloaded or built for the lab is kept under `target/lab` and reused.
 
 mod bench;
+mod capi;
 mod lab;
 mod test;
 mod tools;
@@ -24,6 +25,8 @@ usage: cargo xtask COMMAND
   lab matrix [VARIANT...] more machines and kernels, and the lab's tests on each; takes long
   lab live [--hold]       the tests on guests that run; or keep these guests, to try a command on
   lab clean               remove everything under target/lab
+  install --prefix DIR    build the C library and install it: libvmie, its headers, vmie.pc
+  capi [--no-lab]         the tests of the C library, by gcc, clang, valgrind and AddressSanitizer
   bench [paging|spaces|signatures|scan|xref|ps]  benchmarks beside memcpy and peers, printed as tables
 ";
 
@@ -34,6 +37,8 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => test::run_all(rest),
         ["lab", rest @ ..] => lab::run(rest),
         ["bench", rest @ ..] => bench::run(rest),
+        ["capi", rest @ ..] => capi::run(rest),
+        ["install", rest @ ..] => capi::install(rest),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             Ok(())

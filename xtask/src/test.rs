@@ -2,6 +2,8 @@
 
 use std::process::ExitStatus;
 
+use vmie_lab::Snapshot;
+
 use crate::{Fallible, cargo, lab, run};
 
 pub(crate) fn run_all(args: &[&str]) -> Fallible<()> {
@@ -15,14 +17,16 @@ pub(crate) fn run_all(args: &[&str]) -> Fallible<()> {
         // Before anything else: what cannot be installed should be known at once.
         crate::tools::ensure()?;
     }
+    crate::tools::ensure_for_c()?;
     // The bench crate has no tests, and the peer it measures takes longer to build than all of vmie.
     let workspace = cargo()
         .args(["test", "--workspace", "--exclude", "vmie-bench"])
         .arg("--no-fail-fast")
         .status()?;
     results.push(("workspace tests", workspace.success()));
+    let mut snapshots = Vec::new();
     if with_lab {
-        let lab = lab_tests();
+        let lab = lab_tests(&mut snapshots);
         if let Err(error) = &lab {
             eprintln!("{error}");
         }
@@ -35,6 +39,11 @@ pub(crate) fn run_all(args: &[&str]) -> Fallible<()> {
         let ok = live.is_ok_and(|status| status.success());
         results.push(("tests on running guests", ok));
     }
+    let c = crate::capi::test(&snapshots);
+    if let Err(error) = &c {
+        eprintln!("{error}");
+    }
+    results.push(("tests of the C library", c.is_ok()));
     println!();
     for (what, ok) in &results {
         println!("{what}: {}", if *ok { "ok" } else { "FAILED" });
@@ -49,10 +58,10 @@ pub(crate) fn run_all(args: &[&str]) -> Fallible<()> {
     }
 }
 
-/// Builds the lab and compares vmie's answers with the truth. A guest that does not start is a
-/// failure.
-fn lab_tests() -> Fallible<ExitStatus> {
-    let snapshots = lab::build_standard()?;
+/// Builds the lab, hands out its snapshots, and compares vmie's answers with the truth. A guest that does not
+/// start is a failure.
+fn lab_tests(snapshots: &mut Vec<Snapshot>) -> Fallible<ExitStatus> {
+    *snapshots = lab::build_standard()?;
     run(cargo().args(["build", "--package", "vmie-cli"]))?;
-    Ok(lab::guest_tests(&snapshots).status()?)
+    Ok(lab::guest_tests(snapshots).status()?)
 }

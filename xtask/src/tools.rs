@@ -1,4 +1,4 @@
-//! Programs that the lab needs and Rust does not bring.
+//! Programs that the lab and the tests of the C library need and Rust does not bring.
 //!
 //! As root on Debian missing ones are installed with apt-get; anybody else is told what to install.
 
@@ -63,22 +63,78 @@ const TOOLS: [Tool; 8] = [
     },
 ];
 
+/// What the tests of the C library need.
+const C_TOOLS: [Tool; 8] = [
+    Tool {
+        program: "gcc",
+        package: "gcc",
+        is_right: |_| true,
+    },
+    Tool {
+        program: "g++",
+        package: "g++",
+        is_right: |_| true,
+    },
+    Tool {
+        program: "clang",
+        package: "clang",
+        is_right: |_| true,
+    },
+    Tool {
+        program: "clang++",
+        package: "clang",
+        is_right: |_| true,
+    },
+    Tool {
+        program: "valgrind",
+        package: "valgrind",
+        is_right: |_| true,
+    },
+    Tool {
+        program: "pkg-config",
+        package: "pkg-config",
+        is_right: |_| true,
+    },
+    Tool {
+        program: "nm",
+        package: "binutils",
+        is_right: |_| true,
+    },
+    Tool {
+        program: "objdump",
+        package: "binutils",
+        is_right: |_| true,
+    },
+];
+
 /// Makes sure that everything the lab needs is there.
 ///
 /// # Errors
 ///
 /// Names what is missing and how to get it.
 pub(crate) fn ensure() -> Fallible<()> {
-    let missing = missing();
+    ensure_all(&TOOLS, "The lab needs")
+}
+
+/// Makes sure that everything the tests of the C library need is there.
+///
+/// # Errors
+///
+/// As [`ensure`].
+pub(crate) fn ensure_for_c() -> Fallible<()> {
+    ensure_all(&C_TOOLS, "The tests of the C library need")
+}
+
+fn ensure_all(tools: &[Tool], who: &str) -> Fallible<()> {
+    let missing = missing(tools);
     if missing.is_empty() {
         return Ok(());
     }
     let packages = missing.join(" ");
     if find("apt-get").is_none() || !is_root() {
         return Err(format!(
-            "The lab needs programs that are not installed. On Debian or Ubuntu:\n\n    \
-             apt-get install {packages}\n\n`cargo xtask test --no-lab` runs the tests that do not \
-             need them."
+            "{who} programs that are not installed. On Debian or Ubuntu:\n\n    \
+             apt-get install {packages}\n\n`cargo test --workspace` runs the tests that do not need them."
         )
         .into());
     }
@@ -94,7 +150,7 @@ pub(crate) fn ensure() -> Fallible<()> {
         run(Command::new("apt-get").args(["update", "-qq"]))?;
         install()?;
     }
-    let still = self::missing();
+    let still = self::missing(tools);
     if still.is_empty() {
         Ok(())
     } else {
@@ -103,12 +159,14 @@ pub(crate) fn ensure() -> Fallible<()> {
 }
 
 /// The packages to install.
-fn missing() -> Vec<&'static str> {
-    TOOLS
+fn missing(tools: &[Tool]) -> Vec<&'static str> {
+    let mut packages: Vec<&str> = tools
         .iter()
         .filter(|tool| !find(tool.program).is_some_and(|path| (tool.is_right)(&path)))
         .map(|tool| tool.package)
-        .collect()
+        .collect();
+    packages.dedup();
+    packages
 }
 
 /// Finds a program as the shell would; root's folders count for everybody.

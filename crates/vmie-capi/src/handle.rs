@@ -1,0 +1,376 @@
+//! `vmie_mem`: a guest that was opened, and the address spaces in it.
+
+use std::collections::HashMap;
+use std::ffi::{CString, OsStr};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use vmie::paging::detect;
+use vmie::snapshot::{self, Snapshot};
+use vmie::{
+    AddrRange, Address, AddressSpace, CpuState, Gpa, Gva, Image, LiveGuest, Memory, Mode,
+    OpenOptions, Paused, Region, SweepOptions,
+};
+
+use crate::error::{Code, Error, to_c};
+use crate::phys::Phys;
+
+/// `VMIE_PHYS` of memmodel.h.
+const PHYS: usize = usize::MAX;
+
+/// How many spaces of one handle are remembered. Guests have as many roots as processes.
+const MAX_KNOWN: usize = 4096;
+
+/// The memory of one guest: `vmie_mem`.
+pub struct Mem {
+    source: Source,
+    pub(crate) format: CString,
+    pub(crate) ranges: Vec<AddrRange<Gpa>>,
+    pub(crate) cpus: Vec<CpuState>,
+    pub(crate) notes: Vec<CString>,
+    pub(crate) live: bool,
+    threads: AtomicUsize,
+    spaces: Mutex<Spaces>,
+    pub(crate) pause: Option<Pause>,
+}
+
+/// Where the bytes come from.
+enum Source {
+    /// Physical memory.
+    Physical(Arc<dyn Memory<Addr = Gpa>>),
+    /// A moment of one address space.
+    Saved(Arc<Snapshot<Gva>>),
+}
+
+/// A running guest, and what keeps it still.
+pub(crate) struct Pause {
+    guest: Arc<LiveGuest>,
+    held: Mutex<Option<Paused>>,
+}
+
+/// What is known about the spaces of a guest.
+#[derive(Default)]
+struct Spaces {
+    /// What the caller says about all of them.
+    mode: Option<Mode>,
+    /// By cr3 as it was given.
+    known: HashMap<usize, Tables>,
+}
+
+/// An address space behind page tables.
+#[derive(Clone)]
+struct Tables {
+    space: AddressSpace,
+    /// Whether its paging mode is more than a guess.
+    confirmed: bool,
+}
+
+/// The memory that a cr3 names.
+pub(crate) struct Space {
+    /// The memory, by virtual addresses.
+    pub(crate) memory: Arc<dyn Memory<Addr = Gva>>,
+    /// The same, where there are page tables.
+    pub(crate) tables: Option<AddressSpace>,
+    /// The paging mode, unless it is physical memory.
+    pub(crate) mode: Option<Mode>,
+    /// Whether the mode is more than a guess.
+    pub(crate) confirmed: bool,
+}
+
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Mem>();
+};
+
+impl Mem {
+    /// Opens what the caller names: see `vmie_open` in memmodel.h.
+    pub(crate) fn open(source: &Path) -> Result<Self, Error> {
+        if let Some(socket) = live_socket(source) {
+            return Self::live(socket);
+        }
+        // What cannot be opened is told by opening it as an image.
+        match snapshot::holds(source).ok().flatten() {
+            Some(space) if space == Gpa::SPACE => {
+                let snapshot = Snapshot::<Gpa>::open(source).map_err(not_opened)?;
+                let ranges = kept(&snapshot);
+                let cpus = snapshot.origin().cpus.clone();
+                Ok(Self {
+                    ranges,
+                    ..Self::new(Source::Physical(Arc::new(snapshot)), "snapshot", cpus)
+                })
+            }
+            Some(_) => {
+                let snapshot = Snapshot::<Gva>::open(source).map_err(not_opened)?;
+                let cpus = snapshot.origin().cpus.clone();
+                Ok(Self::new(
+                    Source::Saved(Arc::new(snapshot)),
+                    "snapshot",
+                    cpus,
+                ))
+            }
+            None => Self::image(source, &OpenOptions::default()),
+        }
+    }
+
+    /// Opens an image.
+    pub(crate) fn image(path: &Path, options: &OpenOptions) -> Result<Self, Error> {
+        let image = Image::open_with(path, options)?;
+        let info = image.info().clone();
+        Ok(Self {
+            ranges: info.ranges,
+            notes: info.notes.into_iter().map(to_c).collect(),
+            live: info.live,
+            ..Self::new(
+                Source::Physical(Arc::new(image)),
+                &info.format.to_string(),
+                info.cpus,
+            )
+        })
+    }
+
+    /// Opens a running guest.
+    fn live(socket: &Path) -> Result<Self, Error> {
+        let guest = Arc::new(LiveGuest::open(socket)?);
+        let info = guest.info().clone();
+        Ok(Self {
+            ranges: info.ranges,
+            live: true,
+            pause: Some(Pause {
+                guest: Arc::clone(&guest),
+                held: Mutex::default(),
+            }),
+            ..Self::new(Source::Physical(guest), "qemu", info.cpus)
+        })
+    }
+
+    fn new(source: Source, format: &str, cpus: Vec<CpuState>) -> Self {
+        Self {
+            source,
+            format: to_c(format.to_owned()),
+            ranges: Vec::new(),
+            cpus,
+            notes: Vec::new(),
+            live: false,
+            threads: AtomicUsize::new(0),
+            spaces: Mutex::default(),
+            pause: None,
+        }
+    }
+
+    /// Physical memory, where the source has it.
+    pub(crate) fn phys(&self) -> Result<&Arc<dyn Memory<Addr = Gpa>>, Error> {
+        match &self.source {
+            Source::Physical(memory) => Ok(memory),
+            Source::Saved(_) => Err(Error::new(
+                Code::Unsupported,
+                "a snapshot of one address space holds no physical memory",
+            )),
+        }
+    }
+
+    /// The memory that a cr3 names.
+    pub(crate) fn space(&self, cr3: usize) -> Result<Space, Error> {
+        if let Source::Saved(snapshot) = &self.source {
+            return saved_space(snapshot, cr3);
+        }
+        let phys = self.phys()?;
+        if cr3 == PHYS {
+            return Ok(Space {
+                memory: Arc::new(Phys(Arc::clone(phys))),
+                tables: None,
+                mode: None,
+                confirmed: true,
+            });
+        }
+        let tables = self.tables(phys, cr3)?;
+        Ok(Space {
+            memory: Arc::new(tables.space.clone()),
+            mode: Some(tables.space.mode()),
+            confirmed: tables.confirmed,
+            tables: Some(tables.space),
+        })
+    }
+
+    fn tables(&self, phys: &Arc<dyn Memory<Addr = Gpa>>, cr3: usize) -> Result<Tables, Error> {
+        let forced = {
+            let spaces = lock(&self.spaces);
+            if let Some(known) = spaces.known.get(&cr3) {
+                return Ok(known.clone());
+            }
+            spaces.mode
+        };
+        let root = Gpa(cr3 as u64);
+        if let Err(fault) = phys.read_u32(Gpa(root.raw() & ROOT_PAGE)) {
+            return Err(Error::new(
+                Code::Paging,
+                format!("no page table can be read at cr3 {root}: {}", fault.cause),
+            ));
+        }
+        // Without the lock: this reads from the guest.
+        let (mode, confirmed) = match forced {
+            Some(mode) => (mode, true),
+            None => {
+                let found = detect(&**phys, root, &self.cpus);
+                let found = found.map_err(|error| Error::new(Code::Paging, error.to_string()))?;
+                (found.mode, found.confirmed)
+            }
+        };
+        let tables = Tables {
+            space: AddressSpace::new(Arc::clone(phys), root, mode),
+            confirmed,
+        };
+        let mut spaces = lock(&self.spaces);
+        if spaces.mode == forced {
+            if spaces.known.len() >= MAX_KNOWN {
+                spaces.known.clear();
+            }
+            spaces.known.insert(cr3, tables.clone());
+        }
+        Ok(tables)
+    }
+
+    /// Says which paging mode all spaces have; `None` lets it be found out.
+    pub(crate) fn set_mode(&self, mode: Option<Mode>) {
+        let mut spaces = lock(&self.spaces);
+        spaces.mode = mode;
+        spaces.known.clear();
+    }
+
+    pub(crate) fn set_threads(&self, threads: usize) {
+        self.threads.store(threads, Ordering::Relaxed);
+    }
+
+    /// How many threads a search uses; 0 as many as there are.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads.load(Ordering::Relaxed)
+    }
+
+    /// How to sweep `[lo, hi]` where memory allows all of `prot_all`.
+    pub(crate) fn sweep(
+        &self,
+        lo: u64,
+        hi: u64,
+        prot_all: u32,
+    ) -> Result<SweepOptions<Gva>, Error> {
+        Ok(SweepOptions {
+            range: asked(range(lo, hi)?),
+            perm: prot(prot_all)?,
+            threads: self.threads(),
+            max_bytes: self.sweep_bound(),
+            ..SweepOptions::default()
+        })
+    }
+
+    /// How many bytes one sweep may look at: frames are mapped more than once, but a space that maps each
+    /// sixty times over was made to keep us busy.
+    pub(crate) fn sweep_bound(&self) -> u64 {
+        let size = self
+            .ranges
+            .iter()
+            .fold(0, |sum: u64, range| sum.saturating_add(range.len()));
+        size.saturating_mul(64).max(64 << 30)
+    }
+}
+
+/// Roots are on a page of their own, or within one.
+const ROOT_PAGE: u64 = 0x000f_ffff_ffff_f000;
+
+impl Pause {
+    /// Stops the guest, unless it is stopped by us already.
+    pub(crate) fn pause(&self) -> Result<(), Error> {
+        let mut held = lock(&self.held);
+        if held.is_none() {
+            *held = Some(Paused::new(self.guest.socket())?);
+        }
+        Ok(())
+    }
+
+    /// Lets it run on.
+    pub(crate) fn resume(&self) -> Result<(), Error> {
+        match lock(&self.held).take() {
+            Some(paused) => Ok(paused.resume()?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What was locked is whole also where a panic struck meanwhile.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// `[lo, hi]`.
+///
+/// # Errors
+///
+/// When `lo` lies behind `hi`.
+pub(crate) fn range(lo: u64, hi: u64) -> Result<AddrRange<Gva>, Error> {
+    AddrRange::inclusive(Gva(lo), Gva(hi))
+        .ok_or_else(|| Error::argument(format!("lo {lo:#x} lies behind hi {hi:#x}")))
+}
+
+/// What was asked for by address: of the whole space nobody expects all to be mapped.
+pub(crate) fn asked(range: AddrRange<Gva>) -> Option<AddrRange<Gva>> {
+    (range != AddrRange::all()).then_some(range)
+}
+
+/// Protection bits of the caller's.
+///
+/// # Errors
+///
+/// When there are others among them.
+pub(crate) fn prot(bits: u32) -> Result<vmie::Prot, Error> {
+    u8::try_from(bits)
+        .ok()
+        .and_then(vmie::Prot::from_bits)
+        .ok_or_else(|| Error::argument(format!("{bits:#x} has other bits than VMIE_PROT_")))
+}
+
+/// The socket, when a running guest is meant. A file of such a name is `./qemu:...`.
+fn live_socket(source: &Path) -> Option<&Path> {
+    let socket = source
+        .as_os_str()
+        .as_encoded_bytes()
+        .strip_prefix(b"qemu:")?;
+    // What stands behind ASCII text is whole.
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt as _;
+        Some(Path::new(OsStr::from_bytes(socket)))
+    }
+    #[cfg(not(unix))]
+    std::str::from_utf8(socket)
+        .ok()
+        .map(|socket| Path::new(OsStr::new(socket)))
+}
+
+fn not_opened(error: impl std::fmt::Display) -> Error {
+    Error::new(Code::Open, error.to_string())
+}
+
+fn kept(snapshot: &Snapshot<Gpa>) -> Vec<AddrRange<Gpa>> {
+    snapshot.kept().map(Region::range).collect()
+}
+
+/// The space that a snapshot is of: by its own root, or by 0 where none was recorded.
+fn saved_space(snapshot: &Arc<Snapshot<Gva>>, cr3: usize) -> Result<Space, Error> {
+    let recorded = snapshot.origin().space;
+    let (root, mask) = match recorded {
+        Some((root, mode)) => (root.raw(), mode.spec().root_mask),
+        None => (0, !0),
+    };
+    if cr3 == PHYS || cr3 as u64 & mask != root & mask {
+        return Err(Error::new(
+            Code::Unsupported,
+            format!("a snapshot of the address space at cr3 {root:#x} holds no other memory"),
+        ));
+    }
+    let memory: Arc<Snapshot<Gva>> = Arc::clone(snapshot);
+    Ok(Space {
+        memory,
+        tables: None,
+        mode: recorded.map(|(_, mode)| mode),
+        confirmed: true,
+    })
+}

@@ -1,0 +1,162 @@
+//! The guests that the C library is tried on.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use vmie_lab::{ImageFormat, Snapshot};
+
+use super::shown;
+use crate::{Fallible, output, run, target_dir};
+
+/// A guest: one address space of one image.
+pub(crate) struct Subject {
+    pub(crate) name: String,
+    pub(crate) source: PathBuf,
+    /// For raw images.
+    pub(crate) layout: Option<String>,
+    pub(crate) cr3: u64,
+    /// The upper end of the user half.
+    pub(crate) user_last: u64,
+    /// The first executable region of user mode, at most 256 KiB of it: for what is slow under watch.
+    pub(crate) code: (u64, u64),
+}
+
+/// The demo's images, in a directory of their own.
+pub(crate) fn demo(dir: &Path) -> Fallible<Subject> {
+    let vmie = target_dir().join("debug/vmie");
+    output(Command::new(vmie).args(["demo", "--keep"]).arg(dir))?;
+    let demo = vmie_synth::guest::demo();
+    finish(Subject {
+        name: "demo".into(),
+        source: dir.join("demo.elf"),
+        layout: None,
+        cr3: demo.space.root(),
+        user_last: (1 << 47) - 1,
+        code: (0, 0),
+    })
+}
+
+/// What the test programs know of the demo guest, as a header for them.
+pub(crate) fn demo_header() -> String {
+    let demo = vmie_synth::guest::demo();
+    let program = &demo.program;
+    let mut text = String::from("/* Made by xtask: where things are in the demo guest. */\n");
+    for (name, value) in [
+        ("CR3", demo.space.root()),
+        ("TEXT", program.text.va),
+        ("TEXT_LEN", program.text.len),
+        ("RODATA", program.rodata.va),
+        ("DATA", program.data.va),
+        ("DATA_LEN", program.data.len),
+        ("HEAP", program.heap.va),
+        ("HEAP_LEN", program.heap.len),
+        ("STACK", program.stack.va),
+        ("BANNER", program.banner.va),
+        ("SIGNATURE_VA", program.signature_va),
+        ("ROOT_POINTER", program.root_pointer),
+        ("TICKS", program.ticks),
+        ("WORLD", program.world.va),
+        ("VTABLE_WORLD", program.vtables[0]),
+        ("VTABLE_SHIP", program.vtables[1]),
+        ("HOLED", demo.holed.va),
+        ("HOLED_LEN", demo.holed.len),
+        ("ABSENT_PAGE", demo.absent_page),
+        ("ABSENT_GPA", demo.absent_gpa),
+        ("SWAPPED_PAGE", demo.swapped_page),
+        ("KERNEL_TEXT", demo.kernel_text.va),
+        ("KERNEL_TEXT_LEN", demo.kernel_text.len),
+    ] {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "#define DEMO_{name} UINT64_C({value:#x})");
+    }
+    let _ = writeln!(text, "#define DEMO_SIGNATURE \"{}\"", program.signature);
+    let _ = writeln!(text, "#define DEMO_BANNER_TEXT \"{}\"", program.banner.text);
+    text
+}
+
+/// Of each snapshot one image: cores that say everything about themselves, and once raw memory with a layout.
+pub(crate) fn of_lab(snapshots: &[Snapshot]) -> Fallible<Vec<Subject>> {
+    snapshots
+        .iter()
+        .enumerate()
+        .map(|(index, snapshot)| {
+            let format = if index == 1 {
+                ImageFormat::Raw
+            } else {
+                ImageFormat::Elf
+            };
+            let image = snapshot
+                .image(format)
+                .ok_or_else(|| format!("{}: no {format:?}", snapshot.variant))?;
+            let bits = if snapshot.machine.five_levels { 56 } else { 47 };
+            finish(Subject {
+                name: snapshot.variant.clone(),
+                source: snapshot.path(&image.file),
+                layout: image.layout.clone(),
+                cr3: snapshot.current.root,
+                user_last: (1 << bits) - 1,
+                code: (0, 0),
+            })
+        })
+        .collect()
+}
+
+/// Finds out where code is.
+fn finish(mut guest: Subject) -> Fallible<Subject> {
+    const MOST: u64 = 256 << 10;
+    let rows = guest.vmie("maps", &["--perm", "xu"])?;
+    let first = rows.first().ok_or("no code in user mode")?;
+    let va = number(&first["va"]).ok_or("a region without an address")?;
+    let len = number(&first["len"]).ok_or("a region without a length")?;
+    guest.code = (va, va + len.min(MOST) - 1);
+    Ok(guest)
+}
+
+/// A number in a row, in either form.
+fn number(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| {
+        let digits = value.as_str()?.strip_prefix("0x")?;
+        u64::from_str_radix(digits, 16).ok()
+    })
+}
+
+impl Subject {
+    /// The command's rows for a verb about the address space.
+    pub(crate) fn vmie(&self, verb: &str, more: &[&str]) -> Fallible<Vec<Value>> {
+        let cr3 = format!("{:#x}", self.cr3);
+        let mut words = vec!["--cr3", &cr3];
+        words.extend(more);
+        self.vmie_bare(verb, &words)
+    }
+
+    /// The command's rows for a verb about the guest.
+    pub(crate) fn vmie_bare(&self, verb: &str, more: &[&str]) -> Fallible<Vec<Value>> {
+        let mut command = Command::new(target_dir().join("debug/vmie"));
+        command.arg(verb).arg(&self.source);
+        if let Some(layout) = &self.layout {
+            command.args(["--layout", layout]);
+        }
+        command.args(more).args(["-o", "jsonl", "--quiet"]);
+        // Status 1, nothing found, is an answer as well.
+        let answer = command.output()?;
+        if !matches!(answer.status.code(), Some(0 | 1)) {
+            // For the message.
+            run(&mut command)?;
+        }
+        String::from_utf8(answer.stdout)?
+            .lines()
+            .map(|line| Ok(serde_json::from_str(line)?))
+            .collect()
+    }
+
+    /// What comes first of what a test program is told: the source, its layout (`-` for none), and the root.
+    pub(crate) fn words(&self) -> [String; 3] {
+        [
+            shown(&self.source),
+            self.layout.clone().unwrap_or_else(|| "-".to_owned()),
+            format!("{:#x}", self.cr3),
+        ]
+    }
+}
