@@ -1,9 +1,9 @@
 //! Moments of memory beside what each cannot do without: a copy, a comparison, a compression of the same bytes.
 //!
 //! `snapshots DIR [IMAGE LAYOUT]`: a made space of 508 MiB in frames that lie in random order, or the kernel of a
-//! guest. On one thread: capture beside a copy of the same frames in the same order; a comparison with a moment at
+//! guest; `snapshots DIR qemu:SOCKET`: the watch alone, over the physical memory of a running guest. On one thread: capture beside a copy of the same frames in the same order; a comparison with a moment at
 //! which one page in a hundred has changed beside `memcmp` of the same bytes, both in one piece and where they are;
-//! writing the file beside LZ4 alone.
+//! writing the file beside LZ4 alone; a moment of a watch over an idle guest beside one read of what it maps.
 
 use std::hint::black_box;
 use std::ops::ControlFlow;
@@ -12,9 +12,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vmie::paging::ExtentItem;
-use vmie::snapshot::{self, DiffOptions, SaveOptions, Snapshot, TakeOptions, diff};
+use vmie::snapshot::series::Recorder;
+use vmie::snapshot::{self, DiffOptions, Origin, SaveOptions, Snapshot, TakeOptions, diff};
 use vmie::{
-    AddrRange, AddressSpace, Gpa, Gva, Image, Layout, Memory, Mode, OpenOptions, os, quiet,
+    AddrRange, Address, AddressSpace, Gpa, Gva, Image, Layout, LiveGuest, Memory, Mode,
+    OpenOptions, os, quiet,
 };
 
 const ROUNDS: usize = 7;
@@ -30,6 +32,10 @@ fn main() {
     let Some(path) = args.next() else {
         return made(dir);
     };
+    if let Some(socket) = path.strip_prefix("qemu:") {
+        let guest = LiveGuest::open(socket).expect("a running guest");
+        return watching(dir, &guest, &guest);
+    }
     let layout = args
         .next()
         .map(|text| text.parse::<Layout>().expect("a layout"));
@@ -38,6 +44,7 @@ fn main() {
     let guest = os::find(&phys, &image.info().cpus).expect("an operating system");
     let space = guest.kernel_space().clone();
     table(dir, &image, &space, None);
+    watching(dir, &space, &space);
 }
 
 fn made(dir: &Path) {
@@ -54,12 +61,70 @@ fn made(dir: &Path) {
         AddressSpace::new(Arc::clone(image) as Arc<_>, Gpa(root), Mode::FourLevel)
     };
     let image = open("before.raw", &guest.phys);
-    for frame in guest.frames.iter().step_by(100) {
+    let frames = guest.frames.clone();
+    for frame in frames.iter().step_by(1000) {
+        guest.phys[*frame as usize + 200] ^= 1;
+    }
+    let idle = open("idle.raw", &guest.phys);
+    for frame in frames.iter().step_by(1000) {
+        guest.phys[*frame as usize + 200] ^= 1;
+    }
+    for frame in frames.iter().step_by(100) {
         guest.phys[*frame as usize + 100] ^= 1;
     }
     let later = open("later.raw", &guest.phys);
     let (before, after) = (space(&image, guest.root), space(&later, guest.root));
     table(dir, &image, &before, Some((&later, &after)));
+    watching(dir, &before, &space(&idle, guest.root));
+}
+
+/// A watch: every other moment is of another memory, which an idle guest may come to.
+fn watching<A: Address>(dir: &Path, before: &dyn Memory<Addr = A>, after: &dyn Memory<Addr = A>) {
+    let options = SaveOptions {
+        threads: 1,
+        ..SaveOptions::default()
+    };
+    let dir = dir.join("series");
+    let mut recorder = Recorder::create(&dir, &options).expect("a new series");
+    let mut add = |memory: &dyn Memory<Addr = A>| {
+        let wanted = TakeOptions::default();
+        let moment = recorder.capture(memory, &wanted, &mut quiet);
+        let moment = moment.expect("it fits");
+        let read = moment.coverage().read;
+        let recorded = moment.keep(Origin::default()).expect("it can be written");
+        (read, recorded)
+    };
+    let (len, _) = add(before);
+    // New pages are written once, as they would be.
+    let (_, first) = add(after);
+    let (mut read, mut moment) = (Best(Duration::MAX), Best(Duration::MAX));
+    let mut window = vec![0; 256 << 10];
+    for round in 0..ROUNDS {
+        let memory = if round % 2 == 0 { before } else { after };
+        let done = read.time(|| read_all(memory, &mut window));
+        assert_eq!(done, len);
+        moment.time(|| add(memory));
+    }
+    let what = format!("a moment of a watch, {} pages changed", first.changed);
+    row(&what, &moment, "one read of the same", &read, len, 0.5);
+    std::fs::remove_dir_all(dir).expect("it was just written");
+}
+
+/// Reads everything that is mapped, window by window.
+fn read_all<A: Address>(memory: &dyn Memory<Addr = A>, window: &mut [u8]) -> u64 {
+    let mut done = 0;
+    for region in memory.regions(AddrRange::all()) {
+        let mut at = 0;
+        while at < region.len {
+            let len = (region.len - at).min(window.len() as u64);
+            let here = A::new(region.start.raw() + at);
+            let read = memory.read(here, &mut window[..len as usize]);
+            done += read.map_or(0, |()| len);
+            at += len;
+        }
+    }
+    black_box(&window);
+    done
 }
 
 /// The frames of a space in the order of their addresses.

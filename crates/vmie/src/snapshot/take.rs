@@ -282,6 +282,7 @@ fn read<A: Address>(
 
 /// Whether a page holds nothing but zeros; most others are told by their first bytes.
 pub(super) fn is_zero(page: &[u8]) -> bool {
-    page.chunks(64)
-        .all(|line| line.iter().fold(0, |all, &byte| all | byte) == 0)
+    static ZEROS: [u8; PAGE] = [0; PAGE];
+    // Nothing looks through the rest faster than the comparison of slices.
+    page.starts_with(&[0; 16]) && page == &ZEROS[..page.len()]
 }
