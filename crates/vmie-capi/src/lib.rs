@@ -34,4 +34,5 @@ mod handle;
 mod list;
 pub mod memmodel;
 mod phys;
+pub mod snapdiff;
 mod text;

@@ -17,6 +17,8 @@ pub(crate) struct Subject {
     /// For raw images.
     pub(crate) layout: Option<String>,
     pub(crate) cr3: u64,
+    /// The root of another space, where one is known.
+    pub(crate) other: Option<u64>,
     /// The upper end of the user half.
     pub(crate) user_last: u64,
     /// The first executable region of user mode, at most 256 KiB of it: for what is slow under watch.
@@ -33,6 +35,7 @@ pub(crate) fn demo(dir: &Path) -> Fallible<Subject> {
         source: dir.join("demo.elf"),
         layout: None,
         cr3: demo.space.root(),
+        other: None,
         user_last: (1 << 47) - 1,
         code: (0, 0),
     })
@@ -96,11 +99,21 @@ pub(crate) fn of_lab(snapshots: &[Snapshot]) -> Fallible<Vec<Subject>> {
                 source: snapshot.path(&image.file),
                 layout: image.layout.clone(),
                 cr3: snapshot.current.root,
+                other: other_root(snapshot)?,
                 user_last: (1 << bits) - 1,
                 code: (0, 0),
             })
         })
         .collect()
+}
+
+/// The root of a program whose memory is not that of the process that was caught.
+fn other_root(snapshot: &Snapshot) -> Fallible<Option<u64>> {
+    let programs = snapshot.programs()?;
+    let mut roots = programs
+        .iter()
+        .filter_map(|program| snapshot.root_of(program.pid));
+    Ok(roots.find(|&root| root != snapshot.current.root))
 }
 
 /// Finds out where code is.
@@ -115,7 +128,7 @@ fn finish(mut guest: Subject) -> Fallible<Subject> {
 }
 
 /// A number in a row, in either form.
-fn number(value: &Value) -> Option<u64> {
+pub(crate) fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| {
         let digits = value.as_str()?.strip_prefix("0x")?;
         u64::from_str_radix(digits, 16).ok()
@@ -133,8 +146,18 @@ impl Subject {
 
     /// The command's rows for a verb about the guest.
     pub(crate) fn vmie_bare(&self, verb: &str, more: &[&str]) -> Fallible<Vec<Value>> {
+        self.vmie_after(verb, &[], more)
+    }
+
+    /// The same, where something comes before the source. A verb may be of several words.
+    pub(crate) fn vmie_after(
+        &self,
+        verb: &str,
+        before: &[&str],
+        more: &[&str],
+    ) -> Fallible<Vec<Value>> {
         let mut command = Command::new(target_dir().join("debug/vmie"));
-        command.arg(verb).arg(&self.source);
+        command.args(verb.split(' ')).args(before).arg(&self.source);
         if let Some(layout) = &self.layout {
             command.args(["--layout", layout]);
         }

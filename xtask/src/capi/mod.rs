@@ -14,6 +14,7 @@
 //! replaces; valgrind watches everything.
 
 mod agree;
+mod changes;
 mod compile;
 mod examples;
 mod guests;
@@ -29,7 +30,7 @@ use vmie_lab::Snapshot;
 use crate::{Fallible, target_dir, tools, workspace};
 
 /// The headers, and so the test programs and examples.
-const HEADERS: &[&str] = &["memmodel"];
+const HEADERS: &[&str] = &["memmodel", "snapdiff"];
 
 /// Runs `cargo xtask capi ARGS`.
 pub(crate) fn run(args: &[&str]) -> Fallible<()> {
@@ -60,6 +61,7 @@ pub(crate) fn test(lab: &[Snapshot]) -> Fallible<()> {
     all.extend(guests::of_lab(lab)?);
     for guest in &all {
         agree::compare(&programs, guest)?;
+        changes::compare(&programs, guest, &dir)?;
     }
     let names: Vec<&str> = all.iter().map(|guest| guest.name.as_str()).collect();
     println!(

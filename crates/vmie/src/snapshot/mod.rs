@@ -54,7 +54,7 @@ pub use diff::{Change, ChangeKind, DiffOptions, DiffOutcome, diff};
 pub use file::{Compression, FileError, FileErrorKind, SaveOptions, Saved, holds};
 pub use groups::{GroupsOutcome, tell_apart};
 use layout::Layout;
-pub use take::{DEFAULT_MAX_BYTES, TakeError, TakeOptions, take};
+pub use take::{DEFAULT_MAX_BYTES, TakeError, TakeOptions, memory_available, take};
 
 /// Which regions are meant, by their protection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -45,6 +45,21 @@ impl<A: Address> Default for TakeOptions<A> {
     }
 }
 
+/// How many bytes a capture may sensibly keep of this machine's memory: nine tenths of what it has left, or
+/// `u64::MAX` where that is not known. Systems promise more memory than there is, and end whoever takes it.
+pub fn memory_available() -> u64 {
+    let bytes = std::fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| {
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+            let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+            kib.checked_mul(1024)
+        });
+    bytes.map_or(u64::MAX, |bytes| bytes / 10 * 9)
+}
+
 /// Why nothing was captured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -80,7 +80,12 @@ impl Taking<'_, '_> {
     }
 
     fn take<A: Address>(&self, memory: &dyn Memory<Addr = A>) -> Result<Snapshot<A>> {
-        let options = wanted(&self.args.filter, self.source, self.space, available())?;
+        let options = wanted(
+            &self.args.filter,
+            self.source,
+            self.space,
+            snapshot::memory_available(),
+        )?;
         let mut progress = progress("snap", self.source, &self.options.reporter);
         let taken = snapshot::take(memory, &options, &mut progress);
         self.options.reporter.progress_end();
@@ -137,20 +142,6 @@ fn not_saved(error: FileError) -> Failure {
             .found("Ctrl-C; nothing was written"),
         _ => Failure::new(format!("the snapshot was not saved: {error}")),
     }
-}
-
-/// How many bytes may be taken of this machine's memory; no bound where that is not known.
-pub(super) fn available() -> u64 {
-    let bytes = std::fs::read_to_string("/proc/meminfo")
-        .ok()
-        .and_then(|text| {
-            let line = text
-                .lines()
-                .find_map(|line| line.strip_prefix("MemAvailable:"))?;
-            let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-            kib.checked_mul(1024)
-        });
-    bytes.map_or(u64::MAX, |bytes| bytes / 10 * 9)
 }
 
 #[derive(Serialize)]

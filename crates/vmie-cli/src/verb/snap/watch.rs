@@ -25,7 +25,7 @@ use crate::source::{Source, shell_word};
 use crate::space::{Space, Target};
 use crate::unread::nothing_read;
 
-use super::take::{available, compression, wanted};
+use super::take::{compression, wanted};
 
 /// How soon Ctrl-C is noticed between two moments.
 const NAP: Duration = Duration::from_millis(20);
@@ -40,7 +40,7 @@ pub(super) fn run(args: &SnapWatchArgs, options: &Options) -> Result<Done> {
         args,
         options,
         save,
-        max_kept: available(),
+        max_kept: snapshot::memory_available(),
         series: None,
         whose: None,
         sink: None,
