@@ -47,6 +47,15 @@ pub(crate) fn set<A: Address>(coverage: &Coverage<A>, stopped: bool) {
     let _ = LAST.try_with(|last| last.set(Some(told)));
 }
 
+/// Says of the search just remembered that something may have been missed for another reason than memory.
+pub(crate) fn incomplete() {
+    let missed = |last: CCoverage| CCoverage {
+        complete: 0,
+        ..last
+    };
+    let _ = LAST.try_with(|last| last.set(last.get().map(missed)));
+}
+
 /// The last coverage on this thread.
 pub(crate) fn last() -> Option<CCoverage> {
     LAST.try_with(Cell::get).ok().flatten()

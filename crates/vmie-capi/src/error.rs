@@ -53,6 +53,15 @@ impl Error {
         Self::new(Code::Argument, text)
     }
 
+    /// The same, with what it is about before the words.
+    #[must_use]
+    pub(crate) fn about(self, what: &str) -> Self {
+        Self {
+            text: format!("{what}: {}", self.text),
+            ..self
+        }
+    }
+
     /// That the address is the one that could not be read.
     fn at(self, address: u64) -> Self {
         Self { address, ..self }

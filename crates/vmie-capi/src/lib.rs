@@ -24,9 +24,6 @@
 //! Rejected: headers made by cbindgen. They are the product here, and read by people; the tests see to it that
 //! they and the code agree.
 
-// What the other headers share is here before them.
-#![allow(dead_code)]
-
 mod coverage;
 mod error;
 mod guard;
@@ -34,5 +31,7 @@ mod handle;
 mod list;
 pub mod memmodel;
 mod phys;
+pub mod scan;
+pub mod sigscan;
 pub mod snapdiff;
 mod text;

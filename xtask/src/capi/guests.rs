@@ -19,10 +19,16 @@ pub(crate) struct Subject {
     pub(crate) cr3: u64,
     /// The root of another space, where one is known.
     pub(crate) other: Option<u64>,
+    /// The process that the root is of, where there is an operating system. The command looks at its own half of
+    /// the space then, else at all.
+    pid: Option<u32>,
     /// The upper end of the user half.
     pub(crate) user_last: u64,
     /// The first executable region of user mode, at most 256 KiB of it: for what is slow under watch.
     pub(crate) code: (u64, u64),
+    /// A region of data in user mode in which pointers stand, and where the first of them leads.
+    pub(crate) data: (u64, u64),
+    pub(crate) pointee: u64,
 }
 
 /// The demo's images, in a directory of their own.
@@ -36,8 +42,11 @@ pub(crate) fn demo(dir: &Path) -> Fallible<Subject> {
         layout: None,
         cr3: demo.space.root(),
         other: None,
+        pid: None,
         user_last: (1 << 47) - 1,
         code: (0, 0),
+        data: (0, 0),
+        pointee: 0,
     })
 }
 
@@ -100,8 +109,11 @@ pub(crate) fn of_lab(snapshots: &[Snapshot]) -> Fallible<Vec<Subject>> {
                 layout: image.layout.clone(),
                 cr3: snapshot.current.root,
                 other: other_root(snapshot)?,
+                pid: Some(snapshot.current.pid),
                 user_last: (1 << bits) - 1,
                 code: (0, 0),
+                data: (0, 0),
+                pointee: 0,
             })
         })
         .collect()
@@ -116,15 +128,22 @@ fn other_root(snapshot: &Snapshot) -> Fallible<Option<u64>> {
     Ok(roots.find(|&root| root != snapshot.current.root))
 }
 
-/// Finds out where code is.
+/// Finds out where code and data are.
 fn finish(mut guest: Subject) -> Fallible<Subject> {
     const MOST: u64 = 256 << 10;
-    let rows = guest.vmie("maps", &["--perm", "xu"])?;
-    let first = rows.first().ok_or("no code in user mode")?;
-    let va = number(&first["va"]).ok_or("a region without an address")?;
-    let len = number(&first["len"]).ok_or("a region without a length")?;
+    let code = guest.regions("xu")?;
+    let &(va, len) = code.first().ok_or("no code in user mode")?;
     guest.code = (va, va + len.min(MOST) - 1);
-    Ok(guest)
+    for (va, len) in guest.regions("wu")? {
+        let range = format!("{va:#x}+{len}");
+        let rows = guest.vmie("refs", &[&range, "--pointees", "--limit", "1"])?;
+        if let Some(pointee) = rows.first().and_then(|row| number(&row["value"])) {
+            guest.data = (va, va + len - 1);
+            guest.pointee = pointee;
+            return Ok(guest);
+        }
+    }
+    Err(format!("{}: no data in user mode with a pointer in it", guest.name).into())
 }
 
 /// A number in a row, in either form.
@@ -136,6 +155,35 @@ pub(crate) fn number(value: &Value) -> Option<u64> {
 }
 
 impl Subject {
+    /// The regions in the user half that allow this: address and length.
+    fn regions(&self, perm: &str) -> Fallible<Vec<(u64, u64)>> {
+        let half = format!("0..{:#x}", self.user_last + 1);
+        let rows = self.vmie("maps", &["--perm", perm, "--range", &half])?;
+        let region = |row: &Value| Some((number(&row["va"])?, number(&row["len"])?));
+        rows.iter()
+            .map(|row| region(row).ok_or_else(|| format!("no region: {row}").into()))
+            .collect()
+    }
+
+    /// What [`Subject::vmie_of_process`] looks at.
+    pub(crate) fn whole(&self) -> (u64, u64) {
+        match self.pid {
+            Some(_) => (0, self.user_last),
+            None => (0, u64::MAX),
+        }
+    }
+
+    /// The command's rows for a verb about the process, or where there is none about the address space.
+    pub(crate) fn vmie_of_process(&self, verb: &str, more: &[&str]) -> Fallible<Vec<Value>> {
+        let Some(pid) = self.pid else {
+            return self.vmie(verb, more);
+        };
+        let pid = pid.to_string();
+        let mut words = vec!["--pid", &pid];
+        words.extend(more);
+        self.vmie_bare(verb, &words)
+    }
+
     /// The command's rows for a verb about the address space.
     pub(crate) fn vmie(&self, verb: &str, more: &[&str]) -> Fallible<Vec<Value>> {
         let cr3 = format!("{:#x}", self.cr3);

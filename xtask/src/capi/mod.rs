@@ -30,7 +30,7 @@ use vmie_lab::Snapshot;
 use crate::{Fallible, target_dir, tools, workspace};
 
 /// The headers, and so the test programs and examples.
-const HEADERS: &[&str] = &["memmodel", "snapdiff"];
+const HEADERS: &[&str] = &["memmodel", "sigscan", "scan", "snapdiff"];
 
 /// Runs `cargo xtask capi ARGS`.
 pub(crate) fn run(args: &[&str]) -> Fallible<()> {

@@ -1,0 +1,558 @@
+//! scan.h: searches through an address space.
+#![allow(unsafe_code)]
+
+use std::ffi::{c_int, c_void};
+use std::ops::ControlFlow::{self, Break, Continue};
+
+use vmie::pointers::{BuildError, PathOptions, PointerOptions, Width, find_paths_once};
+use vmie::search::{Finder, Query, ValueQuery, ValueType};
+use vmie::signature::Set;
+use vmie::xref::{self, CodeBits, XrefKind, Xrefs};
+use vmie::{
+    Address as _, Found, Gva, MAX_WINDOW, Mode, Piece, Prot, Scanner, SweepOptions, SweepOutcome,
+    Window, quiet, seek, seek_space, sweep,
+};
+
+use crate::coverage::{self, searched};
+use crate::error::{Code, Error};
+use crate::guard::guard;
+use crate::handle::{Mem, Space, asked, range};
+use crate::list::List;
+use crate::memmodel::handle;
+use crate::sigscan::{CSig, CSigset};
+use crate::text::shared;
+
+/// `SCAN_PATH_DEPTH`.
+const PATH_DEPTH: usize = 8;
+
+/// `scan_window`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct CWindow {
+    va: u64,
+    bytes: *const u8,
+    len: usize,
+    owned: usize,
+}
+
+/// `scan_window_fn`.
+pub type WindowFn = unsafe extern "C" fn(*const CWindow, *mut c_void) -> c_int;
+
+/// `sig_match`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct CMatch {
+    va: u64,
+    sig: u32,
+    reserved: u32,
+}
+
+/// `code_xref`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct CXref {
+    va: u64,
+    target: u64,
+    kind: u32,
+    len: u16,
+    linear: u16,
+}
+
+/// `gva_value`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub union CValue {
+    u: u64,
+    i: i64,
+    f: f64,
+}
+
+/// `value_hit`. Of the value the bits, as the member that goes with the type has them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct CHit {
+    va: u64,
+    value: u64,
+}
+
+/// `scan_path`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct CPath {
+    base: u64,
+    depth: u32,
+    reserved: u32,
+    offsets: [i64; PATH_DEPTH],
+}
+
+const _: () = {
+    assert!(size_of::<CMatch>() == 16);
+    assert!(size_of::<CXref>() == 24);
+    assert!(size_of::<CValue>() == 8);
+    assert!(size_of::<CHit>() == 16);
+    assert!(size_of::<CPath>() == 80);
+};
+
+/// Sends a scanner over a space, and fails when nothing of it could be looked at.
+fn find<S: Scanner>(
+    space: &Space,
+    scanner: &S,
+    options: &SweepOptions<Gva>,
+    mut each: impl FnMut(Gva, S::Item),
+) -> Result<(), Error> {
+    let emit = |at, item| {
+        each(at, item);
+        Continue(())
+    };
+    let outcome = match &space.tables {
+        Some(tables) => seek_space(tables, scanner, options, &mut quiet, emit),
+        None => seek(&*space.memory, scanner, options, &mut quiet, emit),
+    };
+    searched(&outcome.coverage, outcome.stopped)
+}
+
+/// A window on its way to the caller: a copy, so that it stays as it is while it is looked at.
+struct Copy {
+    va: u64,
+    bytes: Vec<u8>,
+    owned: usize,
+}
+
+/// See scan.h.
+///
+/// # Safety
+///
+/// `m` is NULL or an open handle. `callback` is NULL or may be called with `user`, and returns.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gva_sweep(
+    m: *mut Mem,
+    cr3: usize,
+    lo: u64,
+    hi: u64,
+    prot_all: u32,
+    window: usize,
+    overlap: usize,
+    callback: Option<WindowFn>,
+    user: *mut c_void,
+) -> c_int {
+    guard(-1, || {
+        coverage::clear();
+        // SAFETY: the caller's contract.
+        let m = unsafe { handle(m) }?;
+        let callback = callback.ok_or_else(|| Error::argument("the callback is NULL"))?;
+        let most = window.max(overlap);
+        if most > MAX_WINDOW {
+            return Err(Error::argument(format!(
+                "{most:#x} bytes; windows and overlaps have up to {MAX_WINDOW:#x}"
+            )));
+        }
+        let swept = m.sweep(lo, hi, prot_all)?;
+        let options = SweepOptions {
+            window: if window == 0 { swept.window } else { window },
+            overlap,
+            // A window is copied when the one before has been looked at, so there is never more than one.
+            threads: 1,
+            ..swept
+        };
+        let space = m.space(cr3)?;
+        let outcome = sweep(
+            &*space.memory,
+            &options,
+            &mut quiet,
+            |window: &Window<'_, Gva>, found: &mut Found<Copy>| {
+                found.push(Copy {
+                    va: window.start.raw(),
+                    bytes: window.bytes.to_vec(),
+                    owned: window.owned,
+                });
+            },
+            |copy| {
+                let window = CWindow {
+                    va: copy.va,
+                    bytes: copy.bytes.as_ptr(),
+                    len: copy.bytes.len(),
+                    owned: copy.owned,
+                };
+                // SAFETY: the caller's contract; the window lives until the callback has returned.
+                match unsafe { callback(&raw const window, user) } {
+                    0 => Continue(()),
+                    _ => Break(()),
+                }
+            },
+        );
+        searched(&outcome.coverage, outcome.stopped)?;
+        Ok(outcome.stopped.into())
+    })
+}
+
+/// See scan.h.
+///
+/// # Safety
+///
+/// `m` is NULL or an open handle; `sig` is NULL or not freed; `out` is NULL or has room for `max` elements.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gva_sig_scan(
+    m: *mut Mem,
+    cr3: usize,
+    lo: u64,
+    hi: u64,
+    prot_all: u32,
+    sig: *const CSig,
+    out: *mut u64,
+    max: c_int,
+) -> c_int {
+    guard(-1, || {
+        coverage::clear();
+        // SAFETY: the caller's contract.
+        let m = unsafe { handle(m) }?;
+        // SAFETY: the caller's contract.
+        let sig = unsafe { shared(sig, "the vmie_sig") }?;
+        // SAFETY: the caller's contract.
+        let mut list = unsafe { List::new(out, max) }?;
+        let options = m.sweep(lo, hi, prot_all)?;
+        find(&m.space(cr3)?, &sig.set, &options, |at, _| {
+            list.push(at.raw());
+        })?;
+        Ok(list.total())
+    })
+}
+
+/// See scan.h.
+///
+/// # Safety
+///
+/// `m` is NULL or an open handle; `set` is NULL or not freed; `out` is NULL or has room for `max` elements.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gva_sig_scan_multi(
+    m: *mut Mem,
+    cr3: usize,
+    lo: u64,
+    hi: u64,
+    prot_all: u32,
+    set: *const CSigset,
+    out: *mut CMatch,
+    max: c_int,
+) -> c_int {
+    guard(-1, || {
+        coverage::clear();
+        // SAFETY: the caller's contract.
+        let m = unsafe { handle(m) }?;
+        // SAFETY: the caller's contract.
+        let set: &Set = unsafe { shared(set, "the sigset") }.map(|set| &set.set)?;
+        // SAFETY: the caller's contract.
+        let mut list = unsafe { List::new(out, max) }?;
+        let options = m.sweep(lo, hi, prot_all)?;
+        find(&m.space(cr3)?, set, &options, |at, sig| {
+            list.push(CMatch {
+                va: at.raw(),
+                // Sets have at most some millions of signatures.
+                sig: u32::try_from(sig).unwrap_or(u32::MAX),
+                reserved: 0,
+            });
+        })?;
+        Ok(list.total())
+    })
+}
+
+fn kind_number(kind: XrefKind) -> u32 {
+    match kind {
+        XrefKind::Call => 1,
+        XrefKind::Jump => 2,
+        XrefKind::Branch => 3,
+        XrefKind::CallThrough => 4,
+        XrefKind::JumpThrough => 5,
+        XrefKind::Address => 6,
+        XrefKind::Memory => 7,
+        XrefKind::Immediate => 8,
+    }
+}
+
+/// See scan.h.
+///
+/// # Safety
+///
+/// `m` is NULL or an open handle; `out` is NULL or has room for `max` elements.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gva_code_xref(
+    m: *mut Mem,
+    cr3: usize,
+    lo: u64,
+    hi: u64,
+    prot_all: u32,
+    bits: c_int,
+    target_lo: u64,
+    target_hi: u64,
+    out: *mut CXref,
+    max: c_int,
+) -> c_int {
+    guard(-1, || {
+        coverage::clear();
+        // SAFETY: the caller's contract.
+        let m = unsafe { handle(m) }?;
+        // SAFETY: the caller's contract.
+        let mut list = unsafe { List::new(out, max) }?;
+        let targets = range(target_lo, target_hi)?;
+        let prot_all = match prot_all {
+            0 => Prot::X.bits().into(),
+            some => some,
+        };
+        let options = m.sweep(lo, hi, prot_all)?;
+        let space = m.space(cr3)?;
+        let Some(mode) = space.mode else {
+            return Err(Error::argument(
+                "code refers to virtual addresses; a cr3 is needed",
+            ));
+        };
+        let bits = match (bits, mode) {
+            (32, _) | (0, Mode::X86 | Mode::Pae) => CodeBits::B32,
+            (64, _) | (0, _) => CodeBits::B64,
+            _ => {
+                return Err(Error::argument(format!(
+                    "bits is {bits}; expected 0, 32 or 64"
+                )));
+            }
+        };
+        let xrefs = Xrefs::to(targets, bits);
+        let outcome: SweepOutcome<Gva> =
+            xref::scan(&*space.memory, &xrefs, &options, &mut quiet, |xref| {
+                list.push(CXref {
+                    va: xref.va.raw(),
+                    target: xref.target.raw(),
+                    kind: kind_number(xref.kind),
+                    len: xref.len.into(),
+                    linear: xref.linear.into(),
+                });
+                Continue(())
+            });
+        searched(&outcome.coverage, outcome.stopped)?;
+        Ok(list.total())
+    })
+}
+
+/// The query for values of a type from `low` to `high`, or equal to `low`.
+///
+/// # Safety
+///
+/// `low` and `high` have the member that goes with the type.
+unsafe fn query(ty: ValueType, low: CValue, high: Option<CValue>) -> Result<ValueQuery, Error> {
+    let show = |value: CValue| match ty {
+        ValueType::F32 | ValueType::F64 => {
+            // SAFETY: any bits are a double.
+            let float = unsafe { value.f };
+            float.to_string()
+        }
+        ValueType::I8 | ValueType::I16 | ValueType::I32 | ValueType::I64 => {
+            // SAFETY: any bits are a number.
+            let signed = unsafe { value.i };
+            signed.to_string()
+        }
+        _ => {
+            // SAFETY: any bits are a number.
+            let unsigned = unsafe { value.u };
+            unsigned.to_string()
+        }
+    };
+    let (low, high) = (show(low), high.map(show));
+    let text = match high {
+        // Two that are no numbers make no range.
+        Some(high) if high != low => format!("{low}..={high}"),
+        _ => low,
+    };
+    ValueQuery::parse(ty, &text).map_err(|error| Error::argument(error.to_string()))
+}
+
+/// The bits of a value that was found, as the member of `gva_value` that goes with its type has them.
+fn member(ty: ValueType, bits: u64) -> u64 {
+    match ty {
+        // Widened with their signs.
+        ValueType::I8 => i64::from(bits as u8 as i8) as u64,
+        ValueType::I16 => i64::from(bits as u16 as i16) as u64,
+        ValueType::I32 => i64::from(bits as u32 as i32) as u64,
+        ValueType::F32 => f64::from(f32::from_bits(bits as u32)).to_bits(),
+        _ => bits,
+    }
+}
+
+/// See scan.h.
+///
+/// # Safety
+///
+/// `m` is NULL or an open handle; `low` and `high` are NULL or valid; `out` is NULL or has room for `max` elements.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gva_value_scan(
+    m: *mut Mem,
+    cr3: usize,
+    lo: u64,
+    hi: u64,
+    prot_all: u32,
+    ty: c_int,
+    low: *const CValue,
+    high: *const CValue,
+    align: u32,
+    out: *mut CHit,
+    max: c_int,
+) -> c_int {
+    guard(-1, || {
+        coverage::clear();
+        // SAFETY: the caller's contract.
+        let m = unsafe { handle(m) }?;
+        // SAFETY: the caller's contract.
+        let mut list = unsafe { List::new(out, max) }?;
+        let ty = usize::try_from(ty)
+            .ok()
+            .and_then(|number| ValueType::ALL.get(number.checked_sub(1)?).copied())
+            .ok_or_else(|| Error::argument(format!("{ty} is no VALUE_ type")))?;
+        // SAFETY: the caller's contract.
+        let low = *unsafe { shared(low, "low") }?;
+        // SAFETY: the caller's contract.
+        let high = unsafe { high.as_ref() }.copied();
+        let align = match align {
+            0 => ty.size() as u64,
+            align => u64::from(align),
+        };
+        if !align.is_power_of_two() || align > Piece::ALIGN {
+            return Err(Error::argument(format!(
+                "align is {align}; expected 0 or a power of two up to {}",
+                Piece::ALIGN
+            )));
+        }
+        // SAFETY: the caller's contract.
+        let query = unsafe { query(ty, low, high) }?;
+        let finder = Finder::new(vec![Query::Value(query)], align)?;
+        let options = m.sweep(lo, hi, prot_all)?;
+        find(&m.space(cr3)?, &finder, &options, |at, sought| {
+            list.push(CHit {
+                va: at.raw(),
+                value: member(ty, sought.bits),
+            });
+        })?;
+        Ok(list.total())
+    })
+}
+
+/// See scan.h.
+///
+/// # Safety
+///
+/// `m` is NULL or an open handle; `out` is NULL or has room for `max` elements.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn scan_pointer(
+    m: *mut Mem,
+    cr3: usize,
+    lo: u64,
+    hi: u64,
+    base_lo: u64,
+    base_hi: u64,
+    target: u64,
+    depth: c_int,
+    max_offset: u64,
+    out: *mut CPath,
+    max: c_int,
+) -> c_int {
+    guard(-1, || {
+        coverage::clear();
+        // SAFETY: the caller's contract.
+        let m = unsafe { handle(m) }?;
+        // SAFETY: the caller's contract.
+        let mut list = unsafe { List::new(out, max) }?;
+        let depth = usize::try_from(depth)
+            .ok()
+            .filter(|depth| (1..=PATH_DEPTH).contains(depth))
+            .ok_or_else(|| {
+                Error::argument(format!("depth is {depth}; expected 1 to {PATH_DEPTH}"))
+            })?;
+        if i64::try_from(max_offset).is_err() {
+            return Err(Error::argument(format!(
+                "max_offset {max_offset:#x} is too large"
+            )));
+        }
+        let within = range(lo, hi)?;
+        let paths = PathOptions {
+            ranges: vec![range(base_lo, base_hi)?],
+            depth,
+            max_offset,
+            ..PathOptions::default()
+        };
+        let space = m.space(cr3)?;
+        let width = match space.mode {
+            Some(Mode::X86 | Mode::Pae) => Width::Four,
+            _ => Width::Eight,
+        };
+        let pointers = PointerOptions {
+            range: asked(within),
+            width,
+            align: width.bytes() as u64,
+            threads: m.threads(),
+            max_bytes: m.sweep_bound(),
+            ..PointerOptions::default()
+        };
+        let mut go_on = || -> ControlFlow<()> { Continue(()) };
+        let mut emit = |path: vmie::pointers::Path<Gva>| {
+            let mut offsets = [0; PATH_DEPTH];
+            for (place, &offset) in offsets.iter_mut().zip(&path.offsets) {
+                *place = offset;
+            }
+            list.push(CPath {
+                base: path.base.addr().raw(),
+                // Of no more pointers than were asked for.
+                depth: path.offsets.len().min(PATH_DEPTH) as u32,
+                reserved: 0,
+                offsets,
+            });
+            Continue(())
+        };
+        let memory = &*space.memory;
+        let (outcome, covered) = find_paths_once(
+            memory,
+            &pointers,
+            Gva(target),
+            &paths,
+            &mut go_on,
+            &mut emit,
+        )
+        .map_err(|error: BuildError| Error::new(Code::Limit, error.to_string()))?;
+        match covered {
+            Some(covered) => searched(&covered, outcome.stopped)?,
+            None => coverage::set::<Gva>(&vmie::Coverage::default(), outcome.stopped),
+        }
+        if outcome.depth < depth {
+            coverage::incomplete();
+        }
+        Ok(list.total())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_told_as_the_member_of_their_type() {
+        let of = |ty, low, high: Option<CValue>| {
+            // SAFETY: each value has the member of its type.
+            unsafe { query(ty, low, high) }
+        };
+        let i = |i| CValue { i };
+        let f = |f| CValue { f };
+        let negative = of(ValueType::I16, i(-3), Some(i(-1))).expect("a range");
+        assert!(negative.accepts(0xfffe) && !negative.accepts(0));
+        let single = of(ValueType::F32, f(f64::from(0.1f32)), None).expect("a number");
+        assert!(single.accepts(u64::from(0.1f32.to_bits())));
+        let nan = of(ValueType::F64, f(f64::NAN), Some(f(f64::NAN))).expect("a test");
+        assert!(nan.accepts(f64::NAN.to_bits()) && !nan.accepts(0));
+        let all =
+            of(ValueType::F64, f(f64::NEG_INFINITY), Some(f(f64::INFINITY))).expect("a range");
+        assert!(all.accepts(f64::MAX.to_bits()));
+        let huge = of(ValueType::F64, f(f64::MAX), None).expect("a number");
+        assert!(huge.accepts(f64::MAX.to_bits()));
+        assert!(of(ValueType::U8, CValue { u: 256 }, None).is_err());
+        assert!(of(ValueType::I32, i(2), Some(i(1))).is_err());
+
+        assert_eq!(member(ValueType::I8, 0xff), u64::MAX);
+        assert_eq!(member(ValueType::U8, 0xff), 0xff);
+        assert_eq!(
+            member(ValueType::F32, u64::from(1.5f32.to_bits())),
+            1.5f64.to_bits()
+        );
+    }
+}
