@@ -30,6 +30,7 @@ mod guard;
 mod handle;
 mod list;
 pub mod memmodel;
+pub mod os;
 mod phys;
 pub mod scan;
 pub mod sigscan;

@@ -44,39 +44,36 @@ pub(crate) fn compare(programs: &[Program], guest: &Subject) -> Fallible<()> {
             .into_iter()
             .map(|row| only(row, question.fields))
             .collect();
-        if theirs.is_empty() {
-            return Err(format!(
-                "{}: vmie {} finds nothing, so nothing is compared",
-                guest.name, question.verb
-            )
-            .into());
-        }
-        if let Some(at) =
-            (0..ours.len().max(theirs.len())).find(|&at| ours.get(at) != theirs.get(at))
-        {
-            return Err(format!(
-                "{}: {} {}: row {at} is {:?}, and of vmie {} {:?}",
-                guest.name,
-                question.header,
-                question.what,
-                ours.get(at),
-                question.verb,
-                theirs.get(at)
-            )
-            .into());
-        }
+        let what = format!("{} {}", question.header, question.what);
+        differ(&guest.name, &what, &ours, &theirs)?;
     }
     Ok(())
 }
 
-fn rows(text: &str) -> Fallible<Vec<Value>> {
+/// Fails where the rows of the two are not the same, or where there are none: then nothing is compared.
+pub(super) fn differ(guest: &str, what: &str, ours: &[Value], theirs: &[Value]) -> Fallible<()> {
+    if theirs.is_empty() {
+        return Err(format!("{guest}: {what}: the command finds nothing to compare with").into());
+    }
+    match (0..ours.len().max(theirs.len())).find(|&at| ours.get(at) != theirs.get(at)) {
+        None => Ok(()),
+        Some(at) => Err(format!(
+            "{guest}: {what}: row {at} is {:?}, and the command's {:?}",
+            ours.get(at),
+            theirs.get(at)
+        )
+        .into()),
+    }
+}
+
+pub(super) fn rows(text: &str) -> Fallible<Vec<Value>> {
     text.lines()
         .map(|line| Ok(serde_json::from_str(line).map_err(|error| format!("{error}: {line}"))?))
         .collect()
 }
 
 /// Some fields of a row.
-fn only(row: Value, fields: &[&str]) -> Value {
+pub(super) fn only(row: Value, fields: &[&str]) -> Value {
     fields
         .iter()
         .map(|&field| {

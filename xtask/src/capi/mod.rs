@@ -20,6 +20,7 @@ mod examples;
 mod guests;
 mod install;
 mod symbols;
+mod system;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ use vmie_lab::Snapshot;
 use crate::{Fallible, target_dir, tools, workspace};
 
 /// The headers, and so the test programs and examples.
-const HEADERS: &[&str] = &["memmodel", "sigscan", "scan", "snapdiff"];
+const HEADERS: &[&str] = &["memmodel", "sigscan", "scan", "os", "snapdiff"];
 
 /// Runs `cargo xtask capi ARGS`.
 pub(crate) fn run(args: &[&str]) -> Fallible<()> {
@@ -57,8 +58,12 @@ pub(crate) fn test(lab: &[Snapshot]) -> Fallible<()> {
     for program in &programs {
         program.check(&demo)?;
     }
+    let lab = guests::of_lab(lab)?;
+    for guest in &lab {
+        system::compare(&programs, guest)?;
+    }
     let mut all = vec![demo];
-    all.extend(guests::of_lab(lab)?);
+    all.extend(lab);
     for guest in &all {
         agree::compare(&programs, guest)?;
         changes::compare(&programs, guest, &dir)?;

@@ -18,9 +18,10 @@
 //! covers these, they have no name.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-use super::{Guest, Module, OsError, Process, SymbolTable};
+use super::{Guest, OsError, Process, SymbolTable};
 use crate::addr::{AddrRange, Address, Gva};
 
 /// The name of the kernel's own image.
@@ -197,9 +198,37 @@ impl<'g> Resolver<'g> {
         Self { scopes }
     }
 
+    /// Whether it knows no image at all.
+    pub fn is_empty(&self) -> bool {
+        self.scopes.is_empty()
+    }
+
     /// Names of the kernel and its modules. What cannot be listed is left out, and said by the second
     /// part of the answer.
     pub fn of_kernel(guest: &'g dyn Guest) -> (Self, Vec<OsError>) {
+        Self::of(&guest, None::<&Process>)
+    }
+
+    /// Names of a process's program and libraries, and of the kernel.
+    pub fn of_process(guest: &'g dyn Guest, process: &'g Process) -> (Self, Vec<OsError>) {
+        Self::of(&guest, Some(process))
+    }
+
+    /// As [`Resolver::of_kernel`], or with a process [`Resolver::of_process`], for whoever has the guest in
+    /// common with others.
+    pub fn shared(
+        guest: &Arc<dyn Guest>,
+        process: Option<Process>,
+    ) -> (Resolver<'static>, Vec<OsError>) {
+        Resolver::of(guest, process.map(Arc::new))
+    }
+
+    /// Names by way of any pointers to a guest and a process.
+    fn of<G, P>(guest: &G, process: Option<P>) -> (Self, Vec<OsError>)
+    where
+        G: Deref<Target: Guest> + Clone + Send + Sync + 'g,
+        P: Deref<Target = Process> + Clone + Send + Sync + 'g,
+    {
         let mut scopes = Vec::new();
         let mut missing = Vec::new();
         match guest.symbols() {
@@ -211,32 +240,18 @@ impl<'g> Resolver<'g> {
             }
             Err(error) => missing.push(error),
         }
-        let modules = guest.modules(None).map(|listing| listing.items);
-        match modules {
-            Ok(modules) => scopes.extend(modules.into_iter().map(|module| {
+        let mut images = |owner: Option<P>, tier| match guest.modules(owner.as_deref()) {
+            Ok(listing) => scopes.extend(listing.items.into_iter().map(|module| {
+                let (guest, owner) = (guest.clone(), owner.clone());
                 let (name, range, base) = (module.name.clone(), module.range, module.base);
-                let load = move || guest.module_symbols(None, &module);
-                Scope::new(name, range, Tier::KernelModule, load).based_at(base)
+                let load = move || guest.module_symbols(owner.as_deref(), &module);
+                Scope::new(name, range, tier, load).based_at(base)
             })),
             Err(error) => missing.push(error),
-        }
-        (Self::new(scopes), missing)
-    }
-
-    /// Names of a process's program and libraries, and of the kernel.
-    pub fn of_process(guest: &'g dyn Guest, process: &'g Process) -> (Self, Vec<OsError>) {
-        let (kernel, mut missing) = Self::of_kernel(guest);
-        let mut scopes = kernel.scopes;
-        match guest.modules(Some(process)) {
-            Ok(listing) => {
-                let scope = |module: Module| {
-                    let (name, range, base) = (module.name.clone(), module.range, module.base);
-                    let load = move || guest.module_symbols(Some(process), &module);
-                    Scope::new(name, range, Tier::Process, load).based_at(base)
-                };
-                scopes.extend(listing.items.into_iter().map(scope));
-            }
-            Err(error) => missing.push(error),
+        };
+        images(None, Tier::KernelModule);
+        if process.is_some() {
+            images(process, Tier::Process);
         }
         (Self::new(scopes), missing)
     }
