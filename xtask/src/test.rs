@@ -39,7 +39,7 @@ pub(crate) fn run_all(args: &[&str]) -> Fallible<()> {
         let ok = live.is_ok_and(|status| status.success());
         results.push(("tests on running guests", ok));
     }
-    let c = crate::capi::test(&snapshots);
+    let c = crate::capi::test(with_lab.then_some(&snapshots[..]));
     if let Err(error) = &c {
         eprintln!("{error}");
     }

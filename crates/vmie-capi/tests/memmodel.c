@@ -275,8 +275,51 @@ static void agree(int argc, char **argv)
     vmie_close(m);
 }
 
+/* Says what was done, and waits until it was looked at from outside. */
+static void step(const char *what)
+{
+    char line[16];
+    printf("%s\n", what);
+    fflush(stdout);
+    CHECK(fgets(line, sizeof line, stdin) != NULL);
+}
+
+/* A guest that runs; in the end it quits. */
+static void live(const char *source)
+{
+    char page[4096];
+    vmie_mem *m = vmie_open(source);
+    CHECK(m != NULL && strcmp(vmie_format(m), "qemu") == 0 && vmie_is_live(m) == 1);
+    CHECK(vmie_ranges(m, NULL, 0) > 0 && vmie_cpus(m, NULL, 0) == 1);
+    CHECK(vmie_read_phys(m, 0, page, sizeof page, NULL) == 0);
+    step("opened");
+    /* Paused is paused. */
+    CHECK(vmie_pause(m) == 0 && vmie_pause(m) == 0);
+    CHECK(vmie_read_phys(m, 0, page, sizeof page, NULL) == 0);
+    step("paused");
+    CHECK(vmie_resume(m) == 0 && vmie_resume(m) == 0);
+    step("resumed");
+    CHECK(vmie_pause(m) == 0);
+    step("paused");
+    vmie_close(m);
+    step("closed");
+
+    m = vmie_open(source);
+    CHECK(m != NULL);
+    step("opened");
+    FAILS(vmie_read_phys(m, 0, page, sizeof page, NULL), -1, VMIE_E_GONE);
+    CHECK(vmie_pause(m) == -1 && vmie_last_error() != VMIE_OK);
+    CHECK(vmie_resume(m) == 0);
+    vmie_close(m);
+    FAILS(vmie_open(source), NULL, VMIE_E_OPEN);
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 3 && strcmp(argv[1], "live") == 0) {
+        live(argv[2]);
+        return 0;
+    }
     if (argc > 5 && strcmp(argv[1], "agree") == 0) {
         agree(argc, argv);
         return 0;

@@ -176,7 +176,19 @@ impl Program {
         Ok(first)
     }
 
+    /// The program in all forms that nothing watches from outside, to be given words and run.
+    pub(crate) fn unwatched(&self) -> impl Iterator<Item = Command> {
+        let forms = self.forms.iter().filter(|form| form.watch.is_empty());
+        forms.map(|form| self.command(form))
+    }
+
     fn run(&self, form: &Form, words: &[&str]) -> Fallible<String> {
+        let mut command = self.command(form);
+        command.args(words).current_dir(&self.room);
+        Ok(String::from_utf8(output(&mut command)?)?)
+    }
+
+    fn command(&self, form: &Form) -> Command {
         let mut command = match form.watch {
             [] => Command::new(&form.path),
             [watch, more @ ..] => {
@@ -185,11 +197,10 @@ impl Program {
                 command
             }
         };
-        command.args(words).current_dir(&self.room);
         command.env("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0");
         for (name, value) in &self.env {
             command.env(name, value);
         }
-        Ok(String::from_utf8(output(&mut command)?)?)
+        command
     }
 }

@@ -6,8 +6,9 @@
 //! headers   each alone, by every compiler, all warnings errors
 //! symbols   symbols.txt = what the library exports = what the headers declare
 //! examples  compiled by the line that stands in them, run, compared with what they printed before
-//! tests     each by every compiler, plain, under valgrind, with AddressSanitizer; what they read from a guest is
-//!           what the command says
+//! tests     each by every compiler, plain, under valgrind, with AddressSanitizer; what they read from a guest
+//!           is what the command says
+//! live      a running QEMU, stopped and resumed by a C program, and ended under it
 //! ```
 //!
 //! AddressSanitizer watches the C side and what the library does with memory of its own allocator, which it
@@ -19,6 +20,7 @@ mod compile;
 mod examples;
 mod guests;
 mod install;
+mod live;
 mod symbols;
 mod system;
 
@@ -37,14 +39,15 @@ const HEADERS: &[&str] = &["memmodel", "sigscan", "scan", "os", "snapdiff"];
 pub(crate) fn run(args: &[&str]) -> Fallible<()> {
     match args {
         // Where the lab was not built there is none to look at, which the last line tells.
-        [] => test(&Snapshot::all().unwrap_or_default()),
-        ["--no-lab"] => test(&[]),
+        [] => test(Some(&Snapshot::all().unwrap_or_default())),
+        ["--no-lab"] => test(None),
         _ => Err("usage: cargo xtask capi [--no-lab]".into()),
     }
 }
 
-/// All tests of the C library, on the synthetic guest and on those of the lab.
-pub(crate) fn test(lab: &[Snapshot]) -> Fallible<()> {
+/// All tests of the C library: on the synthetic guest, and where there is a lab on its guests and on a running
+/// QEMU.
+pub(crate) fn test(lab: Option<&[Snapshot]>) -> Fallible<()> {
     tools::ensure_for_c()?;
     let dir = target_dir().join("capi");
     fs::create_dir_all(&dir)?;
@@ -58,17 +61,21 @@ pub(crate) fn test(lab: &[Snapshot]) -> Fallible<()> {
     for program in &programs {
         program.check(&demo)?;
     }
-    let lab = guests::of_lab(lab)?;
-    for guest in &lab {
+    let of_lab = guests::of_lab(lab.unwrap_or_default())?;
+    for guest in &of_lab {
         system::compare(&programs, guest)?;
     }
     let mut all = vec![demo];
-    all.extend(lab);
+    all.extend(of_lab);
     for guest in &all {
         agree::compare(&programs, guest)?;
         changes::compare(&programs, guest, &dir)?;
     }
-    let names: Vec<&str> = all.iter().map(|guest| guest.name.as_str()).collect();
+    let mut names: Vec<&str> = all.iter().map(|guest| guest.name.as_str()).collect();
+    if lab.is_some() {
+        live::run(&programs[0], &dir.join("live"))?;
+        names.push("a running QEMU");
+    }
     println!(
         "C library: {} headers, {} test programs, guests: {}",
         HEADERS.len(),

@@ -17,7 +17,7 @@ mod live;
 mod matrix;
 mod modules;
 mod programs;
-mod qmp;
+pub(crate) mod qmp;
 mod sparse;
 mod variant;
 mod witness;
