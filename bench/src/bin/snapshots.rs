@@ -39,7 +39,16 @@ fn main() {
     let layout = args
         .next()
         .map(|text| text.parse::<Layout>().expect("a layout"));
-    let image = Arc::new(Image::open_with(&path, &OpenOptions { layout }).expect("opens"));
+    let image = Arc::new(
+        Image::open_with(
+            &path,
+            &OpenOptions {
+                layout,
+                ..OpenOptions::default()
+            },
+        )
+        .expect("opens"),
+    );
     let phys: Arc<dyn Memory<Addr = Gpa>> = image.clone();
     let guest = os::find(&phys, &image.info().cpus).expect("an operating system");
     let space = guest.kernel_space().clone();

@@ -161,6 +161,7 @@ pub unsafe extern "C" fn vmie_open_layout(file: *const c_char, layout: *const c_
             .map_err(|error| Error::new(Code::Syntax, format!("layout: {error}")))?;
         let options = OpenOptions {
             layout: Some(layout),
+            ..OpenOptions::default()
         };
         Ok(Box::into_raw(Box::new(Mem::image(&file, &options)?)))
     })

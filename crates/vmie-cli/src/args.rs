@@ -7,6 +7,7 @@ mod dissect;
 mod pointers;
 mod refine;
 mod snap;
+mod source;
 
 use std::path::PathBuf;
 
@@ -14,9 +15,9 @@ use clap::{
     ArgGroup, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint,
 };
 use clap_complete::Shell;
+use vmie::Prot;
 use vmie::paging::Mode;
 use vmie::signature::EngineKind;
-use vmie::{Layout, Prot};
 
 use crate::addr::{AddrExpr, RangeExpr, TargetExpr, parse_u64};
 use crate::glob::Glob;
@@ -27,6 +28,7 @@ pub(crate) use refine::RefineArgs;
 pub(crate) use snap::{
     Compress, GroupBy, Groups, SnapArgs, SnapDiffArgs, SnapSeriesArgs, SnapTakeArgs, SnapWatchArgs,
 };
+pub(crate) use source::{LayersArgs, SourceArgs};
 
 /// Headings in the help. Set on each argument: a heading of a flattened group would spread to the
 /// arguments behind it.
@@ -144,36 +146,6 @@ pub(crate) enum Verb {
     Completions(CompletionsArgs),
     /// Print the man page, or write one per verb into a directory
     Man(ManArgs),
-}
-
-/// Where the guest's memory comes from.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct SourceArgs {
-    /// Memory image (raw, LiME, AVML or ELF core) or snapshot, recognised by its content; or qemu:SOCKET,
-    /// a running guest by the QMP socket of its QEMU
-    #[arg(value_name = "SOURCE", value_hint = ValueHint::FilePath)]
-    pub(crate) source: PathBuf,
-
-    /// How a raw image lays out physical memory: pc, q35, microvm (QEMU's rules by RAM size),
-    /// or GPA+LEN@OFFSET,...
-    #[arg(long, value_name = "LAYOUT")]
-    pub(crate) layout: Option<Layout>,
-
-    /// Types for a kernel that has none: an ISF file (Volatility 3's symbol JSON), plain or xz
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) types: Option<PathBuf>,
-
-    /// Keep in SOURCE.vmie-os where the operating system was found, which spares the next search
-    #[arg(long)]
-    pub(crate) os_cache: bool,
-
-    /// Stop a running guest while it is looked at, to see one moment of it
-    #[arg(long)]
-    pub(crate) pause: bool,
-
-    /// Read what is intact of a damaged snapshot
-    #[arg(long)]
-    pub(crate) salvage: bool,
 }
 
 /// Whose memory, names or modules are meant.

@@ -255,6 +255,11 @@ fn live(args: &SourceArgs, socket: &Path, reporter: &Reporter) -> Result<Origin,
         return Err(Failure::new("--layout is for raw images")
             .found("QEMU itself tells the layout of a running guest"));
     }
+    if let Some(option) = args.layers.typed() {
+        return Err(
+            Failure::new(format!("{option} is for memory files")).found("QEMU's guest is running")
+        );
+    }
     let guest = live::open(socket, args.pause, reporter)?;
     let cache = args.os_cache.then(|| live::cache(&guest));
     let known = guest.info();
@@ -291,6 +296,8 @@ fn live(_args: &SourceArgs, socket: &Path, _reporter: &Reporter) -> Result<Origi
 fn snapshot(args: &SourceArgs, space: &str, reporter: &Reporter) -> Result<Origin, Failure> {
     let typed = [
         ("--layout", args.layout.is_some()),
+        ("--state", args.layers.state.is_some()),
+        ("--base", !args.layers.base.is_empty()),
         ("--os-cache", args.os_cache),
         ("--pause", args.pause),
     ];
@@ -351,8 +358,12 @@ fn image(args: &SourceArgs) -> Result<Origin, Failure> {
 
 /// Opens a memory image.
 fn open_image(args: &SourceArgs) -> Result<Image, Failure> {
+    let (bases, holes_are_zeros) = args.layers.bases().map_err(Failure::new)?;
     let options = OpenOptions {
         layout: args.layout.clone(),
+        state: args.layers.state.clone(),
+        bases,
+        holes_are_zeros,
     };
     Image::open_with(&args.source, &options).map_err(|error| {
             let failure = Failure::new(error.to_string());

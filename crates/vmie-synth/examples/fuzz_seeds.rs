@@ -1,16 +1,24 @@
-//! Writes small images of every format into a directory, as seeds for fuzzing.
+//! Writes small images of every format into a directory, or states of microVMs, as seeds for fuzzing.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use vmie_synth::write::{self, Avml, Compression, Cpu, Elf, ElfClass, Flavour, Kdump};
+use vmie_synth::write::{
+    self, Avml, Compression, Cpu, Elf, ElfClass, Firecracker, FirecrackerForm, Flavour, Kdump,
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let dir: PathBuf = std::env::args_os()
         .nth(1)
-        .ok_or("usage: fuzz_seeds DIRECTORY")?
+        .ok_or("usage: fuzz_seeds DIRECTORY [microvm]")?
         .into();
     std::fs::create_dir_all(&dir)?;
+    if std::env::args_os()
+        .nth(2)
+        .is_some_and(|word| word == "microvm")
+    {
+        return microvms(&dir);
+    }
     let ranges = [0x1000..0x1200, 0x1200..0x1300, 0x1_0000_0000..0x1_0000_0100];
     let mut memory = |gpa: u64, buf: &mut [u8]| {
         for (i, byte) in buf.iter_mut().enumerate() {
@@ -67,5 +75,34 @@ fn main() -> Result<(), Box<dyn Error>> {
         write::kdump(&mut image, &pages, &mut memory, &options)?;
         std::fs::write(dir.join(name), &image)?;
     }
+    Ok(())
+}
+
+/// States that describe the 1 MiB of memory that the target has beside them.
+fn microvms(dir: &Path) -> Result<(), Box<dyn Error>> {
+    let ranges = [0..0xc_0000, 0x1_0000_0000..0x1_0004_0000];
+    let cpu = Cpu {
+        cr0: 0x8005_0033,
+        cr3: 0x1000,
+        cr4: 0x6f0,
+        efer: 0xd01,
+        rip: 0xffff_ffff_8100_0000,
+        ..Cpu::default()
+    };
+    for form in FirecrackerForm::ALL {
+        let options = Firecracker {
+            form,
+            cpus: vec![cpu; 2],
+            ..Firecracker::default()
+        };
+        let state = write::firecracker(&ranges, &options);
+        std::fs::write(dir.join(format!("firecracker-{form:?}")), state)?;
+    }
+    let scratch = std::env::temp_dir().join(format!("vmie-seeds-{}", std::process::id()));
+    std::fs::create_dir_all(&scratch)?;
+    let mut memory = |_: u64, _: &mut [u8]| Ok(());
+    write::cloud_hypervisor(&scratch, &ranges, &mut memory, &[cpu; 2])?;
+    std::fs::copy(scratch.join("state.json"), dir.join("cloud-hypervisor"))?;
+    std::fs::remove_dir_all(&scratch)?;
     Ok(())
 }

@@ -199,12 +199,21 @@ impl FileMap {
     fn is_hole(&self, offset: u64, len: u64) -> bool {
         let ask = || {
             let file = self.file.as_ref();
-            file.map_or(Vec::new(), |file| holes(file, self.len))
+            file.map_or(Vec::new(), |file| {
+                holes(file, self.len, LEAST_HOLE, MOST_HOLES)
+            })
         };
         let holes = self.holes.get_or_init(ask);
         let index = holes.partition_point(|hole| hole.end <= offset);
         let hole = holes.get(index);
         hole.is_some_and(|hole| hole.start <= offset && hole.end - offset >= len)
+    }
+
+    /// The holes of the file, as they are now, and no more than so many of them; none where the operating
+    /// system does not tell.
+    pub(crate) fn all_holes(&self, most: usize) -> Vec<Range<u64>> {
+        let file = self.file.as_ref();
+        file.map_or(Vec::new(), |file| holes(file, self.len, 1, most))
     }
 
     /// Where `len` bytes from `offset` on are, if the mapping holds all of them.
@@ -256,11 +265,11 @@ fn writers(file: &File) -> Writers {
     }
 }
 
-/// The large holes of a file, in order.
+/// The holes of a file that have at least so many bytes, in order, and no more than so many of them.
 ///
 /// A file system that does not tell has none. Data that is not on the disk yet counts as data.
 #[cfg(target_os = "linux")]
-fn holes(file: &File, len: u64) -> Vec<Range<u64>> {
+fn holes(file: &File, len: u64, least: u64, most: usize) -> Vec<Range<u64>> {
     use std::os::fd::AsRawFd;
 
     let seek = |from: u64, whence| {
@@ -272,7 +281,7 @@ fn holes(file: &File, len: u64) -> Vec<Range<u64>> {
     };
     let mut holes = Vec::new();
     let mut at = 0;
-    while at < len && holes.len() < MOST_HOLES {
+    while at < len && holes.len() < most {
         let Some(hole) = seek(at, libc::SEEK_HOLE).filter(|hole| (at..len).contains(hole)) else {
             break;
         };
@@ -283,7 +292,7 @@ fn holes(file: &File, len: u64) -> Vec<Range<u64>> {
             None if std::io::Error::last_os_error().raw_os_error() == Some(libc::ENXIO) => len,
             None => break,
         };
-        if data - hole >= LEAST_HOLE {
+        if data - hole >= least {
             holes.push(hole..data);
         }
         at = data;
@@ -293,7 +302,7 @@ fn holes(file: &File, len: u64) -> Vec<Range<u64>> {
 
 /// Other systems are not asked.
 #[cfg(not(target_os = "linux"))]
-fn holes(_file: &File, _len: u64) -> Vec<Range<u64>> {
+fn holes(_file: &File, _len: u64, _least: u64, _most: usize) -> Vec<Range<u64>> {
     Vec::new()
 }
 

@@ -1,5 +1,5 @@
 //! Snapshots that are directories.
-#![cfg(feature = "isf")]
+#![cfg(feature = "cloud-hypervisor")]
 
 mod common;
 
@@ -59,10 +59,21 @@ fn what_is_no_whole_snapshot_is_refused_or_has_holes() {
 
     let options = OpenOptions {
         layout: Some("pc".parse().expect("valid")),
+        ..OpenOptions::default()
     };
     let error = Image::open_with(directory.path(), &options).expect_err("it knows its layout");
     assert!(
         matches!(error.kind, OpenErrorKind::LayoutForFormat { .. }),
+        "{error}"
+    );
+
+    let options = OpenOptions {
+        bases: vec![memory],
+        ..OpenOptions::default()
+    };
+    let error = Image::open_with(directory.path(), &options).expect_err("nothing is under it");
+    assert!(
+        matches!(error.kind, OpenErrorKind::NotLayered { .. }),
         "{error}"
     );
 

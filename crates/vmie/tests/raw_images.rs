@@ -31,6 +31,7 @@ fn pages(n: u8) -> Vec<u8> {
 fn with_layout(layout: &str) -> OpenOptions {
     OpenOptions {
         layout: Some(layout.parse().expect("valid layout")),
+        ..OpenOptions::default()
     }
 }
 

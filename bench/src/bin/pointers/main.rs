@@ -147,7 +147,14 @@ fn scattered(flat: &Flat, dir: &Path) {
 
 /// The processes of a real guest, and its kernel.
 fn guest(path: &Path, layout: Option<Layout>) {
-    let image = Image::open_with(path, &OpenOptions { layout }).expect("opens");
+    let image = Image::open_with(
+        path,
+        &OpenOptions {
+            layout,
+            ..OpenOptions::default()
+        },
+    )
+    .expect("opens");
     let image = Arc::new(image);
     let phys: Arc<dyn Memory<Addr = Gpa>> = image.clone();
     let guest = os::find(&phys, &image.info().cpus).expect("a known operating system");

@@ -102,6 +102,7 @@ fn race(
     let layout = format!("0+{}@0", bytes.len()).parse().expect("a layout");
     let options = OpenOptions {
         layout: Some(layout),
+        ..OpenOptions::default()
     };
     let all = AddrRange::new(Gpa(0), bytes.len() as u64).expect("not empty");
     let mapped_anew = || {

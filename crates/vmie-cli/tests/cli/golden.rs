@@ -97,6 +97,43 @@ fn later_image(dir: &Path) {
     std::fs::write(dir.join("later.elf"), bytes).expect("writes");
 }
 
+/// Adds a Firecracker snapshot of the demo's guest: `vm.mem` with `vm.state`, and `diff.mem`, which holds the page that
+/// is different at the later moment and has holes for the rest.
+fn firecracker_snapshot(dir: &Path) {
+    use std::os::unix::fs::FileExt;
+
+    let memory = std::fs::read(dir.join("demo.raw")).expect("the demo's image");
+    std::fs::write(dir.join("vm.mem"), &memory).expect("writes");
+    let player = [100f32, 50.0].map(f32::to_le_bytes).concat();
+    let at = memory.windows(8).position(|window| window == player);
+    let at = at.expect("a player");
+    let page = at / 4096 * 4096;
+    let mut changed = memory[page..page + 4096].to_vec();
+    changed[at - page..at - page + 4].copy_from_slice(&75f32.to_le_bytes());
+    let diff = std::fs::File::create(dir.join("diff.mem")).expect("a file");
+    diff.set_len(memory.len() as u64).expect("grows");
+    diff.write_all_at(&changed, page as u64).expect("writes");
+
+    // The CPU that the demo's ELF core has.
+    let cpu = write::Cpu {
+        cr0: 0x8005_0033,
+        cr3: 0x1_0009_d000,
+        cr4: 0xb0,
+        efer: 0xd01,
+        rip: 0x5581_4a20_0100,
+        rsp: 0x7ffd_3c5e_1fc0,
+        code64: true,
+        ..write::Cpu::default()
+    };
+    let ranges = [0..8 << 20, 0x1_0000_0000..0x1_0040_0000];
+    let options = write::Firecracker {
+        cpus: vec![cpu],
+        ..write::Firecracker::default()
+    };
+    let state = write::firecracker(&ranges, &options);
+    std::fs::write(dir.join("vm.state"), state).expect("writes");
+}
+
 /// Adds images of a small Linux kernel: `kernel.raw`, and `bare.raw`, which has no types.
 fn kernel_images(dir: &Path) {
     for (name, btf) in [("kernel.raw", kernel_types()), ("bare.raw", Vec::new())] {
@@ -158,6 +195,7 @@ fn kernel_types() -> Vec<u8> {
 fn transcripts() {
     let dir = demo_images();
     later_image(dir.path());
+    firecracker_snapshot(dir.path());
     kernel_images(dir.path());
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut files: Vec<PathBuf> = std::fs::read_dir(golden)

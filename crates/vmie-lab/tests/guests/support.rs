@@ -47,6 +47,7 @@ pub(crate) fn open(snapshot: &Snapshot, file: &ImageFile) -> Arc<Image> {
             .layout
             .as_ref()
             .map(|layout| layout.parse().expect("the lab writes valid layouts")),
+        ..OpenOptions::default()
     };
     let image = Image::open_with(&path, &options);
     Arc::new(image.unwrap_or_else(|error| panic!("{}: {error}", path.display())))

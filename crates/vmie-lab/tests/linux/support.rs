@@ -21,6 +21,7 @@ impl Case {
         let layout = file.layout.as_deref();
         let options = OpenOptions {
             layout: layout.map(|name| name.parse().expect("a layout")),
+            ..OpenOptions::default()
         };
         let image = Image::open_with(truth.path(&file.file), &options);
         let image = image.unwrap_or_else(|error| panic!("{name}: {error}"));

@@ -1,7 +1,7 @@
 //! Snapshots of Cloud Hypervisor: a directory with two files.
 //!
 //! Sources: Cloud Hypervisor's `docs/snapshot_restore.md`, `vm-migration/src/lib.rs` and `protocol.rs`,
-//! `vmm/src/memory_manager.rs`; Linux `arch/x86/include/uapi/asm/kvm.h`.
+//! `vmm/src/memory_manager.rs`.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -9,6 +9,7 @@ use std::io::{self, BufWriter};
 use std::ops::Range;
 use std::path::Path;
 
+use super::kvm::{regs, sregs};
 use super::notes::Cpu;
 use super::{Source, raw};
 
@@ -39,7 +40,7 @@ pub fn cloud_hypervisor(
         let state = format!(
             "{{\"Kvm\":{{\"regs\":{},\"sregs\":{}}}}}",
             array(&regs(cpu)),
-            array(&sregs(cpu))
+            array(&sregs(cpu, index == 0))
         );
         parts.push(format!("\"{index}\":{}", leaf(&state)));
     }
@@ -67,30 +68,4 @@ fn array(bytes: &[u8]) -> String {
     }
     text.push(']');
     text
-}
-
-fn put(bytes: &mut [u8], at: usize, value: u64) {
-    bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
-}
-
-/// `struct kvm_regs`.
-fn regs(cpu: &Cpu) -> Vec<u8> {
-    let mut bytes = vec![0; 144];
-    put(&mut bytes, 6 * 8, cpu.rsp);
-    put(&mut bytes, 16 * 8, cpu.rip);
-    put(&mut bytes, 17 * 8, cpu.rflags);
-    bytes
-}
-
-/// `struct kvm_sregs`.
-fn sregs(cpu: &Cpu) -> Vec<u8> {
-    const CR: usize = 8 * 24 + 2 * 16;
-    let mut bytes = vec![0; 312];
-    for (index, value) in [cpu.cr0, cpu.cr2, cpu.cr3, cpu.cr4, 0, cpu.efer]
-        .into_iter()
-        .enumerate()
-    {
-        put(&mut bytes, CR + 8 * index, value);
-    }
-    bytes
 }

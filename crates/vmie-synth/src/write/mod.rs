@@ -1,4 +1,5 @@
-//! Writers of saved-memory formats: raw, LiME, AVML, ELF core, kdump, Cloud Hypervisor's snapshots.
+//! Writers of saved-memory formats: raw, LiME, AVML, ELF core, kdump, snapshots of
+//! Cloud Hypervisor and Firecracker.
 //!
 //! They are written from the formats' publications and share nothing with the engine's readers, so a
 //! mistake on one side shows on the other. Each takes the guest's physical ranges and a [`Source`] of
@@ -24,7 +25,9 @@
 mod avml;
 mod cloud_hypervisor;
 mod elf;
+mod firecracker;
 mod kdump;
+mod kvm;
 mod notes;
 
 use std::fs::File;
@@ -34,6 +37,7 @@ use std::ops::Range;
 pub use avml::{Avml, avml};
 pub use cloud_hypervisor::cloud_hypervisor;
 pub use elf::{Elf, ElfClass, Order, elf};
+pub use firecracker::{Firecracker, FirecrackerForm, Hotplug, firecracker};
 pub use kdump::{Compression, Kdump, kdump};
 pub use notes::{Cpu, Flavour};
 

@@ -48,6 +48,14 @@ pub enum OpenErrorKind {
         /// What to do to get an image that vmie reads.
         advice: &'static str,
     },
+    /// The file belongs to an image and holds no memory itself.
+    #[error("it is {found}, and not the memory; {advice}")]
+    Beside {
+        /// What the file is.
+        found: &'static str,
+        /// How it is given.
+        advice: &'static str,
+    },
     /// A layout was given for a format that brings its own.
     #[error(
         "it is {found}, which says itself where its bytes belong; leave out the layout `{layout}`, \
@@ -68,6 +76,30 @@ pub enum OpenErrorKind {
         layout: String,
         /// Length of the file in bytes.
         size: u64,
+    },
+    /// A state file or files below were given for a format that has neither.
+    #[error("it is {found}; a state file and files below it belong to raw memory only")]
+    NotLayered {
+        /// What the file is.
+        found: Cow<'static, str>,
+    },
+    /// A state file and a layout were given, which may contradict each other.
+    #[error(
+        "a state file says where the bytes belong: leave out the layout `{layout}`, or the state file"
+    )]
+    StateAndLayout {
+        /// The layout as it was given.
+        layout: String,
+    },
+    /// A file that was given with the source is the reason.
+    #[error("{what} {}: {kind}", path.display())]
+    Companion {
+        /// What it is to the source: `"its state"`, ...
+        what: &'static str,
+        /// That file.
+        path: PathBuf,
+        /// What is wrong with it.
+        kind: Box<OpenErrorKind>,
     },
     /// The file is of a known format and holds no memory.
     #[error("it is {found} without any memory in it; {advice}")]

@@ -14,11 +14,13 @@
 //! [`ImageInfo::notes`] tells the user.
 
 mod avml;
-#[cfg(feature = "isf")]
+#[cfg(feature = "cloud-hypervisor")]
 mod cloud_hypervisor;
 mod elfcore;
 mod error;
+mod firecracker;
 mod kdump;
+mod layers;
 mod layout;
 mod lime;
 mod notes;
@@ -28,7 +30,7 @@ mod segments;
 
 use std::fmt;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::addr::{AddrRange, Address, Gpa};
 use crate::cpu::CpuState;
@@ -56,8 +58,10 @@ pub enum Format {
     Elf,
     /// A compressed dump, as makedumpfile and QEMU write it, flattened or not.
     Kdump,
-    /// The directory of a Cloud Hypervisor snapshot. Read with the feature `isf`, for it takes JSON.
+    /// The directory of a Cloud Hypervisor snapshot. Read with the feature `cloud-hypervisor`, for it takes JSON.
     CloudHypervisor,
+    /// The memory file of a Firecracker snapshot, laid out by its state file ([`OpenOptions::state`]).
+    Firecracker,
 }
 
 impl Format {
@@ -70,6 +74,7 @@ impl Format {
             Self::Elf => "an ELF file",
             Self::Kdump => "a compressed kdump",
             Self::CloudHypervisor => "a Cloud Hypervisor snapshot",
+            Self::Firecracker => "a Firecracker snapshot",
         }
     }
 }
@@ -83,6 +88,7 @@ impl fmt::Display for Format {
             Self::Elf => "elf",
             Self::Kdump => "kdump",
             Self::CloudHypervisor => "cloud-hypervisor",
+            Self::Firecracker => "firecracker",
         })
     }
 }
@@ -96,6 +102,18 @@ pub struct OpenOptions {
     /// read as raw memory. A file in a format that vmie reads needs an explicit layout for that; a
     /// machine's layout is an error for it.
     pub layout: Option<Layout>,
+    /// The state file of a Firecracker snapshot whose memory file is opened. It says where the bytes belong and
+    /// what the CPUs were doing, so a layout beside it is an error.
+    ///
+    /// What is a hole in the memory file and in all [`bases`](Self::bases) is absent, unless
+    /// [`holes_are_zeros`](Self::holes_are_zeros).
+    pub state: Option<PathBuf>,
+    /// What lies under a raw image that holds only what has changed and has holes for the rest: the files to
+    /// see through its holes, from the one right below it down to the oldest. All have the same length.
+    pub bases: Vec<PathBuf>,
+    /// Whether a hole in the oldest file (of [`bases`](Self::bases), or with [`state`](Self::state) the image itself) is
+    /// zeros that a copy left out, and not memory that was never saved.
+    pub holes_are_zeros: bool,
 }
 
 /// What is known about an open image.
@@ -125,6 +143,8 @@ pub struct ImageInfo {
 #[derive(Debug)]
 pub struct Image {
     map: FileMap,
+    /// Where the image is in several files that lie on each other: those below `map`.
+    below: Vec<FileMap>,
     segments: Segments,
     frames: Frames,
     /// What it takes to read compressed pages, where the format has them.
@@ -146,6 +166,9 @@ struct Parsed {
     /// For segments of compressed pages.
     pages: Option<kdump::Pages>,
 }
+
+/// A file and the offset in it at which bytes are.
+type Place<'a> = (&'a FileMap, u64);
 
 impl Image {
     /// Opens an image whose format is recognised by content.
@@ -179,7 +202,7 @@ impl Image {
     pub fn from_bytes(bytes: Vec<u8>, options: &OpenOptions) -> Result<Self, OpenError> {
         let kind = match bytes.len() {
             0 => Err(OpenErrorKind::TooShort { size: 0 }),
-            _ => Self::recognise(FileMap::from_bytes(bytes), options),
+            _ => Self::of_map(FileMap::from_bytes(bytes), options),
         };
         kind.map_err(|kind| OpenError {
             path: "(bytes in memory)".into(),
@@ -193,9 +216,14 @@ impl Image {
     }
 
     fn open_kind(path: &Path, options: &OpenOptions) -> Result<Self, OpenErrorKind> {
-        #[cfg(feature = "isf")]
+        #[cfg(feature = "cloud-hypervisor")]
         if cloud_hypervisor::is_snapshot(path) {
             let format = Format::CloudHypervisor;
+            if options.state.is_some() || !options.bases.is_empty() {
+                return Err(OpenErrorKind::NotLayered {
+                    found: format.article_name().into(),
+                });
+            }
             if let Some(layout) = &options.layout {
                 return Err(OpenErrorKind::LayoutForFormat {
                     found: format.article_name(),
@@ -203,26 +231,69 @@ impl Image {
                 });
             }
             let (map, parsed) = cloud_hypervisor::open(path)?;
-            return Self::assemble(map, format, parsed);
+            return Self::assemble(map, Vec::new(), format, parsed);
         }
         let file = open_file(path)?;
         let map = FileMap::new(&file).map_err(|source| OpenErrorKind::Io {
             doing: "mapping the file",
             source,
         })?;
-        Self::recognise(map, options)
+        Self::of_map(map, options)
     }
 
-    /// Finds out the format and reads the headers.
-    fn recognise(map: FileMap, options: &OpenOptions) -> Result<Self, OpenErrorKind> {
+    fn of_map(map: FileMap, options: &OpenOptions) -> Result<Self, OpenErrorKind> {
         let mut head = vec![0; probe::HEAD.min(usize::try_from(map.len()).unwrap_or(probe::HEAD))];
         let kind = map
             .read(0, &mut head)
             .then(|| probe::probe(&head))
             .flatten();
+        if options.state.is_none() && options.bases.is_empty() {
+            return Self::recognise(map, &head, kind, options);
+        }
+        match kind {
+            Some(Kind::Beside { what, advice }) => Err(OpenErrorKind::Beside {
+                found: what,
+                advice,
+            }),
+            Some(Kind::Foreign { what, advice }) if options.layout.is_none() => {
+                Err(OpenErrorKind::Unsupported {
+                    found: what.into(),
+                    advice,
+                })
+            }
+            Some(Kind::Known(format)) => Err(OpenErrorKind::NotLayered {
+                found: format.article_name().into(),
+            }),
+            _ => Self::layered(map, options),
+        }
+    }
 
+    /// Raw memory that a state file lays out, or that lies on other files.
+    fn layered(map: FileMap, options: &OpenOptions) -> Result<Self, OpenErrorKind> {
+        let (mut maps, format, parsed) = layers::parse(map, options)?;
+        let below = maps.split_off(1);
+        let map = maps.remove(0);
+        let mut image = Self::assemble(map, below, format, parsed)?;
+        let note = layers::lost_holes(&image, &image.info.cpus);
+        image.info.notes.extend(note);
+        Ok(image)
+    }
+
+    /// Reads the headers of what is in one file.
+    fn recognise(
+        map: FileMap,
+        head: &[u8],
+        kind: Option<Kind>,
+        options: &OpenOptions,
+    ) -> Result<Self, OpenErrorKind> {
         let layout = options.layout.as_ref();
         let (format, parsed) = match (kind, layout) {
+            (Some(Kind::Beside { what, advice }), None) => {
+                return Err(OpenErrorKind::Beside {
+                    found: what,
+                    advice,
+                });
+            }
             (Some(Kind::Foreign { what, advice }), None) => {
                 return Err(OpenErrorKind::Unsupported {
                     found: what.into(),
@@ -253,10 +324,15 @@ impl Image {
                 (Format::Raw, parsed)
             }
         };
-        Self::assemble(map, format, parsed)
+        Self::assemble(map, Vec::new(), format, parsed)
     }
 
-    fn assemble(map: FileMap, format: Format, parsed: Parsed) -> Result<Self, OpenErrorKind> {
+    fn assemble(
+        map: FileMap,
+        below: Vec<FileMap>,
+        format: Format,
+        parsed: Parsed,
+    ) -> Result<Self, OpenErrorKind> {
         let Parsed {
             builder,
             cpus,
@@ -282,7 +358,8 @@ impl Image {
                 "{missing:#x} bytes of memory that the image declares are not in the file"
             ));
         }
-        if map.writers() == Writers::Some {
+        let writers: Vec<Writers> = below.iter().chain([&map]).map(FileMap::writers).collect();
+        if writers.contains(&Writers::Some) {
             notes.push(
                 "the file is open for writing by another process: treated as a live guest"
                     .to_owned(),
@@ -293,16 +370,31 @@ impl Image {
             size: map.len(),
             ranges: segments.ranges(),
             cpus,
-            live: map.writers() != Writers::None,
+            live: writers.iter().any(|&writers| writers != Writers::None),
             notes,
         };
         Ok(Self {
             map,
+            below,
             segments,
             frames: Frames::new(),
             pages,
             info,
         })
+    }
+
+    /// The file that holds a segment's bytes as they are, and where they begin in it.
+    #[inline]
+    fn place(&self, backing: Backing) -> Option<Place<'_>> {
+        match backing {
+            Backing::File(offset) => Some((&self.map, offset)),
+            Backing::Layer { layer: 0, offset } => Some((&self.map, offset)),
+            Backing::Layer { layer, offset } => {
+                let map = self.below.get(layer as usize - 1)?;
+                Some((map, offset))
+            }
+            _ => None,
+        }
     }
 
     /// Reads what does not lie in one piece.
@@ -323,9 +415,10 @@ impl Image {
             let len = usize::try_from(segment.len - at).map_or(rest.len(), |n| n.min(rest.len()));
             let fault = |cause| Fault { addr: here, cause };
             match segment.backing {
-                Backing::File(offset) => {
+                backing @ (Backing::File(_) | Backing::Layer { .. }) => {
                     // The table holds only what lies within the file; see `SegmentsBuilder`.
-                    if !self.map.read(offset + at, &mut rest[..len]) {
+                    let (map, offset) = self.place(backing).ok_or_else(|| absent(here))?;
+                    if !map.read(offset + at, &mut rest[..len]) {
                         return Err(absent(here));
                     }
                 }
@@ -374,9 +467,9 @@ impl Memory for Image {
     fn read(&self, addr: Gpa, buf: &mut [u8]) -> Result<(), Fault<Gpa>> {
         if let Some(segment) = self.segments.find(addr.0) {
             let at = addr.0 - segment.start;
-            if let Backing::File(offset) = segment.backing
+            if let Some((map, offset)) = self.place(segment.backing)
                 && buf.len() as u64 <= segment.len - at
-                && self.map.read(offset + at, buf)
+                && map.read(offset + at, buf)
             {
                 return Ok(());
             }
@@ -387,24 +480,19 @@ impl Memory for Image {
     #[inline]
     fn view(&self, addr: Gpa) -> Option<View<'_, Gpa>> {
         let segment = self.segments.find(addr.0)?;
-        let Backing::File(offset) = segment.backing else {
-            return None;
-        };
-        self.map.view(Gpa(segment.start), offset, segment.len)
+        let (map, offset) = self.place(segment.backing)?;
+        map.view(Gpa(segment.start), offset, segment.len)
     }
 
     #[inline]
     fn borrow(&self, range: AddrRange<Gpa>) -> Option<&[u8]> {
         let segment = self.segments.find(range.start().0)?;
         let at = range.start().0 - segment.start;
-        let Backing::File(offset) = segment.backing else {
-            return None;
-        };
+        let (map, offset) = self.place(segment.backing)?;
         if range.len() > segment.len - at {
             return None;
         }
-        self.map
-            .slice(offset + at, usize::try_from(range.len()).ok()?)
+        map.slice(offset + at, usize::try_from(range.len()).ok()?)
     }
 }
 

@@ -8,7 +8,7 @@
 //! To add a format: give it a row here, a module beside this one that turns the file into
 //! [`Segments`](super::segments::Segments), and an arm in [`Image::open_with`](super::Image::open_with).
 
-use super::Format;
+use super::{Format, firecracker};
 
 /// How many bytes of the file the table needs.
 pub(super) const HEAD: usize = 4096;
@@ -23,6 +23,13 @@ pub(super) enum Kind {
         /// With its article: `"a qcow2 disk image"`.
         what: &'static str,
         /// What to do to get an image that vmie reads.
+        advice: &'static str,
+    },
+    /// Something that belongs to an image, and is given beside it.
+    Beside {
+        /// With its article.
+        what: &'static str,
+        /// How it is given.
         advice: &'static str,
     },
 }
@@ -58,6 +65,11 @@ const VMWARE: &str = "give the .vmem file that belongs to it; where RAM is more 
      `--layout 0+3GiB@0,4GiB+LEN@3GiB`";
 const WINDOWS_DUMP: &str = "convert it to raw memory (volatility3 `layerwriter`, or MemProcFS)";
 const DISKDUMP: &str = "convert it to an ELF core with `makedumpfile -E`";
+
+const FIRECRACKER: Kind = Kind::Beside {
+    what: "the state file of a Firecracker snapshot",
+    advice: "give the memory file that was saved with it as the source, and this file with --state",
+};
 
 /// Sources of the magic numbers: the specifications of the formats; Linux `kernel/power/swap.c`; QEMU
 /// `migration/qemu-file.h`, `dump/dump.h`; libvirt `src/qemu/qemu_saveimage.h`; makedumpfile
@@ -186,6 +198,10 @@ static TABLE: &[Row] = &[
 
 /// What a file that begins with `head` is; `None` when it can only be raw memory.
 pub(super) fn probe(head: &[u8]) -> Option<Kind> {
+    // Its magic number is at one of two places, for one of two architectures.
+    if firecracker::is_state(head) {
+        return Some(FIRECRACKER);
+    }
     TABLE
         .iter()
         .find(|row| {

@@ -32,6 +32,13 @@ const MAX_PARTS: usize = 1 << 25;
 pub(super) enum Backing {
     /// In the file as they are, from this offset on.
     File(u64),
+    /// In one of several files that lie on each other, as they are.
+    Layer {
+        /// Which one, from the source down.
+        layer: u32,
+        /// Where in it.
+        offset: u64,
+    },
     /// In the compressed frame at `offset`.
     Frame {
         /// Where the frame is in the file.
@@ -56,6 +63,10 @@ impl Backing {
     fn skip(self, by: u64) -> Self {
         match self {
             Self::File(offset) => Self::File(offset + by),
+            Self::Layer { layer, offset } => Self::Layer {
+                layer,
+                offset: offset + by,
+            },
             Self::Frame { offset, skip } => Self::Frame {
                 offset,
                 // A decoded frame has at most 64 KiB, so this does not saturate.
@@ -89,7 +100,9 @@ impl Segment {
                 offset: offset.saturating_add(at),
             }),
             Backing::Absent => Some(Cause::Absent { gpa }),
-            Backing::File(_) | Backing::Frame { .. } | Backing::Page(_) => None,
+            Backing::File(_) | Backing::Layer { .. } | Backing::Frame { .. } | Backing::Page(_) => {
+                None
+            }
         }
     }
 
@@ -152,6 +165,19 @@ impl SegmentsBuilder {
         } else {
             Added::Truncated
         }
+    }
+
+    /// Adds `len` bytes from `gpa` on that are in a file of several, which reaches that far.
+    pub(super) fn add_layer(&mut self, gpa: u64, len: u64, layer: u32, offset: u64) -> Added {
+        if !Self::is_valid(gpa, len) {
+            return Added::Refused;
+        }
+        debug_assert!(
+            offset + len <= self.file_len,
+            "layers are as long as the source"
+        );
+        self.push(gpa, len, Backing::Layer { layer, offset });
+        Added::Whole
     }
 
     /// Adds `len` bytes from `gpa` on that the compressed frame at `offset` decodes to.

@@ -22,8 +22,19 @@ pub fn open_image(data: &[u8]) -> Result<Image, OpenError> {
             return Err(error);
         }
     };
+    assert_eq!(image.info().size, size);
+    // Snappy's densest code is 64 bytes for 3.
+    check(&image, size.saturating_mul(22));
+    Ok(image)
+}
+
+/// Checks that an image behaves whose files cannot hold more than so many bytes of memory.
+///
+/// # Panics
+///
+/// When the image breaks a promise of [`Memory`] or of [`Image`].
+pub fn check(image: &Image, most: u64) {
     let info = image.info();
-    assert_eq!(info.size, size);
     assert!(info.notes.iter().all(|n| n.len() < 1000));
     assert!(info.cpus.len() <= 1 << 16);
 
@@ -48,7 +59,7 @@ pub fn open_image(data: &[u8]) -> Result<Image, OpenError> {
         match span.kind {
             SpanKind::Mapped(_) => {
                 readable += here.len();
-                check_mapped(&image, here);
+                check_mapped(image, here);
             }
             SpanKind::Lost(cause) => {
                 let fault = image.read(here.start(), &mut [0]).expect_err("lost");
@@ -64,11 +75,7 @@ pub fn open_image(data: &[u8]) -> Result<Image, OpenError> {
         assert!(image.spans(here).eq([span]), "{here:?} alone");
     }
     assert!(readable != 0, "an image without memory is an error");
-    // Snappy's densest code is 64 bytes for 3.
-    assert!(
-        readable <= size.saturating_mul(22),
-        "{readable} bytes out of {size}"
-    );
+    assert!(readable <= most, "{readable} bytes and not {most}");
 
     for gpa in [
         0,
@@ -84,7 +91,6 @@ pub fn open_image(data: &[u8]) -> Result<Image, OpenError> {
             assert!(fault.addr.0.wrapping_sub(gpa) < 64);
         }
     }
-    Ok(image)
 }
 
 /// Bytes of a mapped span are there, or are in a damaged frame; and every way to get at them agrees.

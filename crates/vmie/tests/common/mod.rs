@@ -127,6 +127,7 @@ pub fn samples() -> Vec<Sample> {
         Sample {
             options: OpenOptions {
                 layout: Some(parts.join(",").parse().expect("valid layout")),
+                ..OpenOptions::default()
             },
             ..sample("raw", "raw", raw(&RANGES))
         },

@@ -4,7 +4,7 @@ use vmie::pointers::{Base, Path, Width};
 use vmie::{Address, Format, Gva, Image, Memory};
 
 use crate::addr::AddrExpr;
-use crate::args::{PathsArgs, SourceArgs, SpaceArgs};
+use crate::args::{LayersArgs, PathsArgs, SourceArgs, SpaceArgs};
 use crate::exit::Result;
 use crate::report::Reporter;
 use crate::source::{Source, live_socket};
@@ -24,6 +24,8 @@ impl<'s> Also<'s> {
         for path in &args.also {
             let mut other = SourceArgs {
                 source: path.clone(),
+                // Which state and which files are under it, nobody has said.
+                layers: LayersArgs::default(),
                 ..args.source.clone()
             };
             let told =

@@ -12,7 +12,7 @@ use serde::Serialize;
 use vmie::snapshot::{Change, ChangeKind, DiffOptions, diff};
 use vmie::{AddrRange, Address, Coverage, Memory, Prot, Region};
 
-use crate::args::{GroupBy, Paging, SnapDiffArgs, SourceArgs, SpaceArgs};
+use crate::args::{GroupBy, LayersArgs, Paging, SnapDiffArgs, SourceArgs, SpaceArgs};
 use crate::candidates::{Likeness, Whose};
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
@@ -33,6 +33,14 @@ const PAGE: u64 = 4096;
 pub(super) fn run(args: &SnapDiffArgs, options: &Options) -> Result<Done> {
     interrupt::listen();
     let reporter = &options.reporter;
+    let sides = [&args.before, &args.source.source];
+    if args.source.layers.state.is_some() && sides.iter().all(|path| saved::kind(path).is_none()) {
+        return Err(
+            Failure::new("--state belongs to one memory file, and here are two")
+                .hint("`vmie snap take` one of them first, and compare with that")
+                .into(),
+        );
+    }
     let open = |path: &Path| {
         let typed = SourceArgs {
             source: path.to_owned(),
@@ -42,6 +50,7 @@ pub(super) fn run(args: &SnapDiffArgs, options: &Options) -> Result<Done> {
         let typed = match saved::kind(path) {
             Some(_) => SourceArgs {
                 layout: None,
+                layers: LayersArgs::default(),
                 os_cache: false,
                 pause: false,
                 ..typed

@@ -1,0 +1,76 @@
+//! Where memory comes from, and what belongs to a memory file that cannot be read by itself.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+use vmie::Layout;
+
+/// The word that stands for zeros under all files. A file of this name is `./zero`.
+const ZERO: &str = "zero";
+
+/// Where the guest's memory comes from.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SourceArgs {
+    /// Memory image (raw, LiME, AVML or ELF core) or snapshot, recognised by its content; or qemu:SOCKET,
+    /// a running guest by the QMP socket of its QEMU
+    #[arg(value_name = "SOURCE", value_hint = ValueHint::FilePath)]
+    pub(crate) source: PathBuf,
+
+    /// How a raw image lays out physical memory: pc, q35, microvm (QEMU's rules by RAM size),
+    /// or GPA+LEN@OFFSET,...
+    #[arg(long, value_name = "LAYOUT")]
+    pub(crate) layout: Option<Layout>,
+
+    #[command(flatten)]
+    pub(crate) layers: LayersArgs,
+
+    /// Types for a kernel that has none: an ISF file (Volatility 3's symbol JSON), plain or xz
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) types: Option<PathBuf>,
+
+    /// Keep in SOURCE.vmie-os where the operating system was found, which spares the next search
+    #[arg(long)]
+    pub(crate) os_cache: bool,
+
+    /// Stop a running guest while it is looked at, to see one moment of it
+    #[arg(long)]
+    pub(crate) pause: bool,
+
+    /// Read what is intact of a damaged snapshot
+    #[arg(long)]
+    pub(crate) salvage: bool,
+}
+
+/// What a memory file needs beside it.
+#[derive(Args, Clone, Default, Debug)]
+pub(crate) struct LayersArgs {
+    /// The state file of a Firecracker snapshot whose memory file is the source
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) state: Option<PathBuf>,
+
+    /// What a source that holds only changes builds on (a diff snapshot): read where the source has holes. More than
+    /// once for a series, the oldest last; `zero` for a full snapshot that was copied without its zeros
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) base: Vec<PathBuf>,
+}
+
+impl LayersArgs {
+    /// The first of these options that was typed.
+    pub(crate) fn typed(&self) -> Option<&'static str> {
+        let state = self.state.is_some().then_some("--state");
+        state.or((!self.base.is_empty()).then_some("--base"))
+    }
+
+    /// The files under the source, and whether there are zeros under the last of them. An error where `zero` is not
+    /// the last one.
+    pub(crate) fn bases(&self) -> Result<(Vec<PathBuf>, bool), &'static str> {
+        let mut bases = self.base.clone();
+        let is_zero = |path: &PathBuf| path.as_os_str() == OsStr::new(ZERO);
+        let zeros = bases.pop_if(|path| is_zero(path)).is_some();
+        if bases.iter().any(is_zero) {
+            return Err("--base zero is what lies under everything: it comes last");
+        }
+        Ok((bases, zeros))
+    }
+}
