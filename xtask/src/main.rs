@@ -74,6 +74,21 @@ fn cargo() -> Command {
     command
 }
 
+/// A cargo command for the whole workspace but its benches, whose peers take longer to build than all of vmie.
+///
+/// Which features a dependency has depends on what is built together. With one selection for everything that is
+/// tested, nothing is compiled twice.
+fn everything(what: &str) -> Command {
+    let mut command = cargo();
+    command.args([what, "--workspace", "--exclude", "vmie-bench"]);
+    command
+}
+
+/// Builds the command, the C library and the tests, in the selection of the tests.
+fn build_for_tests() -> Fallible<()> {
+    run(everything("build").args(["--lib", "--bins", "--tests"]))
+}
+
 /// Runs a command that talks to the user, and fails when it fails.
 fn run(command: &mut Command) -> Fallible<()> {
     let shown = show(command);

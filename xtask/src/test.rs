@@ -4,7 +4,7 @@ use std::process::ExitStatus;
 
 use vmie_lab::Snapshot;
 
-use crate::{Fallible, cargo, lab, run};
+use crate::{Fallible, build_for_tests, everything, lab};
 
 pub(crate) fn run_all(args: &[&str]) -> Fallible<()> {
     let with_lab = match args {
@@ -18,11 +18,7 @@ pub(crate) fn run_all(args: &[&str]) -> Fallible<()> {
         crate::tools::ensure()?;
     }
     crate::tools::ensure_for_c()?;
-    // The bench crate has no tests, and the peer it measures takes longer to build than all of vmie.
-    let workspace = cargo()
-        .args(["test", "--workspace", "--exclude", "vmie-bench"])
-        .arg("--no-fail-fast")
-        .status()?;
+    let workspace = everything("test").arg("--no-fail-fast").status()?;
     results.push(("workspace tests", workspace.success()));
     let mut snapshots = Vec::new();
     if with_lab {
@@ -62,6 +58,6 @@ pub(crate) fn run_all(args: &[&str]) -> Fallible<()> {
 /// start is a failure.
 fn lab_tests(snapshots: &mut Vec<Snapshot>) -> Fallible<ExitStatus> {
     *snapshots = lab::build_standard()?;
-    run(cargo().args(["build", "--package", "vmie-cli"]))?;
+    build_for_tests()?;
     Ok(lab::guest_tests(snapshots).status()?)
 }

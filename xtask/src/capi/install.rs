@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::sources;
-use crate::{Fallible, cargo, run, target_dir};
+use crate::{Fallible, build_for_tests, cargo, run, target_dir};
 
 /// What the static library needs besides itself, on Linux with the GNU C library; a test links with it.
 const PRIVATE: &str = "-lgcc_s -lutil -lrt -lpthread -lm -ldl -lc";
@@ -61,15 +61,17 @@ pub(crate) fn install(args: &[&str]) -> Fallible<()> {
 
 /// Builds the library and installs it.
 pub(crate) fn into(prefix: &Path, profile: Profile) -> Fallible<Installed> {
-    // The command is built with it where the two are compared, so that the engine is compiled once for both.
-    let (built, arguments): (_, &[&str]) = match profile {
-        Profile::Debug => (
-            "debug",
-            &["--package", "vmie-capi", "--package", "vmie-cli"],
-        ),
-        Profile::Release => ("release", &["--package", "vmie-capi", "--release"]),
+    let built = match profile {
+        // The command as well, with which it is compared.
+        Profile::Debug => {
+            build_for_tests()?;
+            "debug"
+        }
+        Profile::Release => {
+            run(cargo().args(["build", "--package", "vmie-capi", "--release"]))?;
+            "release"
+        }
     };
-    run(cargo().arg("build").args(arguments))?;
     let version = env!("CARGO_PKG_VERSION");
     fs::create_dir_all(prefix)?;
     let installed = Installed {

@@ -4,7 +4,10 @@ use std::process::Command;
 
 use vmie_lab::Snapshot;
 
-use crate::{cargo, target_dir};
+use crate::{everything, target_dir};
+
+/// Tests on guests are built for them only: without a guest they could only fail.
+pub(super) const LAB_FEATURES: &str = "vmie-lab/guests,vmie-lab/live";
 
 /// The command that runs the lab tests on these guests, with the `vmie` that has been built.
 ///
@@ -15,11 +18,10 @@ pub(crate) fn guest_tests(snapshots: &[Snapshot]) -> Command {
         .iter()
         .map(|snapshot| snapshot.variant.as_str())
         .collect();
-    let mut command = cargo();
+    let mut command = everything("test");
     command
-        .args(["test", "--no-fail-fast", "--package", "vmie-lab"])
-        .args(["--test", "guests", "--test", "linux"])
-        .args(["--features", "guests"])
+        .args(["--no-fail-fast", "--test", "guests", "--test", "linux"])
+        .args(["--features", LAB_FEATURES])
         .env("VMIE_LAB", super::dir())
         .env("VMIE_LAB_VARIANTS", variants.join(","))
         .env("VMIE_BIN", target_dir().join("debug/vmie"));

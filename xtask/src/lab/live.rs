@@ -4,15 +4,16 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitStatus;
 
+use super::check::LAB_FEATURES;
 use super::guest::Guest;
 use super::initramfs::Tree;
 use super::{dir, kernel, lock, modules, programs, variant};
-use crate::{Fallible, cargo, target_dir, tools};
+use crate::{Fallible, everything, target_dir, tools};
 
 /// Runs `cargo xtask lab live`.
 pub(super) fn run() -> Fallible<()> {
     tools::ensure()?;
-    crate::run(cargo().args(["build", "--package", "vmie-cli"]))?;
+    crate::build_for_tests()?;
     match live_tests()?.success() {
         true => Ok(()),
         false => Err("tests failed".into()),
@@ -68,10 +69,10 @@ fn with_guests<T>(use_guests: fn(&Path) -> Fallible<T>) -> Fallible<T> {
 }
 
 fn run_tests(lab: &Path) -> Fallible<ExitStatus> {
-    let mut command = cargo();
+    let mut command = everything("test");
     command
-        .args(["test", "--no-fail-fast", "--package", "vmie-lab"])
-        .args(["--test", "live", "--features", "live"])
+        .args(["--no-fail-fast", "--test", "live"])
+        .args(["--features", LAB_FEATURES])
         .env("VMIE_LIVE", lab.join("live"))
         .env("VMIE_BIN", target_dir().join("debug/vmie"));
     Ok(command.status()?)

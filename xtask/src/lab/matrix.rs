@@ -12,7 +12,7 @@ use std::time::Instant;
 use vmie_lab::Snapshot;
 
 use super::variant::{self, Variant};
-use crate::{Fallible, cargo, tools};
+use crate::{Fallible, tools};
 
 /// What came of one guest.
 struct Row {
@@ -43,7 +43,7 @@ pub(super) fn run(names: &[&str]) -> Fallible<()> {
             .map(|name| super::by_name(name))
             .collect::<Fallible<_>>()?,
     };
-    crate::run(cargo().args(["build", "--package", "vmie-cli"]))?;
+    crate::build_for_tests()?;
     let logs = lab.join("matrix");
     fs::create_dir_all(&logs)?;
     let mut rows = Vec::new();
