@@ -1,7 +1,7 @@
 //! The vmie engine as a C library.
 //!
 //! The contract of every function stands in its header, `include/*.h`, and is not repeated here. There is a file
-//! for each header: one Rust function for each C function, which checks what C hands over, calls the engine, and
+//! for each header, and three for pmap.h: one Rust function for each C function, which checks what C hands over, calls the engine, and
 //! hands the answer back. They are the only unsafe code, with what they share: `list.rs` and `text.rs`.
 //!
 //! ```text
@@ -25,13 +25,16 @@
 //! they and the code agree.
 
 mod coverage;
+pub mod dissect;
 mod error;
 mod guard;
 mod handle;
 mod list;
 pub mod memmodel;
 pub mod os;
+pub mod paths;
 mod phys;
+pub mod pmap;
 pub mod scan;
 pub mod sigscan;
 pub mod snapdiff;

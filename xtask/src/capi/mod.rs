@@ -21,6 +21,7 @@ mod examples;
 mod guests;
 mod install;
 mod live;
+mod pointers;
 mod symbols;
 mod system;
 
@@ -33,7 +34,7 @@ use vmie_lab::Snapshot;
 use crate::{Fallible, target_dir, tools, workspace};
 
 /// The headers, and so the test programs and examples.
-const HEADERS: &[&str] = &["memmodel", "sigscan", "scan", "os", "snapdiff"];
+const HEADERS: &[&str] = &["memmodel", "sigscan", "scan", "os", "snapdiff", "pmap"];
 
 /// Runs `cargo xtask capi ARGS`.
 pub(crate) fn run(args: &[&str]) -> Fallible<()> {
@@ -70,6 +71,7 @@ pub(crate) fn test(lab: Option<&[Snapshot]>) -> Fallible<()> {
     for guest in &all {
         agree::compare(&programs, guest)?;
         changes::compare(&programs, guest, &dir)?;
+        pointers::compare(&programs, guest, &dir)?;
     }
     let mut names: Vec<&str> = all.iter().map(|guest| guest.name.as_str()).collect();
     if lab.is_some() {
