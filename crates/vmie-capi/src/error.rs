@@ -19,11 +19,8 @@ pub(crate) enum Code {
     Limit = 7,
     Unsupported = 8,
     Gone = 9,
-    #[allow(dead_code)] // the headers have it from the beginning; see os.h
     Os = 10,
-    #[allow(dead_code)] // as above
     NotFound = 11,
-    #[allow(dead_code)] // as above
     Io = 12,
     Panic = 13,
 }
