@@ -12,11 +12,11 @@ use signal_hook::low_level::emulate_default_handler;
 use vmie::os::{Cache, Identity};
 use vmie::{LiveError, LiveErrorKind, LiveGuest, Paused};
 
+use crate::escape::shell_word;
 use crate::exit::Failure;
 use crate::interrupt;
 use crate::report::Reporter;
 use crate::size;
-use crate::source::shell_word;
 
 /// The guests that were opened.
 static GUESTS: Mutex<Vec<Live>> = Mutex::new(Vec::new());

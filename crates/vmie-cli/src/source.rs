@@ -13,7 +13,7 @@ use vmie::{
 };
 
 use crate::args::SourceArgs;
-use crate::escape;
+use crate::escape::{self, shell_word};
 use crate::exit::Failure;
 use crate::guest::{self, Os};
 use crate::report::Reporter;
@@ -195,17 +195,6 @@ impl Source {
     /// The path, for messages and command lines.
     pub(crate) fn name(&self) -> String {
         shell_word(&self.path)
-    }
-}
-
-/// A path as a shell takes it.
-pub(crate) fn shell_word(path: &Path) -> String {
-    let text = path.display().to_string();
-    let safe = |c: char| c.is_ascii_alphanumeric() || "/._-+:,=@%".contains(c);
-    if !text.is_empty() && text.chars().all(safe) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
     }
 }
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 
 use super::{CHECK, END, Header, MAGIC, MAX_HEADER, PREFIX, RECORD, TRAILER, VERSION, per_block};
+use crate::escape::shell_word;
 use crate::exit::Failure;
-use crate::source::shell_word;
 
 /// An open file whose every byte has been checked.
 #[derive(Debug)]

@@ -8,8 +8,8 @@ use tempfile::NamedTempFile;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 
 use super::{END, Header, MAGIC, VERSION, per_block};
+use crate::escape::shell_word;
 use crate::exit::Failure;
-use crate::source::shell_word;
 
 /// A file while it is written. Dropped before it is finished, it leaves nothing behind.
 pub(crate) struct Writer {

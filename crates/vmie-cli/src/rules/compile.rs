@@ -9,8 +9,8 @@ use boreal::scanner::{CallbackEvents, FragmentedScanMode, ScanParams};
 use boreal::{Compiler, Scanner};
 
 use super::{includes, mistakes};
+use crate::escape::shell_word;
 use crate::exit::Failure;
-use crate::source::shell_word;
 
 /// Mistakes told one by one.
 const SHOWN: usize = 32;

@@ -14,10 +14,10 @@ use vmie_synth::guest::{Demo, demo};
 use vmie_synth::write::{self, Elf};
 
 use crate::args::{Cli, DemoArgs};
+use crate::escape::shell_word;
 use crate::exit::{Done, Failure, Result, Stop};
 use crate::options::Options;
 use crate::output::{Format, strip};
-use crate::source::shell_word;
 
 const HEADING: Style = AnsiColor::Green.on_default().bold();
 const COMMAND: Style = Style::new().bold();

@@ -148,7 +148,10 @@ fn every_moment_is_a_source() {
     assert_eq!(maps(&first, &[]), live);
     let diff = rows(&vmie(&["snap", "diff", &first, &second]));
     assert_eq!(diff.len(), 2);
-    // The directory is none, and says what is.
+    // Neither the pages of all moments nor the directory are, and both say what is.
+    let pages = vmie(&["maps", &format!("{dir}/pages.vmie"), "--phys"]);
+    assert_eq!(pages.status, 2);
+    assert!(pages.err.contains(".moment"), "{}", pages.err);
     let whole = vmie(&["maps", &dir]);
     assert_eq!(whole.status, 2);
     assert!(whole.err.contains(".moment"), "{}", whole.err);

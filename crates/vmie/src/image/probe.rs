@@ -87,6 +87,16 @@ static TABLE: &[Row] = &[
         "it is no image: the command takes it as a source, the library as a `Snapshot`",
     ),
     foreign(
+        b"vmiemomt",
+        "a moment of a series that vmie recorded",
+        "it is no image: the command takes it as a source, the library as a `Snapshot`",
+    ),
+    foreign(
+        b"vmiepags",
+        "the pages of a series that vmie recorded",
+        "give one of the moments beside it, such as 000001.moment",
+    ),
+    foreign(
         b"vmieptrs",
         "an index of pointers that vmie saved",
         "give the image, and this file with --index",

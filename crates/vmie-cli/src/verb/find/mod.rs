@@ -14,10 +14,10 @@ use vmie::signature::Signature;
 
 use crate::args::FindArgs;
 use crate::candidates::Sought;
+use crate::escape::shell_word;
 use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
 use crate::seek::{Around, Keep, Seek};
-use crate::source::shell_word;
 use kind::Kind;
 use row::FindRow;
 use save::Save;

@@ -12,7 +12,7 @@ use super::row::FindRow;
 use super::save;
 use crate::args::FindArgs;
 use crate::candidates::{Header, Likeness, Saved, Scope, Sought, Whose, Writer};
-use crate::escape;
+use crate::escape::{self, shell_word};
 use crate::exit::{Done, Failure, Result, Stop};
 use crate::interrupt;
 use crate::options::Options;
@@ -21,7 +21,7 @@ use crate::place::Place;
 use crate::report::Words;
 use crate::rows::Rows;
 use crate::seek::{go_on, said_if_stopped};
-use crate::source::{Source, shell_word};
+use crate::source::Source;
 use crate::space::{Space, Target};
 use crate::spaces::Spaces;
 

@@ -7,11 +7,12 @@ use vmie::search::Sought as Found;
 use super::Asked;
 use super::kind::Kind;
 use crate::candidates::{Header, Scope, Sought, Whose, Writer};
+use crate::escape::shell_word;
 use crate::exit::{Failure, Result, Stop};
 use crate::report::Reporter;
 use crate::seek::{Around, Keep};
 use crate::size;
-use crate::source::{Source, shell_word, still_there};
+use crate::source::{Source, still_there};
 
 /// From so many candidates on, somebody may want to know what they have asked for.
 const MANY: u64 = 100_000_000;

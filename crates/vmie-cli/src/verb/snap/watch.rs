@@ -13,6 +13,7 @@ use vmie::{Address, Gpa, Gva, Memory};
 
 use crate::args::SnapWatchArgs;
 use crate::candidates::{Likeness, Whose};
+use crate::escape::shell_word;
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
 use crate::options::Options;
@@ -21,7 +22,7 @@ use crate::report::{Reporter, Words};
 use crate::saved;
 use crate::seek::progress;
 use crate::size;
-use crate::source::{Source, shell_word};
+use crate::source::Source;
 use crate::space::{Space, Target};
 use crate::unread::nothing_read;
 

@@ -13,6 +13,7 @@ use vmie::snapshot::{DiffOptions, FileErrorKind, Filter, Origin};
 use vmie::{AddrRange, Address, Gpa, Gva, Prot};
 
 use crate::args::{Groups, SnapSeriesArgs};
+use crate::escape::shell_word;
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
 use crate::names::Names;
@@ -23,7 +24,6 @@ use crate::report::{Reporter, Words};
 use crate::saved;
 use crate::seek::{go_on, said_if_stopped};
 use crate::size;
-use crate::source::shell_word;
 
 pub(super) fn run(args: &SnapSeriesArgs, options: &Options) -> Result<Done> {
     interrupt::listen();
