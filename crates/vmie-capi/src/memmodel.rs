@@ -13,7 +13,7 @@ use crate::guard::{guard, status};
 pub use crate::handle::Mem;
 use crate::handle::{asked, range};
 use crate::list::List;
-use crate::text::{give, path, required, shared, text};
+use crate::text::{destroy, give, path, required, shared, text};
 
 /// `vregion`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -174,13 +174,8 @@ pub unsafe extern "C" fn vmie_open_layout(file: *const c_char, layout: *const c_
 /// `m` is NULL, or came from `vmie_open` or `vmie_open_layout`, was not closed, and is not in use.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vmie_close(m: *mut Mem) {
-    guard((), || {
-        if !m.is_null() {
-            // SAFETY: the caller's contract; such handles come from `Box::into_raw`.
-            drop(unsafe { Box::from_raw(m) });
-        }
-        Ok(())
-    });
+    // SAFETY: the caller's contract.
+    unsafe { destroy(m) };
 }
 
 /// The handle behind a pointer.

@@ -13,7 +13,7 @@ use crate::error::{Code, Error, to_c};
 use crate::guard::{guard, status};
 use crate::list::List;
 use crate::memmodel::{Mem, handle};
-use crate::text::{required, shared, text};
+use crate::text::{destroy, required, shared, text};
 
 /// `VMIE_KERNEL` of os.h.
 const KERNEL: u32 = u32::MAX;
@@ -233,13 +233,8 @@ pub unsafe extern "C" fn vmie_os_find(m: *mut Mem) -> *mut Os {
 /// `os` is NULL, or came from `vmie_os_find`, was not freed, and is not in use.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vmie_os_free(os: *mut Os) {
-    guard((), || {
-        if !os.is_null() {
-            // SAFETY: the caller's contract; such handles come from `Box::into_raw`.
-            drop(unsafe { Box::from_raw(os) });
-        }
-        Ok(())
-    });
+    // SAFETY: the caller's contract.
+    unsafe { destroy(os) };
 }
 
 /// See os.h.
@@ -408,13 +403,8 @@ pub unsafe extern "C" fn vmie_names_make(os: *mut Os, pid: u32) -> *mut Names {
 /// `names` is NULL, or came from `vmie_names_make`, was not freed, and is not in use.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vmie_names_free(names: *mut Names) {
-    guard((), || {
-        if !names.is_null() {
-            // SAFETY: the caller's contract; such handles come from `Box::into_raw`.
-            drop(unsafe { Box::from_raw(names) });
-        }
-        Ok(())
-    });
+    // SAFETY: the caller's contract.
+    unsafe { destroy(names) };
 }
 
 /// See os.h.

@@ -16,7 +16,7 @@ use crate::guard::{guard, status};
 use crate::handle::{asked, prot, range};
 use crate::list::List;
 use crate::memmodel::{Mem, handle};
-use crate::text::{path, required, shared};
+use crate::text::{destroy, path, required, shared};
 
 /// `pmap`.
 pub struct Map {
@@ -220,13 +220,8 @@ fn not_built(error: BuildError) -> Error {
 /// `p` is NULL, or came from `pmap_build` or `pmap_open`, was not freed, and is not in use.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pmap_free(p: *mut Map) {
-    guard((), || {
-        if !p.is_null() {
-            // SAFETY: the caller's contract; maps come from `Box::into_raw`.
-            drop(unsafe { Box::from_raw(p) });
-        }
-        Ok(())
-    });
+    // SAFETY: the caller's contract.
+    unsafe { destroy(p) };
 }
 
 /// The map behind a pointer.

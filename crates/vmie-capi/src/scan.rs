@@ -4,7 +4,7 @@
 use std::ffi::{c_int, c_void};
 use std::ops::ControlFlow::{self, Break, Continue};
 
-use vmie::pointers::{BuildError, PathOptions, PointerOptions, Width, find_paths_once};
+use vmie::pointers::{BuildError, PathOptions, PointerOptions, find_paths_once};
 use vmie::search::{Finder, Query, ValueQuery, ValueType};
 use vmie::signature::Set;
 use vmie::xref::{self, CodeBits, XrefKind, Xrefs};
@@ -19,6 +19,7 @@ use crate::guard::guard;
 use crate::handle::{Mem, Space, asked, range};
 use crate::list::List;
 use crate::memmodel::handle;
+use crate::pmap::width;
 use crate::sigscan::{CSig, CSigset};
 use crate::text::shared;
 
@@ -474,10 +475,7 @@ pub unsafe extern "C" fn scan_pointer(
             ..PathOptions::default()
         };
         let space = m.space(cr3)?;
-        let width = match space.mode {
-            Some(Mode::X86 | Mode::Pae) => Width::Four,
-            _ => Width::Eight,
-        };
+        let width = width(0, space.mode)?;
         let pointers = PointerOptions {
             range: asked(within),
             width,

@@ -8,7 +8,7 @@ use vmie::signature::{CompileError, Set, Signature};
 
 use crate::error::{Code, Error, to_c};
 use crate::guard::guard;
-use crate::text::{give, shared, text};
+use crate::text::{destroy, give, shared, text};
 
 /// `vmie_sig`: a signature, compiled to be found.
 pub struct CSig {
@@ -65,13 +65,8 @@ pub unsafe extern "C" fn sig_parse(source: *const c_char) -> *mut CSig {
 /// `sig` is NULL, or came from `sig_parse`, was not freed, and is not in use.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sig_free(sig: *mut CSig) {
-    guard((), || {
-        if !sig.is_null() {
-            // SAFETY: the caller's contract; such pointers come from `Box::into_raw`.
-            drop(unsafe { Box::from_raw(sig) });
-        }
-        Ok(())
-    });
+    // SAFETY: the caller's contract.
+    unsafe { destroy(sig) };
 }
 
 /// See sigscan.h.
@@ -203,13 +198,8 @@ unsafe fn array<'a>(
 /// `set` is NULL, or came from `sigset_compile`, was not freed, and is not in use.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sigset_free(set: *mut CSigset) {
-    guard((), || {
-        if !set.is_null() {
-            // SAFETY: the caller's contract; such pointers come from `Box::into_raw`.
-            drop(unsafe { Box::from_raw(set) });
-        }
-        Ok(())
-    });
+    // SAFETY: the caller's contract.
+    unsafe { destroy(set) };
 }
 
 /// See sigscan.h.

@@ -16,7 +16,7 @@ use crate::guard::guard;
 use crate::handle::{prot, range};
 use crate::list::List;
 use crate::memmodel::{CRegion, Mem, handle};
-use crate::text::shared;
+use crate::text::{destroy, shared};
 
 /// `snapshot` of snapdiff.h.
 pub struct Moment(Snapshot<Gva>);
@@ -77,13 +77,8 @@ fn not_taken(error: TakeError) -> Error {
 /// `s` is NULL, or came from `snap_take`, was not freed, and is not in use.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn snap_free(s: *mut Moment) {
-    guard((), || {
-        if !s.is_null() {
-            // SAFETY: the caller's contract; snapshots come from `Box::into_raw`.
-            drop(unsafe { Box::from_raw(s) });
-        }
-        Ok(())
-    });
+    // SAFETY: the caller's contract.
+    unsafe { destroy(s) };
 }
 
 /// See snapdiff.h.

@@ -5,6 +5,7 @@ use std::ffi::{CStr, c_char};
 use std::path::PathBuf;
 
 use crate::error::{Code, Error};
+use crate::guard::guard;
 
 /// Text of the caller's; `what` names it in errors.
 ///
@@ -70,6 +71,21 @@ unsafe fn bytes<'a>(text: *const c_char, what: &str) -> Result<&'a CStr, Error> 
 pub(crate) unsafe fn shared<'a, T>(pointer: *const T, what: &str) -> Result<&'a T, Error> {
     // SAFETY: the caller's contract.
     unsafe { pointer.as_ref() }.ok_or_else(|| Error::argument(format!("{what} is NULL")))
+}
+
+/// Drops what a handle stands for. NULL stands for nothing.
+///
+/// # Safety
+///
+/// `handle` is NULL, or came from `Box::into_raw`, was not destroyed, and is not in use.
+pub(crate) unsafe fn destroy<T>(handle: *mut T) {
+    guard((), || {
+        if !handle.is_null() {
+            // SAFETY: not NULL, so by the caller's contract it is a box that nobody else has.
+            drop(unsafe { Box::from_raw(handle) });
+        }
+        Ok(())
+    });
 }
 
 /// Gives `value` to the caller where one place for it was given.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use vmie::snapshot::{self, FileErrorKind, Origin, Snapshot};
+use vmie::snapshot::{self, FileError, FileErrorKind, Origin, Snapshot};
 use vmie::{AddrRange, Address, Cause, Fault, Gpa, Gva, Memory, Spans};
 
 use crate::args::SourceArgs;
@@ -174,29 +174,39 @@ pub(crate) fn open<A: Address>(
     reporter: &Reporter,
 ) -> Result<Snapshot<A>, Failure> {
     if !args.salvage {
-        return Snapshot::open(&args.source).map_err(|error| {
-            let failure = Failure::new(error.to_string());
-            match error.kind {
-                FileErrorKind::Length { .. } | FileErrorKind::Damaged { .. } => {
-                    failure.hint("--salvage, to read what is intact")
-                }
-                _ => failure,
-            }
-        });
+        return Snapshot::open(&args.source).map_err(|error| not_opened(&error));
     }
-    const SHOWN: usize = 8;
     let (snapshot, problems) = Snapshot::salvage(&args.source).map_err(|error| {
         Failure::new(error.to_string())
             .found("nothing can be read without the tables, which stand at both ends")
     })?;
-    for problem in problems.iter().take(SHOWN) {
-        reporter.warn(&format!("{}: {problem}", args.source.display()));
+    let name = args.source.display();
+    let problems = problems.iter().map(|problem| format!("{name}: {problem}"));
+    tell_damage(problems, reporter);
+    Ok(snapshot)
+}
+
+/// What to try when a file of ours is not opened.
+pub(crate) fn not_opened(error: &FileError) -> Failure {
+    let failure = Failure::new(error.to_string());
+    match error.kind {
+        FileErrorKind::Length { .. } | FileErrorKind::Damaged { .. } => {
+            failure.hint("--salvage, to read what is intact")
+        }
+        _ => failure,
     }
+}
+
+/// Warns of what is damaged, of the first parts one by one.
+pub(crate) fn tell_damage(problems: impl ExactSizeIterator<Item = String>, reporter: &Reporter) {
+    const SHOWN: usize = 8;
     let more = problems.len().saturating_sub(SHOWN);
+    problems
+        .take(SHOWN)
+        .for_each(|problem| reporter.warn(&problem));
     if more > 0 {
         reporter.warn(&format!("{more} more damaged parts"));
     }
-    Ok(snapshot)
 }
 
 /// What is known about a snapshot as a source.

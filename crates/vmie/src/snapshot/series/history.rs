@@ -57,6 +57,14 @@ impl Step {
             .saturating_add(self.disappeared)
     }
 
+    /// Adds what another step changed; the moment stays.
+    pub fn merge(&mut self, other: &Self) {
+        self.modified = self.modified.saturating_add(other.modified);
+        self.appeared = self.appeared.saturating_add(other.appeared);
+        self.disappeared = self.disappeared.saturating_add(other.disappeared);
+        self.protection = self.protection.saturating_add(other.protection);
+    }
+
     fn add(&mut self, kind: ChangeKind, bytes: u64) {
         let sum = match kind {
             ChangeKind::Modified => &mut self.modified,

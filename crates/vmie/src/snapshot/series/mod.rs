@@ -257,19 +257,9 @@ pub(super) fn moment<A: Address>(
 ) -> Result<Snapshot<A>, Kind> {
     let tables = tables::<A>(map)?;
     let dir = path.parent().unwrap_or(Path::new("."));
-    let (map, compression) = store::map(dir).map_err(|kind| {
-        Kind::Pages(Box::new(FileError {
-            path: store::path(dir),
-            kind,
-        }))
-    })?;
+    let in_pages = |kind| Kind::Pages(Box::new(store::error(dir, kind)));
+    let (map, compression) = store::map(dir).map_err(in_pages)?;
     fits(&tables, compression)?;
-    let in_pages = |kind| {
-        Kind::Pages(Box::new(FileError {
-            path: store::path(dir),
-            kind,
-        }))
-    };
     let begin = store::HEADER as u64;
     let places = super::file::places(&map, &tables.blocks, begin, &mut |kind| {
         problem(in_pages(kind))

@@ -124,10 +124,7 @@ impl<A: Address> Recorder<A> {
     /// All of its pages are read once, and those of the last moment stay in memory.
     pub fn open(dir: impl AsRef<Path>, options: &SaveOptions) -> Result<Self, FileError> {
         let dir = dir.as_ref();
-        let at = |kind| FileError {
-            path: store::path(dir),
-            kind,
-        };
+        let at = |kind| store::error(dir, kind);
         // Before the moments are looked at: nobody else adds one from here on.
         let mut store = Store::open(dir).map_err(at)?;
         let (series, blocks) = Series::<A>::open_with_blocks(dir)?;
@@ -368,11 +365,8 @@ impl<A: Address> Capture<'_, A> {
             let same = match present.find(known) {
                 Some(found) => found == bytes,
                 None => {
-                    let read = store.read(known).map_err(|kind| FileError {
-                        path: store::path(dir),
-                        kind,
-                    });
-                    read? == bytes
+                    let read = store.read(known);
+                    read.map_err(|kind| store::error(dir, kind))? == bytes
                 }
             };
             if same {
@@ -452,10 +446,7 @@ impl<A: Address> Moment<'_, A> {
             took,
             ..
         } = self;
-        let pages_at = |kind| FileError {
-            path: store::path(&recorder.dir),
-            kind,
-        };
+        let pages_at = |kind| store::error(&recorder.dir, kind);
         let (present, store) = (&recorder.present, &mut recorder.store);
         let mut bytes = 0;
         let gather = |places: &[Slot]| Ok(Cow::Owned(block(present, places)));

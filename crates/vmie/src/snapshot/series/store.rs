@@ -17,7 +17,7 @@ use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::super::content::{Slot, ZERO};
-use super::super::file::{BLOCK_PAGES, Compression, FileErrorKind as Kind, unpack};
+use super::super::file::{BLOCK_PAGES, Compression, FileError, FileErrorKind as Kind, unpack};
 use super::super::layout::PAGE;
 use crate::filemap::FileMap;
 
@@ -31,6 +31,12 @@ pub(super) const BLOCK: usize = BLOCK_PAGES * PAGE;
 /// Where the pages of a series are.
 pub(super) fn path(dir: &Path) -> PathBuf {
     dir.join("pages.vmie")
+}
+
+/// What is wrong with that file.
+pub(super) fn error(dir: &Path, kind: Kind) -> FileError {
+    let path = path(dir);
+    FileError { path, kind }
 }
 
 /// How the blocks of a series are compressed, by the beginning of its pages.

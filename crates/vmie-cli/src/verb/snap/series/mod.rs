@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use serde::Serialize;
-use vmie::snapshot::series::{self, History, RegionHistory, Series};
+use vmie::snapshot::series::{self, History, RegionHistory, Series, Step};
 use vmie::snapshot::{DiffOptions, FileErrorKind, Filter, Origin};
 use vmie::{AddrRange, Address, Gpa, Gva, Prot};
 
@@ -113,11 +113,8 @@ struct Looking<'a, A: Address> {
 fn open<A: Address>(args: &SnapSeriesArgs, reporter: &Reporter) -> Result<Series<A>> {
     if !args.salvage {
         return Ok(Series::open(&args.dir).map_err(|error| {
-            let failure = Failure::new(error.to_string());
+            let failure = saved::not_opened(&error);
             match error.kind {
-                FileErrorKind::Length { .. } | FileErrorKind::Damaged { .. } => {
-                    failure.hint("--salvage, to read what is intact")
-                }
                 FileErrorKind::Space { .. } => {
                     failure.found("moments of different kinds of memory are in one directory")
                 }
@@ -125,16 +122,9 @@ fn open<A: Address>(args: &SnapSeriesArgs, reporter: &Reporter) -> Result<Series
             }
         })?);
     }
-    const SHOWN: usize = 8;
     let (series, problems) =
         Series::salvage(&args.dir).map_err(|error| Failure::new(error.to_string()))?;
-    for problem in problems.iter().take(SHOWN) {
-        reporter.warn(&problem.to_string());
-    }
-    let more = problems.len().saturating_sub(SHOWN);
-    if more > 0 {
-        reporter.warn(&format!("{more} more damaged parts"));
-    }
+    saved::tell_damage(problems.iter().map(ToString::to_string), reporter);
     Ok(series)
 }
 
@@ -319,17 +309,16 @@ impl RegionRow {
         for step in &region.steps {
             changed[step.moment - 1] = step.changed();
         }
-        let sum =
-            |of: fn(&series::Step) -> u64| region.steps.iter().map(of).fold(0, u64::saturating_add);
+        let sum = total(&region.steps);
         Self {
             va: Hex(region.range.start().raw()),
             len: region.range.len(),
             prot: ProtText(region.prot),
             changed,
-            modified: sum(|step| step.modified),
-            appeared: sum(|step| step.appeared),
-            disappeared: sum(|step| step.disappeared),
-            protection: sum(|step| step.protection),
+            modified: sum.modified,
+            appeared: sum.appeared,
+            disappeared: sum.disappeared,
+            protection: sum.protection,
             region: name,
         }
     }
@@ -365,6 +354,13 @@ impl Row for RegionRow {
             Cell::new(self.region.as_deref().unwrap_or_default()),
         ])
     }
+}
+
+/// What some steps changed together.
+fn total<'s>(steps: impl IntoIterator<Item = &'s Step>) -> Step {
+    let mut sum = Step::default();
+    steps.into_iter().for_each(|step| sum.merge(step));
+    sum
 }
 
 /// How much, in one character: the number of its digits in hexadecimal.

@@ -10,7 +10,7 @@ use vmie::Address;
 use vmie::replace::Replacement;
 use vmie::snapshot::series::{History, RegionHistory, Step};
 
-use super::Looking;
+use super::{Looking, total};
 use crate::args::Groups;
 use crate::saved;
 use crate::size;
@@ -172,12 +172,12 @@ impl<A: Address> Picture<'_, A> {
     /// Numbers of moments, and all regions together.
     fn head(&self, drawn: &[&RegionHistory<A>], out: &mut String) {
         let columns = self.columns();
-        let sums: Vec<Sum> = (0..columns)
+        let sums: Vec<Step> = (0..columns)
             .map(|column| {
-                let mut sum = Sum::default();
+                let mut sum = Step::default();
                 drawn
                     .iter()
-                    .for_each(|region| sum.add(&self.sum(region, column)));
+                    .for_each(|region| sum.merge(&self.sum(region, column)));
                 sum
             })
             .collect();
@@ -198,7 +198,7 @@ impl<A: Address> Picture<'_, A> {
                     "<rect x=\"{x}\" y=\"{}\" width=\"{}\" height=\"{tall}\" class=\"{}\"><title>{}</title></rect>",
                     HEAD - 8 - tall,
                     self.wide() - 1,
-                    sum.class(level),
+                    class(sum, level),
                     self.title(column, sum),
                 );
             }
@@ -253,24 +253,21 @@ impl<A: Address> Picture<'_, A> {
                 self.x(column),
                 self.wide() - 1,
                 ROW - 2,
-                sum.class(level),
+                class(&sum, level),
                 self.title(column, &sum),
             );
         }
     }
 
     /// What of a region changed in the steps of a column.
-    fn sum(&self, region: &RegionHistory<A>, column: usize) -> Sum {
+    fn sum(&self, region: &RegionHistory<A>, column: usize) -> Step {
         let first = 1 + column * self.per;
         let steps = &region.steps;
         let from = steps.partition_point(|step| step.moment < first);
         let inside = steps[from..]
             .iter()
             .take_while(|step| step.moment < first + self.per);
-        inside.fold(Sum::default(), |mut sum, step| {
-            sum.add(&Sum::from(step));
-            sum
-        })
+        total(inside)
     }
 
     /// The number of a moment, and how long after the first one it was.
@@ -283,7 +280,7 @@ impl<A: Address> Picture<'_, A> {
         (number, format!("+{}", seconds(since.unwrap_or_default())))
     }
 
-    fn title(&self, column: usize, sum: &Sum) -> String {
+    fn title(&self, column: usize, sum: &Step) -> String {
         let (number, since) = self.moment((column + 1) * self.per);
         let mut text = format!("up to moment {number} ({since}):");
         for (bytes, what) in [
@@ -361,50 +358,15 @@ impl<A: Address> Picture<'_, A> {
     }
 }
 
-/// What changed in some steps.
-#[derive(Clone, Copy, Default)]
-struct Sum {
-    modified: u64,
-    appeared: u64,
-    disappeared: u64,
-    protection: u64,
-}
-
-impl From<&Step> for Sum {
-    fn from(step: &Step) -> Self {
-        Self {
-            modified: step.modified,
-            appeared: step.appeared,
-            disappeared: step.disappeared,
-            protection: step.protection,
-        }
-    }
-}
-
-impl Sum {
-    fn add(&mut self, other: &Self) {
-        self.modified = self.modified.saturating_add(other.modified);
-        self.appeared = self.appeared.saturating_add(other.appeared);
-        self.disappeared = self.disappeared.saturating_add(other.disappeared);
-        self.protection = self.protection.saturating_add(other.protection);
-    }
-
-    fn mapping(&self) -> u64 {
-        self.appeared.saturating_add(self.disappeared)
-    }
-
-    fn changed(&self) -> u64 {
-        self.modified.saturating_add(self.mapping())
-    }
-
-    fn class(&self, level: usize) -> String {
-        let hue = if self.mapping().max(self.protection) > self.modified {
-            'a'
-        } else {
-            'm'
-        };
-        format!("{hue}{level}")
-    }
+/// What colours a cell: of mappings that change rather than bytes, another hue.
+fn class(sum: &Step, level: usize) -> String {
+    let mapping = sum.appeared.saturating_add(sum.disappeared);
+    let hue = if mapping.max(sum.protection) > sum.modified {
+        'a'
+    } else {
+        'm'
+    };
+    format!("{hue}{level}")
 }
 
 /// Which shade so many bytes have, from 1.
