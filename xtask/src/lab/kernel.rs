@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use crate::{Fallible, output, run, tools};
 
@@ -167,6 +168,20 @@ fn series_of(package: &str) -> Option<String> {
     Some(format!("{}.{}", number()?, number()?))
 }
 
+/// Those kernels of which the headers can be had too, or all of them if that is none.
+fn with_headers(kernels: Vec<String>, headers: &[String]) -> Vec<String> {
+    let has_headers = |package: &String| {
+        let release = package.strip_prefix("linux-image-").unwrap_or(package);
+        let release = release.strip_suffix("-unsigned").unwrap_or(release);
+        let name = format!("linux-headers-{release}");
+        headers.contains(&name)
+    };
+    match kernels.iter().any(has_headers) {
+        true => kernels.into_iter().filter(has_headers).collect(),
+        false => kernels,
+    }
+}
+
 /// Packages that are unpacked.
 fn present(kernels: &Path) -> Fallible<Vec<String>> {
     fs::create_dir_all(kernels)?;
@@ -225,13 +240,29 @@ struct Archive {
     update: bool,
 }
 
-/// Ways to reach the archive, in the order of trying: this system's lists; the same, fetched anew.
+/// Ways to reach the archive, in the order of trying: this system's lists, fetched anew; as they are, should that
+/// not be possible.
+///
+/// Old lists are not tried first: they name kernels whose package is still there while the headers of the same
+/// build, which belong to another source package, are gone.
 fn archives() -> Vec<Archive> {
     let mut archives = vec![Archive { update: false }];
     if tools::is_root() {
-        archives.push(Archive { update: true });
+        archives.insert(0, Archive { update: true });
     }
     archives
+}
+
+/// Fetches apt's lists, once in the life of this program.
+fn fetch_lists() -> Fallible<()> {
+    static FETCHED: OnceLock<Result<(), String>> = OnceLock::new();
+    let fetch = || {
+        eprintln!("lab: fetching package lists");
+        output(Archive::apt("apt-get").args(["update", "-qq"]))
+            .map(drop)
+            .map_err(|error| error.to_string())
+    };
+    FETCHED.get_or_init(fetch).clone().map_err(Into::into)
 }
 
 impl Archive {
@@ -246,11 +277,16 @@ impl Archive {
     /// names that others refer to.
     fn packages(&self, series: &str) -> Fallible<Vec<String>> {
         if self.update {
-            eprintln!("lab: fetching package lists");
-            output(Self::apt("apt-get").args(["update", "-qq"]))?;
+            fetch_lists()?;
         }
         let pattern = format!("^linux-image-{series}");
-        let lines = output(Self::apt("apt-cache").args(["search", "--names-only", &pattern]))?;
+        let kernels = Self::search(&pattern)?;
+        let headers = Self::search(&format!("^linux-headers-{series}"))?;
+        Ok(with_headers(kernels, &headers))
+    }
+
+    fn search(pattern: &str) -> Fallible<Vec<String>> {
+        let lines = output(Self::apt("apt-cache").args(["search", "--names-only", pattern]))?;
         let names = String::from_utf8(lines)?;
         let first_word = |line: &str| line.split_whitespace().next().map(str::to_owned);
         Ok(names.lines().filter_map(first_word).collect())
@@ -313,6 +349,20 @@ mod tests {
             names(&["linux-image-6.12.117+deb12-amd64"])
         );
         assert!(candidates(&Wanted::newest("6.1", "cloud-amd64"), packages).is_empty());
+    }
+
+    #[test]
+    fn a_kernel_without_headers_is_passed_over() {
+        let kernels = names(&[
+            "linux-image-6.1.0-48-cloud-amd64",
+            "linux-image-6.1.0-47-cloud-amd64-unsigned",
+        ]);
+        let headers = names(&["linux-headers-6.1.0-47-cloud-amd64"]);
+        assert_eq!(
+            with_headers(kernels.clone(), &headers),
+            names(&["linux-image-6.1.0-47-cloud-amd64-unsigned"])
+        );
+        assert_eq!(with_headers(kernels.clone(), &[]), kernels);
     }
 
     #[test]
