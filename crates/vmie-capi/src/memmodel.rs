@@ -495,6 +495,7 @@ pub unsafe extern "C" fn vmie_regions(
         for span in space.memory.spans(range) {
             match span.kind {
                 SpanKind::Lost(cause) => covered.add_lost(span.start, span.len, cause),
+                SpanKind::Away(_, cause) => covered.add_absent(span.start, span.len, cause),
                 SpanKind::Mapped(prot) => {
                     covered.mapped = covered.mapped.saturating_add(span.len);
                     list.push(CRegion {

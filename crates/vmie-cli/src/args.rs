@@ -15,9 +15,9 @@ use clap::{
     ArgGroup, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint,
 };
 use clap_complete::Shell;
-use vmie::Prot;
 use vmie::paging::Mode;
 use vmie::signature::EngineKind;
+use vmie::{AddressSpace, Prot};
 
 use crate::addr::{AddrExpr, RangeExpr, TargetExpr, parse_u64};
 use crate::glob::Glob;
@@ -178,6 +178,10 @@ pub(crate) struct SpaceArgs {
     #[arg(long, help_heading = SPACE, group = "space")]
     pub(crate) phys: bool,
 
+    /// Only what the CPU would see: without pages in memory that the operating system makes it fault on
+    #[arg(long, help_heading = SPACE, conflicts_with = "phys")]
+    pub(crate) hardware: bool,
+
     /// How the page tables are laid out
     #[arg(
         long,
@@ -194,6 +198,14 @@ impl SpaceArgs {
         let owner = &self.owner;
         let process = owner.pid.is_some() || owner.process.is_some();
         process || owner.kernel || self.phys || self.cr3.is_some()
+    }
+
+    /// What is to be seen of a space.
+    pub(crate) fn seen(&self, space: AddressSpace) -> AddressSpace {
+        match self.hardware {
+            true => space.hardware(),
+            false => space,
+        }
     }
 
     /// The same, with the kernel where nothing was typed.

@@ -155,7 +155,7 @@ impl Os {
         }
     }
 
-    /// Where a page of a process is that its page tables do not map; `None` when there is no more to say.
+    /// Where a page of a process is that the CPU does not see; `None` when there is no more to say.
     pub(crate) fn whereabouts(&self, process: &Process, va: Gva) -> Option<Whereabouts> {
         let space = self.guest.space_of(process).ok()?;
         if own_half::<Gva>(space.mode()).is_some_and(|half| !half.contains(va)) {
@@ -169,9 +169,29 @@ impl Os {
             });
         }
         let (state, detail) = match self.guest.page_state(process, va).ok()? {
-            PageState::Swapped { area, offset } => {
-                ("swapped", format!("in swap: page {offset} of area {area}"))
-            }
+            PageState::Swapped {
+                area,
+                offset,
+                compressed: false,
+            } => ("swapped", format!("in swap: page {offset} of area {area}")),
+            PageState::Swapped { area, offset, .. } => (
+                "swapped",
+                format!(
+                    "in swap: page {offset} of area {area}, which is kept in memory compressed (zram, zswap) \
+                     and is not read"
+                ),
+            ),
+            PageState::Hinted { gpa } => (
+                "hinted",
+                format!(
+                    "in memory at {gpa}; the CPU is made to fault on the next access, which the system wants \
+                     to see (NUMA balancing)"
+                ),
+            ),
+            PageState::Moving { gpa } => (
+                "moving",
+                format!("in memory at {gpa}, and just being moved to another frame"),
+            ),
             PageState::Forbidden { gpa } => (
                 "forbidden",
                 format!("in memory at {gpa}, but the process may not touch it"),

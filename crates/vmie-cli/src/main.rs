@@ -50,6 +50,7 @@ mod space;
 mod spaces;
 mod texts;
 mod unread;
+mod unseen;
 mod verb;
 
 use std::process::ExitCode;

@@ -247,7 +247,7 @@ impl Seek<'_> {
         mut row: impl FnMut(Place, S::Item, &dyn Around) -> Option<R>,
     ) -> Result<Done> {
         let reporter = &self.options.reporter;
-        let spaces = Spaces::select(source, self.args.space.owner.kernel, reporter)?;
+        let spaces = Spaces::select(source, &self.args.space, reporter)?;
         let sweep = self.sweep(source, spaces.range(self.args.filter.range.as_ref())?);
         let sink = self.options.sink(self.verb, SpaceKind::Virtual);
         let sink = sink.named(true).many(true).asked(self.asked);

@@ -22,6 +22,7 @@ use crate::output::SpaceKind;
 use crate::report::Reporter;
 use crate::saved;
 use crate::source::Source;
+use crate::unseen;
 
 /// The memory that is meant, and what its addresses are called.
 pub(crate) struct Space<'s> {
@@ -77,14 +78,15 @@ impl<'s> Space<'s> {
         if args.owner.kernel {
             let os = source.os()?;
             return Ok(Self {
-                target: Target::Virtual(os.guest().kernel_space().clone()),
+                target: Target::Virtual(args.seen(os.guest().kernel_space().clone())),
                 names: Names::of_kernel(os),
             });
         }
         if let Some((os, process)) = select_process(source, &args.owner, reporter)? {
             let space = os.guest().space_of(process);
+            let space = space.map_err(|error| guest::failed(&error))?;
             return Ok(Self {
-                target: Target::Virtual(space.map_err(|error| guest::failed(&error))?),
+                target: Target::Virtual(args.seen(space)),
                 names: Names::of_process(os, process),
             });
         }
@@ -101,6 +103,9 @@ impl<'s> Space<'s> {
             None => detect_mode(source, root, reporter)?,
         };
         let space = AddressSpace::new(phys, root, mode);
+        if !args.hardware {
+            unseen::tell(source, &space, reporter);
+        }
         let root = space.root();
         Ok(Self {
             target: Target::Virtual(space),

@@ -8,6 +8,7 @@ use vmie::os::{OsError, Process};
 use vmie::{AddrRange, AddressSpace, Coverage, Gva, ManyOutcome, SpacePart};
 
 use crate::addr::RangeExpr;
+use crate::args::SpaceArgs;
 use crate::candidates::Whose;
 use crate::exit::Failure;
 use crate::guest::{Os, tell_findings};
@@ -36,10 +37,10 @@ struct Member<'s> {
 }
 
 impl<'s> Spaces<'s> {
-    /// The spaces of all processes that have memory, each its own half; then the kernel's.
+    /// The spaces of all processes that have memory, each its own half; then the kernel's, if that was typed.
     pub(crate) fn select(
         source: &'s Source,
-        kernel: bool,
+        args: &SpaceArgs,
         reporter: &Reporter,
     ) -> Result<Self, Failure> {
         let os = source.os()?;
@@ -51,7 +52,7 @@ impl<'s> Spaces<'s> {
                 Ok(space) => members.push(Member {
                     process: Some(process),
                     range: own_half(space.mode()).unwrap_or_else(AddrRange::all),
-                    space,
+                    space: args.seen(space),
                 }),
                 // Kernel threads and what has exited have no memory to look at.
                 Err(OsError::NoMemory { .. }) => {}
@@ -61,10 +62,10 @@ impl<'s> Spaces<'s> {
                 }
             }
         }
-        if kernel {
+        if args.owner.kernel {
             members.push(Member {
                 process: None,
-                space: os.guest().kernel_space().clone(),
+                space: args.seen(os.guest().kernel_space().clone()),
                 range: AddrRange::all(),
             });
         }

@@ -35,7 +35,8 @@ pub(crate) fn nothing_read<A: Address>(
     failure = match (coverage.gaps.first(), perm) {
         (Some(gap), _) => {
             let failure = failure.found(gap_text(gap));
-            let is = space.names.process().filter(|_| gap.cause.is_unmapped());
+            let told = gap.cause.is_unmapped() || gap.cause.is_away();
+            let is = space.names.process().filter(|_| told);
             let is = is.and_then(|(os, process)| os.whereabouts(process, Gva(gap.start.raw())));
             is.into_iter()
                 .fold(failure, |failure, is| failure.found(is.detail))

@@ -187,6 +187,20 @@ pub enum Cause {
     Gone,
     /// A bound on the work was reached; what lies behind it was not looked at.
     Limit,
+    /// The page is not in memory: the operating system has swapped it out.
+    SwappedOut {
+        /// Number of the swap area.
+        area: u32,
+        /// Number of the page in it.
+        offset: u64,
+    },
+    /// The operating system has swapped the page out and keeps it in memory, compressed, which is not read.
+    Compressed {
+        /// Number of the swap area.
+        area: u32,
+        /// Number of the page in it.
+        offset: u64,
+    },
     /// Nothing was mapped here when the snapshot was taken.
     NothingThere,
     /// Outside of what the snapshot was asked to keep.
@@ -210,6 +224,11 @@ impl Cause {
         )
     }
 
+    /// Whether this says that *something is mapped, and is not in memory as it stands*.
+    pub const fn is_away(self) -> bool {
+        matches!(self, Self::SwappedOut { .. } | Self::Compressed { .. })
+    }
+
     /// One or two words for summaries, stable: `"not mapped"`, `"absent"`, ...
     pub const fn label(self) -> &'static str {
         match self {
@@ -222,6 +241,8 @@ impl Cause {
             Self::Corrupt { .. } => "image corrupt",
             Self::Io { .. } => "read error",
             Self::Gone => "guest gone",
+            Self::SwappedOut { .. } => "swapped out",
+            Self::Compressed { .. } => "compressed in memory",
             Self::Limit => "work limit",
             Self::NotCaptured => "not captured",
             Self::Damaged { .. } => "snapshot damaged",
@@ -265,6 +286,13 @@ impl fmt::Display for Cause {
             }
             Self::Gone => f.write_str("the guest has quit"),
             Self::Limit => f.write_str("not looked at: the bound on the work was reached"),
+            Self::SwappedOut { area, offset } => {
+                write!(f, "swapped out: page {offset} of swap area {area}")
+            }
+            Self::Compressed { area, offset } => write!(
+                f,
+                "swapped out and kept in memory compressed, which is not read: page {offset} of swap area {area}"
+            ),
             Self::NothingThere => f.write_str("not mapped when the snapshot was taken"),
             Self::NotCaptured => f.write_str(
                 "not in the snapshot: outside of the range or the protection it was taken with",
@@ -305,6 +333,8 @@ pub enum SpanKind {
     Mapped(Prot),
     /// It could not be determined what is mapped here.
     Lost(Cause),
+    /// The operating system maps something here with this protection that is not in memory, or not as it stands.
+    Away(Prot, Cause),
 }
 
 impl<A: Address> Span<A> {
@@ -321,7 +351,7 @@ impl<A: Address> Span<A> {
                 len: self.len,
                 prot,
             }),
-            SpanKind::Lost(_) => None,
+            SpanKind::Lost(_) | SpanKind::Away(..) => None,
         }
     }
 }

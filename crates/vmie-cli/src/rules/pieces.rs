@@ -174,6 +174,11 @@ impl<'m, A: Address> Pieces<'m, A> {
                 (SpanKind::Lost(cause), None) => {
                     self.coverage.add_lost(span.start, span.len, cause);
                 }
+                (SpanKind::Away(prot, cause), None) => {
+                    if prot.contains(self.perm) {
+                        self.coverage.add_absent(span.start, span.len, cause);
+                    }
+                }
             }
         }
         run

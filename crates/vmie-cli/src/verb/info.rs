@@ -81,7 +81,9 @@ fn declared(source: &Source) -> Coverage<Gpa> {
     for span in source.memory.spans(AddrRange::all()) {
         match span.kind {
             SpanKind::Mapped(_) => coverage.add_read(span.len),
-            SpanKind::Lost(cause) => coverage.add_gap(span.start, span.len, cause),
+            SpanKind::Lost(cause) | SpanKind::Away(_, cause) => {
+                coverage.add_gap(span.start, span.len, cause);
+            }
         }
     }
     coverage

@@ -44,13 +44,17 @@ pub(super) fn run(args: &VtopArgs, options: &Options) -> Result<Done> {
     let mut last_unknown = None;
     for va in addrs {
         let mut row = WalkRow::new(memory, va, space.names.name(va.0));
-        if row.fault.is_some_and(|fault| fault.cause.is_unmapped())
+        let nowhere = |cause: Cause| cause.is_unmapped() || cause.is_away();
+        if row.fault.map_or(!row.valid, |fault| nowhere(fault.cause))
             && let Some((os, process)) = space.names.process()
+            && !args.space.hardware
             && let Some(is) = os.whereabouts(process, va)
         {
             (row.state, row.detail) = (Some(is.state), Some(is.detail));
         }
         match (row.fault, row.gpa, row.in_image) {
+            // An answer, and no address.
+            (Some(fault), ..) if fault.cause.is_away() => coverage.add_unmapped(va, 1, fault.cause),
             (Some(fault), ..) => {
                 coverage.add_gap(va, 1, fault.cause);
                 if !fault.cause.is_unmapped() {
@@ -105,12 +109,15 @@ struct WalkRow {
     in_image: Option<bool>,
     /// Why there is no translation.
     cause: Option<&'static str>,
-    /// Where a page of a process is that is not mapped, in a word and in a sentence.
+    /// Where a page of a process is that the CPU does not see, in a word and in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
     steps: Vec<StepRow>,
+    /// Whether the CPU would translate it, should it be in memory.
+    #[serde(skip)]
+    valid: bool,
     #[serde(skip)]
     mode: Mode,
     #[serde(skip)]
@@ -142,6 +149,7 @@ impl WalkRow {
                     entry: Hex(step.entry),
                 })
                 .collect(),
+            valid: mapping.is_none_or(|mapping| mapping.valid),
             mode: space.mode(),
             fault,
         }
@@ -191,6 +199,9 @@ impl Row for WalkRow {
             }
             _ => writeln!(text),
         };
+        if let (None, Some(detail)) = (&self.fault, &self.detail) {
+            let _ = writeln!(text, "  {}", escape::plain(detail));
+        }
         let spec = self.mode.spec();
         let digits = spec.entry_bytes * 2 + 2;
         if !self.steps.is_empty() {

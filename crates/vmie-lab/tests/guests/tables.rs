@@ -105,7 +105,9 @@ fn regions_are_the_pages_run_together_in_every_format() {
             .spans(AddrRange::all())
             .map(|span| match span.kind {
                 SpanKind::Mapped(prot) => (span.start.0, span.len, prot),
-                SpanKind::Lost(cause) => panic!("{name}: lost at {}: {cause}", span.start),
+                SpanKind::Lost(cause) | SpanKind::Away(_, cause) => {
+                    panic!("{name}: lost at {}: {cause}", span.start)
+                }
             })
             .collect();
         assert_eq!(regions, expected, "{name}");
@@ -129,7 +131,9 @@ fn a_part_is_a_part_of_the_whole() {
                 .extents(range)
                 .map(|item| match item {
                     ExtentItem::Extent(extent) => extent.len,
-                    ExtentItem::Lost { va, cause, .. } => panic!("lost at {va}: {cause}"),
+                    ExtentItem::Lost { va, cause, .. } | ExtentItem::Away { va, cause, .. } => {
+                        panic!("lost at {va}: {cause}")
+                    }
                 })
                 .sum();
             let expected: u64 = all
@@ -147,7 +151,9 @@ fn extents(space: &AddressSpace, name: &str) -> Vec<Extent> {
         .extents(AddrRange::all())
         .map(|item| match item {
             ExtentItem::Extent(extent) => extent,
-            ExtentItem::Lost { va, cause, .. } => panic!("{name}: lost at {va}: {cause}"),
+            ExtentItem::Lost { va, cause, .. } | ExtentItem::Away { va, cause, .. } => {
+                panic!("{name}: lost at {va}: {cause}")
+            }
         })
         .collect()
 }

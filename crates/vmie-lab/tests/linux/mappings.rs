@@ -95,6 +95,7 @@ fn pages_are_where_the_guest_says() {
                             PageState::Swapped {
                                 area: our_area,
                                 offset: our_offset,
+                                ..
                             },
                         ) => {
                             assert_eq!((our_area, our_offset), (area, offset + page));

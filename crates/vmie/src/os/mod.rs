@@ -132,7 +132,8 @@ pub trait Guest: Send + Sync {
     /// When the process has no memory ([`OsError::NoMemory`]), or what leads to the name is damaged.
     fn program(&self, process: &Process) -> Result<Option<String>, OsError>;
 
-    /// The address space of a process, as its user mode sees it.
+    /// The address space of a process, as its user mode sees it, and with the pages in memory that the CPU is made
+    /// to fault on ([`SoftwareEntries`](crate::paging::SoftwareEntries)).
     ///
     /// # Errors
     ///
@@ -386,12 +387,24 @@ pub enum PageState {
         /// Its frame.
         gpa: Gpa,
     },
+    /// In memory, but the CPU is made to fault on the next access, so that the system sees it.
+    Hinted {
+        /// Its frame.
+        gpa: Gpa,
+    },
+    /// In memory, and just being moved to another frame.
+    Moving {
+        /// The frame that it is moved from.
+        gpa: Gpa,
+    },
     /// In swap.
     Swapped {
         /// Number of the swap area.
         area: u32,
         /// Number of the page in it.
         offset: u64,
+        /// Whether the swap area, or a cache in front of it, keeps the page in memory, compressed.
+        compressed: bool,
     },
     /// Being moved, broken, or marked by the system.
     Special,
@@ -410,6 +423,8 @@ pub struct Residency {
     pub forbidden: u64,
     /// In swap.
     pub swapped: u64,
+    /// Of these, in memory all the same, compressed.
+    pub compressed: u64,
     /// Being moved, broken, or marked by the system.
     pub special: u64,
     /// Nowhere: never touched, or to be read from a file.

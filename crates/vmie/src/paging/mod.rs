@@ -3,6 +3,7 @@
 mod detect;
 #[cfg(test)]
 mod naive;
+mod software;
 mod space;
 mod spec;
 #[cfg(test)]
@@ -11,6 +12,9 @@ mod viewed;
 mod walk;
 
 pub use detect::{DetectError, Detection, detect};
+pub use software::{
+    Backing, Bits, Elsewhere, Form, Frame, Meaning, SoftwareEntries, entries_not_present,
+};
 pub use space::{AddressSpace, Mapping, Step, Walk};
 pub use spec::{EntryKind, Flag, Level, Mode, Rights, Spec, Target, Test, UnknownMode};
 pub use walk::{Extent, ExtentItem, ExtentWalk, RegionWalk, SelfRef, WalkStats};

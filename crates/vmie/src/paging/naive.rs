@@ -1,6 +1,7 @@
 //! The naive twin of the walk: one entry at a time, recursively, nothing remembered, nothing merged
 //! until the end. Tests compare the fast walk with it.
 
+use super::software::{Bits, Elsewhere, Frame, Meaning};
 use super::space::AddressSpace;
 use super::walk::{Extent, ExtentItem};
 use crate::addr::{AddrRange, Address, Gpa, Gva};
@@ -49,6 +50,7 @@ fn visit(
             continue;
         };
         if !spec.present.holds(entry) {
+            out.extend(not_present(space, depth, entry, va, asked, inherited));
             continue;
         }
         let is_page = level.is_page.holds(entry);
@@ -72,6 +74,58 @@ fn visit(
     }
 }
 
+/// What the operating system keeps behind an entry, from what its forms say in so many words.
+fn not_present(
+    space: &AddressSpace,
+    depth: usize,
+    entry: u64,
+    va: Gva,
+    asked: AddrRange<Gva>,
+    inherited: Prot,
+) -> Option<ExtentItem> {
+    let level = &space.mode().spec().levels[depth];
+    let software = space.software()?;
+    let (forms, backing) = software.forms();
+    if entry & software.empty().mask == software.empty().value {
+        return None;
+    }
+    let form = forms.iter().find(|form| {
+        form.levels & (1 << level.number) != 0 && entry & form.test.mask == form.test.value
+    })?;
+    let page = |frame: u64| {
+        ExtentItem::Extent(Extent {
+            va: asked.start(),
+            gpa: Gpa(frame / level.span() * level.span() + (asked.start().raw() - va.raw())),
+            len: asked.len(),
+            page_size: level.span(),
+            prot: inherited.intersect(backing.prot(va).0),
+        })
+    };
+    let away = |area: u64, offset: u64| {
+        let area = area.try_into().unwrap_or(u32::MAX);
+        ExtentItem::Away {
+            va: asked.start(),
+            len: asked.len(),
+            prot: inherited.intersect(backing.prot(va).0),
+            cause: match backing.is_compressed(area, offset) {
+                true => Cause::Compressed { area, offset },
+                false => Cause::SwappedOut { area, offset },
+            },
+        }
+    };
+    let bits = |bits: Bits| ((entry ^ bits.flip) >> bits.shift) & bits.mask;
+    Some(match form.meaning {
+        Meaning::Nothing => return None,
+        Meaning::Resident(Frame { flip, shift, mask }) => page(((entry ^ flip) << shift) & mask),
+        Meaning::Swapped { area, offset } => away(bits(area), bits(offset)),
+        Meaning::Elsewhere => match backing.elsewhere(va, entry).0 {
+            Elsewhere::Nothing => return None,
+            Elsewhere::Resident(gpa) => page(gpa.raw()),
+            Elsewhere::Swapped { area, offset } => away(area.into(), offset),
+        },
+    })
+}
+
 /// Merges pages to extents.
 pub(crate) fn extents(pages: &[ExtentItem]) -> Vec<ExtentItem> {
     let mut out: Vec<ExtentItem> = Vec::new();
@@ -93,6 +147,25 @@ pub(crate) fn extents(pages: &[ExtentItem]) -> Vec<ExtentItem> {
                     cause: again,
                 },
             ) if va.raw() + *len == next.raw() && cause.label() == again.label() => *len += more,
+            (
+                Some(ExtentItem::Away {
+                    va,
+                    len,
+                    prot,
+                    cause,
+                }),
+                ExtentItem::Away {
+                    va: next,
+                    len: more,
+                    prot: same,
+                    cause: again,
+                },
+            ) if va.raw() + *len == next.raw()
+                && *prot == same
+                && cause.label() == again.label() =>
+            {
+                *len += more;
+            }
             _ => out.push(item),
         }
     }
@@ -114,12 +187,25 @@ pub(crate) fn spans(pages: &[ExtentItem]) -> Vec<Span<Gva>> {
                 len,
                 kind: SpanKind::Lost(cause),
             },
+            ExtentItem::Away {
+                va,
+                len,
+                prot,
+                cause,
+            } => Span {
+                start: va,
+                len,
+                kind: SpanKind::Away(prot, cause),
+            },
         };
         match out.last_mut() {
             Some(last)
                 if last.start.checked_add(last.len) == Some(span.start)
                     && match (last.kind, span.kind) {
                         (SpanKind::Lost(a), SpanKind::Lost(b)) => a.label() == b.label(),
+                        (SpanKind::Away(a, why), SpanKind::Away(b, again)) => {
+                            a == b && why.label() == again.label()
+                        }
                         (a, b) => a == b,
                     } =>
             {

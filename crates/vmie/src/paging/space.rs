@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, OnceLock};
 
+use super::software::{Software, SoftwareEntries};
 use super::spec::{FIVE_LEVEL, FOUR_LEVEL, Level, Mode, PAE, Spec, X86};
 use super::viewed::Viewed;
-use super::walk::{ExtentWalk, RegionWalk, Walker, read_entries};
+use super::walk::{ExtentWalk, RegionWalk, Tables, Walker, read_entries};
 use crate::addr::{AddrRange, Address, Gpa, Gva};
 use crate::memory::{Cause, Fault, Memory, Prot, Spans};
 use crate::view::View;
@@ -40,8 +41,11 @@ pub struct Mapping {
     pub gpa: Gpa,
     /// Bytes in the page that maps it.
     pub page_size: u64,
-    /// Effective protection.
+    /// Effective protection. Of a page that the CPU does not see: what the operating system has arranged.
     pub prot: Prot,
+    /// Whether the CPU would translate the address. Else its entry is not present, and the page is in memory all
+    /// the same: see [`SoftwareEntries`].
+    pub valid: bool,
 }
 
 /// One table entry on the way from the root to a page.
@@ -75,6 +79,8 @@ pub struct AddressSpace {
     mode: Mode,
     /// Bits of an entry that count.
     keep: u64,
+    /// What entries that are not present mean; `None` as for the CPU.
+    software: Option<SoftwareEntries>,
     table_limit: OnceLock<u64>,
 }
 
@@ -110,6 +116,7 @@ impl AddressSpace {
             root,
             mode,
             keep: !0,
+            software: None,
             table_limit: OnceLock::new(),
         }
     }
@@ -122,13 +129,35 @@ impl AddressSpace {
         self
     }
 
-    /// The space at another root of the same guest: with the same mode, and ignoring the same bits.
+    /// The space at another root of the same guest, as the CPU sees it: with the same mode, and ignoring the same
+    /// bits.
     #[must_use]
     pub fn with_root(&self, root: Gpa) -> Self {
         Self {
             root: Gpa(root.raw() & self.mode.spec().root_mask),
+            ..self.hardware()
+        }
+    }
+
+    /// The space with what the operating system keeps behind entries that are not present.
+    #[must_use]
+    pub fn with_software(mut self, software: SoftwareEntries) -> Self {
+        self.software = Some(software);
+        self
+    }
+
+    /// The space as the CPU sees it.
+    #[must_use]
+    pub fn hardware(&self) -> Self {
+        Self {
+            software: None,
             ..self.clone()
         }
+    }
+
+    /// What entries that are not present mean in this space; `None` where they mean what they do to the CPU.
+    pub fn software(&self) -> Option<&SoftwareEntries> {
+        self.software.as_ref()
     }
 
     /// Bounds every enumeration to reading this many tables. The default is generous: eight times
@@ -174,23 +203,22 @@ impl AddressSpace {
                 .fold(0, |sum, r| r.len.saturating_add(sum));
             (bytes / 4096).saturating_mul(8).max(1 << 20)
         });
-        let (root, mode, keep) = (self.root, self.mode, self.keep);
-        Walker::new(
-            &**self.phys.memory(),
-            root,
-            mode,
-            keep,
-            range,
-            follow_frames,
-            limit,
-        )
+        let tables = Tables {
+            phys: &**self.phys.memory(),
+            root: self.root,
+            mode: self.mode,
+            keep: self.keep,
+            software: self.software.as_ref(),
+        };
+        Walker::new(tables, range, follow_frames, limit)
     }
 
     /// Translates one address.
     ///
     /// # Errors
     ///
-    /// The fault the CPU would take ([`Cause::is_unmapped`]), or why the tables could not be read.
+    /// The fault the CPU would take ([`Cause::is_unmapped`]), where the page is instead
+    /// ([`Cause::SwappedOut`]), or why the tables could not be read.
     #[inline]
     pub fn translate(&self, va: Gva) -> Result<Mapping, Fault<Gva>> {
         let phys = self.reader();
@@ -225,7 +253,7 @@ impl AddressSpace {
             Descent::Lowest(lowest) => {
                 let level = &spec.levels[spec.levels.len() - 1];
                 let entry = self.entry(spec, phys, level, lowest.table, va, seen)?;
-                page(spec, level, lowest, entry, va)
+                self.page(spec, level, lowest, entry, va)
             }
         }
     }
@@ -313,10 +341,10 @@ impl AddressSpace {
         for level in &spec.levels[..spec.levels.len() - 1] {
             let entry = self.entry(spec, phys, level, at.table, va, seen)?;
             if level.is_page.holds(entry) && spec.present.holds(entry) {
-                return page(spec, level, at, entry, va).map(Descent::Page);
+                return self.page(spec, level, at, entry, va).map(Descent::Page);
             }
             if !spec.present.holds(entry) || entry & level.table.reserved != 0 {
-                return Err(refused(spec, level, at.table, entry, va));
+                return self.refused(spec, level, at, entry, va).map(Descent::Page);
             }
             at = Table {
                 table: Gpa(level.table.address(entry)),
@@ -383,7 +411,7 @@ impl AddressSpace {
                     }
                     let (table, seen) = (lowest.table, &mut |_| ());
                     let entry = self.entry(spec, phys, level, table, here, seen)?;
-                    (page(spec, level, lowest, entry, here)?, rest.len())
+                    (self.page(spec, level, lowest, entry, here)?, rest.len())
                 }
             };
             phys.copy(mapping.gpa, here, &mut rest[..len])?;
@@ -429,12 +457,13 @@ impl AddressSpace {
         while i < good && done < buf.len() {
             let here = Gva(va.raw() + done as u64);
             let first = entries[i];
-            let mapping = page(spec, level, lowest, first, here)?;
+            let mapping = self.page(spec, level, lowest, first, here)?;
             i += 1;
             let mut len = span - (here.raw() & (span - 1));
             // Entries that agree in everything the format checks are present and sound alike.
             let key = spec.present.mask | level.page.reserved;
             while i < good
+                && mapping.valid
                 && done as u64 + len < buf.len() as u64
                 && (first ^ entries[i]) & key == 0
                 && level.page.address(entries[i]) == mapping.gpa.raw().wrapping_add(len)
@@ -538,37 +567,70 @@ impl Reader<'_> {
 /// Lines of the next page to ask for. Chosen by measurement: fewer leave a gap, more gain nothing.
 const PREFETCH_LINES: u64 = 4;
 
-/// What a page entry says about `va`.
-#[allow(clippy::inline_always)] // as above
-#[inline(always)]
-fn page(spec: &Spec, level: &Level, at: Table, entry: u64, va: Gva) -> Result<Mapping, Fault<Gva>> {
-    if !spec.present.holds(entry) || entry & level.page.reserved != 0 {
-        return Err(refused(spec, level, at.table, entry, va));
+impl AddressSpace {
+    /// What a page entry says about `va`.
+    #[allow(clippy::inline_always)] // as above
+    #[inline(always)]
+    fn page(
+        &self,
+        spec: &Spec,
+        level: &Level,
+        at: Table,
+        entry: u64,
+        va: Gva,
+    ) -> Result<Mapping, Fault<Gva>> {
+        if !spec.present.holds(entry) || entry & level.page.reserved != 0 {
+            return self.refused(spec, level, at, entry, va);
+        }
+        Ok(Mapping {
+            gpa: Gpa(level.page.address(entry) | (va.raw() & (level.span() - 1))),
+            page_size: level.span(),
+            prot: at.inherited.intersect(level.page.rights.of(entry)),
+            valid: true,
+        })
     }
-    Ok(Mapping {
-        gpa: Gpa(level.page.address(entry) | (va.raw() & (level.span() - 1))),
-        page_size: level.span(),
-        prot: at.inherited.intersect(level.page.rights.of(entry)),
-    })
-}
 
-#[cold]
-fn refused(spec: &Spec, level: &Level, table: Gpa, entry: u64, va: Gva) -> Fault<Gva> {
-    let (number, at) = (level.number, entry_address(spec, level, table, va));
-    let cause = if spec.present.holds(entry) {
-        Cause::Malformed {
+    /// What an entry that the CPU does not take says about `va`: that it is not mapped, if it is not the operating
+    /// system that keeps something there.
+    #[cold]
+    fn refused(
+        &self,
+        spec: &Spec,
+        level: &Level,
+        table: Table,
+        entry: u64,
+        va: Gva,
+    ) -> Result<Mapping, Fault<Gva>> {
+        let (number, at) = (level.number, entry_address(spec, level, table.table, va));
+        let fault = |cause| Err(Fault { addr: va, cause });
+        if spec.present.holds(entry) {
+            return fault(Cause::Malformed {
+                level: number,
+                at,
+                entry,
+            });
+        }
+        if let Some(software) = &self.software {
+            let start = Gva(va.raw() & !(level.span() - 1));
+            match software.meaning(level, self.keep, entry, start, table.inherited) {
+                Software::Page { gpa, prot, .. } => {
+                    return Ok(Mapping {
+                        gpa: Gpa(gpa | (va.raw() & (level.span() - 1))),
+                        page_size: level.span(),
+                        prot,
+                        valid: false,
+                    });
+                }
+                Software::Away { cause, .. } => return fault(cause),
+                Software::Nothing(_) => {}
+            }
+        }
+        fault(Cause::NotMapped {
             level: number,
             at,
             entry,
-        }
-    } else {
-        Cause::NotMapped {
-            level: number,
-            at,
-            entry,
-        }
-    };
-    Fault { addr: va, cause }
+        })
+    }
 }
 
 #[inline]

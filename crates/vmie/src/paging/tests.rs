@@ -5,7 +5,10 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::walk::ExtentItem;
-use super::{AddressSpace, Mode, naive};
+use super::{
+    AddressSpace, Backing, Bits, Elsewhere, Form, Frame, Meaning, Mode, SoftwareEntries, Test,
+    naive,
+};
 use crate::addr::{AddrRange, Address, Gpa, Gva};
 use crate::memory::{Cause, Fault, Memory, Prot, Span, SpanKind, Spans};
 
@@ -134,6 +137,8 @@ fn check_against_naive(space: &AddressSpace, range: AddrRange<Gva>) {
                 let mapping = space.translate(e.va).expect("the naive walk maps it");
                 assert_eq!((mapping.gpa, mapping.prot), (e.gpa, e.prot));
                 assert_eq!(mapping.page_size, e.page_size);
+                let hardware = space.hardware().translate(e.va);
+                assert_eq!(mapping.valid, hardware.is_ok());
                 let walk = space.walk(e.va);
                 assert_eq!(walk.result, Ok(mapping));
                 let last = walk.steps.last().expect("at least one entry was read");
@@ -142,7 +147,7 @@ fn check_against_naive(space: &AddressSpace, range: AddrRange<Gva>) {
                     last.level
                 );
             }
-            ExtentItem::Lost { va, cause, .. } => {
+            ExtentItem::Lost { va, cause, .. } | ExtentItem::Away { va, cause, .. } => {
                 assert_eq!(space.translate(va), Err(Fault { addr: va, cause }));
             }
         }
@@ -165,6 +170,116 @@ fn naive_read(space: &AddressSpace, va: Gva, buf: &mut [u8]) -> Result<(), Fault
     Ok(())
 }
 
+/// What systems keep in entries that are not present, in three ways of telling it: the first with the frame inverted,
+/// the second as it stands, the third elsewhere. Protections change every 20 pages.
+fn software(way: usize) -> SoftwareEntries {
+    struct Known;
+    impl Backing for Known {
+        fn prot(&self, va: Gva) -> (Prot, Gva) {
+            const STRIPE: u64 = 20 << 12;
+            let stripe = va.raw() / STRIPE;
+            let prot = match stripe % 3 {
+                0 => Prot::NONE,
+                1 => Prot::R.union(Prot::USER),
+                _ => Prot::ALL,
+            };
+            (prot, Gva((stripe * STRIPE).saturating_add(STRIPE - 1)))
+        }
+
+        fn is_compressed(&self, _area: u32, offset: u64) -> bool {
+            offset % 2 == 1
+        }
+
+        fn elsewhere(&self, va: Gva, entry: u64) -> (Elsewhere, Gva) {
+            match va.raw() >> 12 & 7 {
+                0 => (Elsewhere::Resident(Gpa((va.raw() >> 3) & 0x7000)), va),
+                1 => (
+                    Elsewhere::Swapped {
+                        area: 7,
+                        offset: entry & 0xff,
+                    },
+                    va,
+                ),
+                n => (
+                    Elsewhere::Nothing,
+                    Gva((va.raw() | 0xfff) + ((7 - n) << 12)),
+                ),
+            }
+        }
+    }
+    const FRAME: u64 = 0x000f_ffff_ffff_f000;
+    let absent = |mask: u64, value: u64| Test {
+        mask: mask | 1,
+        value,
+    };
+    let form = |levels, test, meaning| Form {
+        levels,
+        test,
+        meaning,
+    };
+    let swapped = Meaning::Swapped {
+        area: Bits {
+            flip: 0,
+            shift: 59,
+            mask: 31,
+        },
+        offset: Bits {
+            flip: !0,
+            shift: 9,
+            mask: (1 << 50) - 1,
+        },
+    };
+    let (forms, empty): (&[Form], _) = match way {
+        0 => (
+            &[
+                form(
+                    0b110,
+                    absent(0x100, 0x100),
+                    Meaning::Resident(Frame {
+                        flip: FRAME,
+                        shift: 0,
+                        mask: FRAME,
+                    }),
+                ),
+                form(0b10, absent(0x80, 0x80), Meaning::Nothing),
+                form(0b10, absent(0, 0), swapped),
+            ],
+            absent(!0x60, 0),
+        ),
+        1 => (
+            &[
+                form(
+                    0b1110,
+                    absent(0xc00, 0x800),
+                    Meaning::Resident(Frame {
+                        flip: 0,
+                        shift: 0,
+                        mask: FRAME,
+                    }),
+                ),
+                form(0b10, absent(0x400, 0x400), Meaning::Elsewhere),
+            ],
+            absent(!0, 0),
+        ),
+        _ => (
+            &[
+                form(
+                    0b10,
+                    absent(0xe, 0xa),
+                    Meaning::Resident(Frame {
+                        flip: !0,
+                        shift: 3,
+                        mask: FRAME,
+                    }),
+                ),
+                form(0b10, absent(0, 0), Meaning::Elsewhere),
+            ],
+            Test::NEVER,
+        ),
+    };
+    SoftwareEntries::new(empty, forms, Arc::new(Known))
+}
+
 fn any_mode() -> impl Strategy<Value = Mode> {
     prop::sample::select(Mode::ALL.to_vec())
 }
@@ -174,7 +289,7 @@ proptest! {
 
     #[test]
     fn walk_agrees_with_naive(mode in any_mode(), seed: u64, root in 0..PAGES as u64,
-                              cut in any::<Option<(u64, u64)>>()) {
+                              cut in any::<Option<(u64, u64)>>(), way in 0..6_usize) {
         // The deeper the tree, the sparser the tables: the naive walk visits everything.
         let density = match mode {
             Mode::X86 => 60,
@@ -183,6 +298,10 @@ proptest! {
             Mode::FiveLevel => 3,
         };
         let space = arbitrary_pages(seed, density).space(root * 4096, mode);
+        let space = match way {
+            0..3 => space.with_software(software(way)),
+            _ => space,
+        };
         let range = match cut {
             None => AddrRange::all(),
             Some((a, b)) => {
@@ -202,8 +321,13 @@ proptest! {
 
     #[test]
     fn read_agrees_with_naive(mode in any_mode(), seed: u64, root in 0..PAGES as u64,
-                              which: prop::sample::Index, back in 0..9000_u64, len in 0..20_000_usize) {
+                              which: prop::sample::Index, back in 0..9000_u64, len in 0..20_000_usize,
+                              way in 0..6_usize) {
         let space = arbitrary_pages(seed, 60).space(root * 4096, mode).with_table_limit(3000);
+        let space = match way {
+            0..3 => space.with_software(software(way)),
+            _ => space,
+        };
         let starts: Vec<_> = space.spans(AddrRange::all()).take(400).collect();
         prop_assume!(!starts.is_empty());
         let span = which.get(&starts);
@@ -316,6 +440,7 @@ fn what_cannot_be_summed_up_ends_at_the_limit() {
         match span.kind {
             SpanKind::Mapped(_) => regions += 1,
             SpanKind::Lost(cause) => lost.push((span, cause)),
+            SpanKind::Away(..) => panic!("nothing is away"),
         }
     }
     assert!(walk.stats().limited && walk.stats().tables == 1000);

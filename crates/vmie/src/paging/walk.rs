@@ -23,13 +23,15 @@
 //! [`Cause::Limit`] instead of going on.
 //!
 //! Remembering is done for tables above the lowest level only: looking a lowest table up costs as
-//! much as scanning it.
+//! much as scanning it. Tables with entries of the operating system's ([`SoftwareEntries`]) are never uniform: what
+//! these stand for depends on where they are.
 
 use std::collections::{HashMap, VecDeque};
 use std::iter::FusedIterator;
 
 use zerocopy::IntoBytes;
 
+use super::software::{Meaning, Software, SoftwareEntries};
 use super::spec::{Level, Mode, Spec, Target};
 use crate::addr::{AddrRange, Address, Gpa, Gva};
 use crate::memory::{Cause, Memory, Prot, Span, SpanKind};
@@ -83,6 +85,7 @@ pub(super) enum RunKind {
         page_size: u64,
     },
     Lost(Cause),
+    Away(Prot, Cause),
 }
 
 /// Whether everything below a table is the same.
@@ -129,6 +132,7 @@ pub(super) struct Walker<'a> {
     phys: &'a dyn Memory<Addr = Gpa>,
     spec: &'static Spec,
     keep: u64,
+    software: Option<&'a SoftwareEntries>,
     root: Gpa,
     follow_frames: bool,
     /// The request, cut into canonical pieces; the front one is being walked.
@@ -141,22 +145,32 @@ pub(super) struct Walker<'a> {
     stats: WalkStats,
 }
 
+/// Whose tables a walk goes over.
+#[derive(Clone, Copy)]
+pub(super) struct Tables<'a> {
+    pub(super) phys: &'a dyn Memory<Addr = Gpa>,
+    pub(super) root: Gpa,
+    pub(super) mode: Mode,
+    /// Bits of an entry that count.
+    pub(super) keep: u64,
+    /// What entries that are not present mean.
+    pub(super) software: Option<&'a SoftwareEntries>,
+}
+
 impl<'a> Walker<'a> {
     pub(super) fn new(
-        phys: &'a dyn Memory<Addr = Gpa>,
-        root: Gpa,
-        mode: Mode,
-        keep: u64,
+        tables: Tables<'a>,
         range: AddrRange<Gva>,
         follow_frames: bool,
         budget: u64,
     ) -> Self {
-        let spec = mode.spec();
+        let spec = tables.mode.spec();
         Self {
-            phys,
+            phys: tables.phys,
             spec,
-            keep,
-            root,
+            keep: tables.keep,
+            software: tables.software,
+            root: tables.root,
             follow_frames,
             pieces: canonical_pieces(spec, range),
             started: false,
@@ -201,7 +215,14 @@ impl<'a> Walker<'a> {
                 continue;
             }
             if top.depth + 1 == self.spec.levels.len() {
-                if let Some(run) = lowest_run(top, self.spec, level, self.follow_frames) {
+                let how = How {
+                    spec: self.spec,
+                    level,
+                    keep: self.keep,
+                    software: self.software,
+                    follow_frames: self.follow_frames,
+                };
+                if let Some(run) = how.lowest_run(top) {
                     return Some(cut(run, lo, hi));
                 }
                 continue;
@@ -217,7 +238,17 @@ impl<'a> Walker<'a> {
                 &level.table
             };
             if !self.spec.present.holds(entry) || entry & target.reserved != 0 {
-                top.summary.note(None);
+                let present = self.spec.present.holds(entry);
+                match self.software.filter(|_| !present) {
+                    Some(software) if software.form(level, entry).is_some() => {
+                        top.next = index;
+                        let run = software_run(top, self.spec, level, self.keep, software, false);
+                        if let Some(run) = run {
+                            return Some(cut(run, lo, hi));
+                        }
+                    }
+                    _ => top.summary.note(None),
+                }
                 continue;
             }
             let own = target.rights.of(entry);
@@ -457,45 +488,134 @@ pub(super) fn read_entries(
     read
 }
 
-/// The next run of like entries in a lowest table, or `None` when nothing is left in it.
-fn lowest_run(frame: &mut Frame, spec: &Spec, level: &Level, follow_frames: bool) -> Option<Run> {
-    let Target {
-        reserved,
-        frame: frame_mask,
-        rights,
-        ..
-    } = level.page;
-    let entries = &frame.entries[..frame.end];
-    while frame.next < frame.end {
-        let start = frame.next;
-        let first = entries[start];
-        let present = spec.present.holds(first);
-        let key = spec.present.mask | level.page.key();
-        let len = if !present {
-            prefix_len(&entries[start..], spec.present.mask, first, 0)
-        } else if follow_frames {
-            prefix_len(&entries[start..], key | frame_mask, first, level.span())
-        } else {
-            prefix_len(&entries[start..], key, first, 0)
-        };
-        frame.next = start + len;
-        if !present || first & reserved != 0 {
-            frame.summary.note(None);
-            continue;
+/// How lowest tables are read.
+struct How<'h> {
+    spec: &'static Spec,
+    level: &'static Level,
+    keep: u64,
+    software: Option<&'h SoftwareEntries>,
+    follow_frames: bool,
+}
+
+impl How<'_> {
+    /// The next run of like entries in a lowest table, or `None` when nothing is left in it.
+    fn lowest_run(&self, frame: &mut Frame) -> Option<Run> {
+        let (spec, level) = (self.spec, self.level);
+        let Target {
+            reserved,
+            frame: frame_mask,
+            rights,
+            ..
+        } = level.page;
+        while frame.next < frame.end {
+            let start = frame.next;
+            let entries = &frame.entries[start..frame.end];
+            let first = entries[0];
+            let present = spec.present.holds(first);
+            let key = spec.present.mask | level.page.key();
+            let len = if !present {
+                match self.software {
+                    None => prefix_len(entries, spec.present.mask, first, 0),
+                    Some(software) if software.empty().holds(first) => {
+                        prefix_len(entries, software.empty().mask, first, 0)
+                    }
+                    Some(software) => {
+                        let (keep, frames) = (self.keep, self.follow_frames);
+                        match software_run(frame, spec, level, keep, software, frames) {
+                            Some(run) => return Some(run),
+                            None => continue,
+                        }
+                    }
+                }
+            } else if self.follow_frames {
+                prefix_len(entries, key | frame_mask, first, level.span())
+            } else {
+                prefix_len(entries, key, first, 0)
+            };
+            frame.next = start + len;
+            if !present || first & reserved != 0 {
+                frame.summary.note(None);
+                continue;
+            }
+            let own = rights.of(first);
+            frame.summary.note(Some(own));
+            return Some(Run {
+                va: frame.base + ((start as u64) << level.shift),
+                len: (len as u64) << level.shift,
+                kind: RunKind::Mapped {
+                    prot: frame.inherited.intersect(own),
+                    gpa: level.page.address(first),
+                    page_size: level.span(),
+                },
+            });
         }
-        let own = rights.of(first);
-        frame.summary.note(Some(own));
-        return Some(Run {
-            va: frame.base + ((start as u64) << level.shift),
-            len: (len as u64) << level.shift,
-            kind: RunKind::Mapped {
-                prot: frame.inherited.intersect(own),
-                gpa: level.page.address(first),
-                page_size: level.span(),
-            },
-        });
+        None
     }
-    None
+}
+
+/// The run that begins with the next entry of `frame`, which is not present; `None` when there is nothing behind it.
+/// With `follow_frames`, frames of a run follow each other.
+///
+/// One entry at a time: these are rare, and what they stand for changes with the address.
+#[cold]
+fn software_run(
+    frame: &mut Frame,
+    spec: &Spec,
+    level: &Level,
+    keep: u64,
+    software: &SoftwareEntries,
+    follow_frames: bool,
+) -> Option<Run> {
+    let start = frame.next;
+    let first = frame.entries[start];
+    let base = frame.base;
+    let address = |index: usize| base + ((index as u64) << level.shift);
+    let va = address(start);
+    frame.next = start + 1;
+    let Some(form) = software.form(level, first) else {
+        frame.summary.note(None);
+        return None;
+    };
+    frame.summary = Summary::Mixed;
+    let span = level.span();
+    let kind = match software.meaning(level, keep, first, Gva(va), frame.inherited) {
+        Software::Nothing(until) => {
+            // The same is true of like entries only.
+            let like = |index: usize| {
+                address(index) + (span - 1) <= until.raw() && frame.entries[index] == first
+            };
+            while frame.next < frame.end && like(frame.next) {
+                frame.next += 1;
+            }
+            return None;
+        }
+        Software::Away { prot, cause } => RunKind::Away(prot, cause),
+        Software::Page { gpa, prot, until } => {
+            if let Meaning::Resident(at) = form.meaning {
+                while frame.next < frame.end && address(frame.next) <= until.raw() {
+                    let entry = frame.entries[frame.next];
+                    let wanted = gpa.wrapping_add((frame.next - start) as u64 * span);
+                    let follows = (at.of(entry) & keep & !(span - 1)) == wanted;
+                    let like =
+                        !spec.present.holds(entry) && software.form(level, entry) == Some(form);
+                    if !like || (follow_frames && !follows) {
+                        break;
+                    }
+                    frame.next += 1;
+                }
+            }
+            RunKind::Mapped {
+                prot,
+                gpa,
+                page_size: span,
+            }
+        }
+    };
+    Some(Run {
+        va,
+        len: ((frame.next - start) as u64) << level.shift,
+        kind,
+    })
 }
 
 /// How many leading `entries` agree with `first + i * step` under `mask`.
@@ -575,6 +695,7 @@ impl Iterator for RegionWalk<'_> {
                 kind: match run.kind {
                     RunKind::Mapped { prot, .. } => SpanKind::Mapped(prot),
                     RunKind::Lost(cause) => SpanKind::Lost(cause),
+                    RunKind::Away(prot, cause) => SpanKind::Away(prot, cause),
                 },
             });
             match (&mut self.ahead, next) {
@@ -602,6 +723,9 @@ fn same_kind(a: SpanKind, b: SpanKind) -> bool {
     match (a, b) {
         (SpanKind::Mapped(a), SpanKind::Mapped(b)) => a == b,
         (SpanKind::Lost(a), SpanKind::Lost(b)) => a.label() == b.label(),
+        (SpanKind::Away(a, why), SpanKind::Away(b, again)) => {
+            a == b && why.label() == again.label()
+        }
         _ => false,
     }
 }
@@ -635,6 +759,17 @@ pub enum ExtentItem {
         /// Why.
         cause: Cause,
     },
+    /// The operating system maps something here that is in no frame.
+    Away {
+        /// First virtual address.
+        va: Gva,
+        /// Length in bytes, never zero.
+        len: u64,
+        /// What may be done with it.
+        prot: Prot,
+        /// Where it is instead.
+        cause: Cause,
+    },
 }
 
 impl ExtentItem {
@@ -656,6 +791,25 @@ impl ExtentItem {
                     cause: again,
                 },
             ) if va.checked_add(*len) == Some(at) && cause.label() == again.label() => {
+                *len += more;
+            }
+            (
+                Self::Away {
+                    va,
+                    len,
+                    prot,
+                    cause,
+                },
+                Self::Away {
+                    va: at,
+                    len: more,
+                    prot: same,
+                    cause: again,
+                },
+            ) if va.checked_add(*len) == Some(at)
+                && *prot == same
+                && cause.label() == again.label() =>
+            {
                 *len += more;
             }
             _ => return false,
@@ -706,6 +860,12 @@ impl Iterator for ExtentWalk<'_> {
                 RunKind::Lost(cause) => ExtentItem::Lost {
                     va: Gva(run.va),
                     len: run.len,
+                    cause,
+                },
+                RunKind::Away(prot, cause) => ExtentItem::Away {
+                    va: Gva(run.va),
+                    len: run.len,
+                    prot,
                     cause,
                 },
             });

@@ -110,6 +110,12 @@ fn look<A: Address>(
                 outcome.coverage.add_lost(span.start, span.len, cause);
                 continue;
             }
+            SpanKind::Away(prot, cause) => {
+                if options.filter.passes(prot) {
+                    outcome.coverage.add_absent(span.start, span.len, cause);
+                }
+                continue;
+            }
         };
         if !options.filter.passes(prot) {
             continue;
@@ -265,7 +271,7 @@ pub(super) mod tests {
             let one = AddrRange::new(Gva(at), 1).unwrap();
             match groups[0][0].spans(one).next().map(|span| span.kind) {
                 None => continue,
-                Some(SpanKind::Lost(_)) => {
+                Some(SpanKind::Lost(_) | SpanKind::Away(..)) => {
                     totals[2] += 1;
                     continue;
                 }

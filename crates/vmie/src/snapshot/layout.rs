@@ -139,7 +139,10 @@ impl<A: Address> Layout<A> {
             match span.kind {
                 SpanKind::Lost(cause) => coverage.add_lost(span.start, span.len, cause),
                 kind if self.filter.keeps(kind) => coverage.add_read(span.len),
-                SpanKind::Mapped(_) => {}
+                SpanKind::Away(prot, cause) if self.filter.passes(prot) => {
+                    coverage.add_absent(span.start, span.len, cause);
+                }
+                SpanKind::Mapped(_) | SpanKind::Away(..) => {}
             }
         }
         for gap in &self.gaps {
@@ -220,7 +223,7 @@ impl<A: Address> Layout<A> {
             return Err(Cause::NothingThere);
         };
         match span.kind {
-            SpanKind::Lost(cause) => return Err(cause),
+            SpanKind::Lost(cause) | SpanKind::Away(_, cause) => return Err(cause),
             kind if !self.filter.keeps(kind) => return Err(Cause::NotCaptured),
             SpanKind::Mapped(_) => {}
         }

@@ -61,7 +61,7 @@ use std::ops::ControlFlow;
 use rayon::prelude::*;
 
 use crate::addr::{AddrRange, Address};
-use crate::memory::{Coverage, Gap, Memory, Prot};
+use crate::memory::{Cause, Coverage, Gap, Memory, Prot};
 use look::{Buffers, Looked, look};
 pub(crate) use look::{Part, read_pieces};
 pub use many::{ManyOutcome, Piece, Sighting, SpacePart, sweep_many};
@@ -330,7 +330,7 @@ where
             let task = match step {
                 Step::Look(task) => task,
                 Step::Lost(gap) => {
-                    tally.gap(gap, Heading::Lost);
+                    tally.gap(gap, Heading::of_span(gap.cause));
                     continue;
                 }
                 Step::Unmapped(range) => {
@@ -388,6 +388,16 @@ enum Heading {
     Absent,
     Lost,
     Unmapped,
+}
+
+impl Heading {
+    /// Of a span of which nothing can be read.
+    fn of_span(cause: Cause) -> Self {
+        match cause.is_away() {
+            true => Self::Absent,
+            false => Self::Lost,
+        }
+    }
 }
 
 /// Adds up the coverage in address order.

@@ -58,7 +58,7 @@ impl<A: Address> Task<A> {
 pub(super) enum Step<A: Address> {
     /// Look at this window.
     Look(Task<A>),
-    /// Count this as lost.
+    /// Count this as lost, or as absent if it is known to be mapped.
     Lost(Gap<A>),
     /// Count this as not mapped.
     Unmapped(AddrRange<A>),
@@ -212,6 +212,13 @@ impl<A: Address> Iterator for Plan<'_, A> {
                         cause,
                     }));
                 }
+                SpanKind::Away(prot, cause) if prot.contains(self.perm) => {
+                    return Some(Step::Lost(Gap {
+                        start: span.start,
+                        len: span.len,
+                        cause,
+                    }));
+                }
                 SpanKind::Mapped(_) if self.selects(&span) => {
                     self.run = Some(Run {
                         at: span.start,
@@ -219,7 +226,7 @@ impl<A: Address> Iterator for Plan<'_, A> {
                         behind: 0,
                     });
                 }
-                SpanKind::Mapped(_) => {}
+                SpanKind::Mapped(_) | SpanKind::Away(..) => {}
             }
         }
     }

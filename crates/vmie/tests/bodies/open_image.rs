@@ -61,6 +61,7 @@ pub fn check(image: &Image, most: u64) {
                 readable += here.len();
                 check_mapped(image, here);
             }
+            SpanKind::Away(..) => panic!("physical memory is never away"),
             SpanKind::Lost(cause) => {
                 let fault = image.read(here.start(), &mut [0]).expect_err("lost");
                 assert_eq!((fault.addr, fault.cause), (here.start(), cause));

@@ -139,7 +139,7 @@ impl Refine<'_> {
             let given = scope_text(Scope::All { kernel });
             return Err(self.other_space(&saved.header, given).into());
         }
-        let spaces = Spaces::select(self.source, kernel, reporter)?;
+        let spaces = Spaces::select(self.source, &self.args.search.space, reporter)?;
         let now = spaces.whose();
         let parts = spaces.parts();
         // Of each space in the file, where it is now.

@@ -12,7 +12,9 @@ mod vmas;
 
 use serde::Serialize;
 use vmie::paging::{Extent, ExtentItem, WalkStats};
-use vmie::{AddrRange, Address, AddressSpace, Coverage, Gap, Gva, Memory, Prot, Region, SpanKind};
+use vmie::{
+    AddrRange, Address, AddressSpace, Cause, Coverage, Gap, Gva, Memory, Prot, Region, SpanKind,
+};
 
 use crate::args::MapsArgs;
 use crate::exit::{Done, Failure, Result};
@@ -102,6 +104,14 @@ impl<'a, A: Address> List<'a, A> {
         })
     }
 
+    /// Counts what the system maps and no page table does: it is swapped out.
+    fn away(&mut self, range: AddrRange<A>, prot: Prot, cause: Cause) {
+        if prot.contains(self.perm) {
+            self.coverage.add_gap(range.start(), range.len(), cause);
+        }
+        self.any_mapped = true;
+    }
+
     fn finish<R: Row>(self, complete: bool) -> Result<Done> {
         let found = self.sink.rows() > 0;
         self.sink.finish::<R>(Some(&Totals::from(&self.coverage)))?;
@@ -122,6 +132,7 @@ impl<A: Address> List<'_, A> {
         'spans: for span in memory.spans(self.range) {
             match span.kind {
                 SpanKind::Lost(cause) => self.coverage.add_gap(span.start, span.len, cause),
+                SpanKind::Away(prot, cause) => self.away(span.range(), prot, cause),
                 SpanKind::Mapped(prot) if prot.contains(self.perm) => {
                     for (part, name) in cut(span.range()) {
                         let gaps = missing(part);
@@ -169,6 +180,7 @@ impl List<'_, Gva> {
                     complete = false;
                     self.coverage.add_gap(span.start, span.len, cause);
                 }
+                SpanKind::Away(prot, cause) => self.away(span.range(), prot, cause),
                 SpanKind::Mapped(prot) if prot.contains(self.perm) => {
                     let region = Region {
                         start: span.start,
@@ -204,6 +216,15 @@ impl List<'_, Gva> {
                 ExtentItem::Lost { va, len, cause } => {
                     complete = false;
                     self.coverage.add_gap(va, len, cause);
+                }
+                ExtentItem::Away {
+                    va,
+                    len,
+                    prot,
+                    cause,
+                } => {
+                    let range = AddrRange::new(va, len).expect("not empty");
+                    self.away(range, prot, cause);
                 }
                 ExtentItem::Extent(extent) if extent.prot.contains(self.perm) => {
                     let absent = count(&held, extent, &mut self.coverage);

@@ -143,7 +143,7 @@ impl<'a> Residency<'a> {
             None => loop {
                 match self.walk.next_if(|item| start(item) <= last)? {
                     ExtentItem::Extent(extent) => break extent,
-                    ExtentItem::Lost { .. } => {}
+                    ExtentItem::Lost { .. } | ExtentItem::Away { .. } => {}
                 }
             },
         };
@@ -168,7 +168,7 @@ impl<'a> Residency<'a> {
 fn start(item: &ExtentItem) -> Gva {
     match *item {
         ExtentItem::Extent(extent) => extent.va,
-        ExtentItem::Lost { va, .. } => va,
+        ExtentItem::Lost { va, .. } | ExtentItem::Away { va, .. } => va,
     }
 }
 

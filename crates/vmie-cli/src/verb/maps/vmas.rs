@@ -66,12 +66,14 @@ struct VmaRow<'a> {
     prot: ProtText,
     user: bool,
     shared: bool,
-    /// Bytes that the page tables map.
+    /// Bytes that the page tables have a frame for, those that the process may not touch included.
     mapped: u64,
     /// Of these, bytes that the image does not hold.
     absent: u64,
     /// Bytes that the guest has swapped out; null where that is not known.
     swapped: Option<u64>,
+    /// Of these, bytes that are in memory all the same, compressed.
+    compressed: Option<u64>,
     /// Bytes in memory that the process may not touch now.
     forbidden: Option<u64>,
     /// Bytes that are nowhere: never touched, or to be read from the file.
@@ -98,6 +100,7 @@ impl<'a> VmaRow<'a> {
             mapped: counted.mapped,
             absent: counted.absent,
             swapped: pages.map(|pages| pages.swapped),
+            compressed: pages.map(|pages| pages.compressed),
             forbidden: pages.map(|pages| pages.forbidden),
             empty: pages.map(|pages| pages.empty),
             offset: file.map(|file| Hex(file.offset)),
@@ -120,6 +123,7 @@ impl Row for VmaRow<'_> {
         Column::right("mapped"),
         Column::right("absent"),
         Column::right("swapped"),
+        Column::hidden("compressed"),
         Column::hidden("forbidden"),
         Column::hidden("empty"),
         Column::right("offset"),

@@ -49,7 +49,7 @@ pub(super) fn walk<A: Address>(
             return Ok(ControlFlow::Break(()));
         }
         let flow = match span.kind {
-            SpanKind::Lost(cause) => walk.gap(span_range, cause)?,
+            SpanKind::Lost(cause) | SpanKind::Away(_, cause) => walk.gap(span_range, cause)?,
             SpanKind::Mapped(_) => walk.mapped(memory, span_range)?,
         };
         if flow.is_break() {

@@ -296,7 +296,9 @@ impl<'a, V: View> Rows<'a, V> {
     /// The parts of a gap of which there is different things to say: where the pages of a process are that
     /// its tables do not map.
     fn parts(&self, start: u64, len: u64, cause: Cause) -> Vec<(u64, u64, Option<&'static str>)> {
-        let process = self.process.filter(|_| cause.is_unmapped());
+        let process = self
+            .process
+            .filter(|_| cause.is_unmapped() || cause.is_away());
         match process.zip(AddrRange::new(Gva(start), len)) {
             Some(((os, process), range)) => os
                 .parts(process, range)

@@ -121,7 +121,7 @@ impl<'a> RuleScan<'a> {
 
     fn everywhere(&self) -> Result<Done> {
         let reporter = &self.options.reporter;
-        let spaces = Spaces::select(self.source, self.args.search.space.owner.kernel, reporter)?;
+        let spaces = Spaces::select(self.source, &self.args.search.space, reporter)?;
         let typed = spaces.range(self.args.search.filter.range.as_ref())?;
         let sink = self.options.sink(VERB, SpaceKind::Virtual);
         let sink = sink.named(true).many(true);

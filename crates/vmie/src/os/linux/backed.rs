@@ -18,13 +18,13 @@
 use super::Linux;
 use super::mm::Mm;
 use super::object::{BadLink, Plan, Planner, Slot, link};
-use super::residency;
+use super::software::{EMPTY, page_flag};
 use super::vma::VmaPlan;
 use super::xarray::XarrayPlan;
 use crate::addr::{AddrRange, Address, Gpa, Gva};
 use crate::memory::{Cause, Fault, Memory, Spans};
-use crate::os::types::{Type, TypeError, Types};
-use crate::os::{OsError, PageState, Process, Vma};
+use crate::os::types::{TypeError, Types};
+use crate::os::{OsError, Process, Vma};
 use crate::paging::AddressSpace;
 
 const PAGE: u64 = 4096;
@@ -88,23 +88,11 @@ impl CachePlan {
             folio_mapping: folio.need("mapping")?,
             folio_index: folio.need("index")?,
             folio: folio.plan(),
-            uptodate: uptodate(types)?,
+            uptodate: page_flag(types, "PG_uptodate")?.ok_or(TypeError::Damaged(0))?,
             page_size: types.size_of(types.find("struct page")?)?.max(1),
             vdso: vdso.ok(),
         })
     }
-}
-
-/// The flag `PG_uptodate`.
-fn uptodate(types: &Types) -> Result<u64, TypeError> {
-    let id = types.find("enum pageflags")?;
-    let Type::Enum { values, .. } = types.get(id)? else {
-        return Err(TypeError::Damaged(id.0));
-    };
-    let bit = values.iter().find(|(name, _)| *name == "PG_uptodate");
-    let bit = bit.and_then(|(_, bit)| u32::try_from(*bit).ok());
-    bit.and_then(|bit| 1_u64.checked_shl(bit))
-        .ok_or(TypeError::Damaged(id.0))
 }
 
 impl Linux {
@@ -217,8 +205,7 @@ impl Backed<'_> {
             Ok(()) => return Ok(()),
             Err(fault) => fault,
         };
-        let untouched = matches!(fault.cause, Cause::NotMapped { entry, .. }
-            if residency::state(entry, PAGE, va, 0) == PageState::Empty);
+        let untouched = matches!(fault.cause, Cause::NotMapped { entry, .. } if EMPTY.holds(entry));
         match untouched {
             true => self.fill(va, buf).ok_or(fault),
             false => Err(fault),

@@ -33,10 +33,11 @@ use super::hints::{self, Hint};
 use super::kallsyms::{self, IMAGE_START, Kallsyms, Places};
 use super::log::{Log, MAX_CANDIDATES};
 use super::scan::{each_note, each_table};
+use super::software;
 use super::vmcoreinfo::VmCoreInfo;
 use crate::addr::{AddrRange, Address, Gpa, Gva};
 use crate::cpu::CpuState;
-use crate::memory::Prot;
+use crate::memory::{Memory, Prot};
 use crate::os::{FindOptions, Phys, Step, SymbolTable, Trail};
 use crate::paging::{AddressSpace, Mode};
 
@@ -62,7 +63,7 @@ pub(super) fn find(
     {
         Some(kernel) => Ok(Linux {
             trail: kernel.trail(),
-            space: kernel.anchor.space,
+            space: with_removed(kernel.anchor.space, &kernel.symbols),
             symbols: Arc::new(kernel.symbols),
             version: kernel.version,
             steps: log.into_steps(),
@@ -72,9 +73,17 @@ pub(super) fn find(
             vma_plan: OnceLock::new(),
             cache_plan: OnceLock::new(),
             module_plan: OnceLock::new(),
+            known: OnceLock::new(),
         }),
         None => Err(log.into_steps()),
     }
+}
+
+/// The kernel's space with the pages that it took out of its map of all memory.
+fn with_removed(space: AddressSpace, symbols: &SymbolTable) -> AddressSpace {
+    let base = symbols.address_of("page_offset_base");
+    let map = base.and_then(|base| space.read_u64(base).ok()).map(Gva);
+    software::of_kernel(space, map)
 }
 
 struct Search<'s> {

@@ -24,6 +24,8 @@ mod processes;
 mod residency;
 mod ring;
 mod scan;
+mod software;
+mod swap;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -61,6 +63,7 @@ pub struct Linux {
     vma_plan: OnceLock<Result<vma::VmaPlan, OsError>>,
     cache_plan: OnceLock<Result<backed::CachePlan, OsError>>,
     module_plan: OnceLock<Result<Arc<modules::ModulePlan>, OsError>>,
+    known: OnceLock<Arc<software::Known>>,
 }
 
 impl Linux {

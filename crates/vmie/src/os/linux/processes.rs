@@ -66,6 +66,11 @@ impl Tables {
             kthreads: KthreadPlan::new(types).ok(),
         })
     }
+
+    /// What is needed to read the memory of a process.
+    pub(super) fn mm(&self) -> MmPlan {
+        self.mm
+    }
 }
 
 impl Linux {
@@ -197,10 +202,10 @@ impl Linux {
         Ok(Some(as_in_proc(&file)))
     }
 
-    /// The space that a process's user mode sees.
+    /// The space that a process's user mode sees, with the pages in memory that the CPU faults on.
     pub(super) fn user_space(&self, process: &Process) -> Result<AddressSpace, OsError> {
         match process.user_root.or(process.root) {
-            Some(root) => Ok(self.space.with_root(root)),
+            Some(root) => Ok(self.with_resident(self.space.with_root(root), process)),
             None => Err(no_memory(process)),
         }
     }

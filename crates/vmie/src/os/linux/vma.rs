@@ -123,13 +123,26 @@ impl VmaPlan {
 #[derive(Clone, Debug)]
 pub(super) struct Area {
     at: Gva,
-    range: AddrRange<Gva>,
+    pub(super) range: AddrRange<Gva>,
     flags: u64,
     offset: u64,
     file: u64,
     operations: u64,
     private: u64,
     anon_name: u64,
+}
+
+impl Area {
+    /// What may be done there.
+    pub(super) fn prot(&self) -> Prot {
+        let flag = |bit, prot| match self.flags & bit {
+            0 => Prot::NONE,
+            _ => prot,
+        };
+        flag(VM_READ, Prot::R)
+            .union(flag(VM_WRITE, Prot::W))
+            .union(flag(VM_EXEC, Prot::X))
+    }
 }
 
 impl Linux {
@@ -332,10 +345,6 @@ impl<'r> Reader<'r> {
     }
 
     pub(super) fn row(&mut self, area: &Area) -> Vma {
-        let flag = |bit, prot| match area.flags & bit {
-            0 => Prot::NONE,
-            _ => prot,
-        };
         let file = self.file(area);
         let name = match (&file, area.file) {
             (_, 0) => self.name(area),
@@ -356,9 +365,7 @@ impl<'r> Reader<'r> {
         };
         Vma {
             range: area.range,
-            prot: flag(VM_READ, Prot::R)
-                .union(flag(VM_WRITE, Prot::W))
-                .union(flag(VM_EXEC, Prot::X)),
+            prot: area.prot(),
             shared: area.flags & VM_MAYSHARE != 0,
             file: file.map(|file| MappedFile {
                 path: file.path,

@@ -244,7 +244,11 @@ impl<A: Address> Compare<'_, A> {
                 return ControlFlow::Continue(());
             }
             (State::Lost(cause), _) | (_, State::Lost(cause)) => {
-                self.outcome.coverage.add_lost(start, len, cause);
+                let coverage = &mut self.outcome.coverage;
+                match cause.is_away() {
+                    true => coverage.add_absent(start, len, cause),
+                    false => coverage.add_lost(start, len, cause),
+                }
                 return ControlFlow::Continue(());
             }
             _ if !meant => return ControlFlow::Continue(()),

@@ -18,7 +18,7 @@ impl State {
     pub(super) fn of(kind: SpanKind) -> Self {
         match kind {
             SpanKind::Mapped(prot) => Self::Mapped(prot),
-            SpanKind::Lost(cause) => Self::Lost(cause),
+            SpanKind::Lost(cause) | SpanKind::Away(_, cause) => Self::Lost(cause),
         }
     }
 

@@ -306,7 +306,7 @@ impl Header {
                 len: span.len,
                 cause,
             }),
-            SpanKind::Mapped(_) => Err(Kind::Inconsistent("a gap")),
+            SpanKind::Mapped(_) | SpanKind::Away(..) => Err(Kind::Inconsistent("a gap")),
         };
         let each = |bytes: &[u8]| bytes.chunks_exact(SPAN).map(get_span::<A>).collect();
         let spans: Result<Vec<_>, Kind> = each(spans);
@@ -411,7 +411,17 @@ fn put_span<A: Address>(out: &mut Vec<u8>, span: Span<A>) {
             Cause::NotCaptured => (11, 0, 0, 0),
             Cause::Damaged { offset } => (12, 0, offset, 0),
             Cause::Gone => (13, 0, 0, 0),
+            Cause::SwappedOut { area, offset } => (14, 0, u64::from(area), offset),
+            Cause::Compressed { area, offset } => (15, 0, u64::from(area), offset),
         },
+        SpanKind::Away(prot, cause) => {
+            let (tag, place) = match cause {
+                Cause::Compressed { area, offset } => (17, (u64::from(area), offset)),
+                Cause::SwappedOut { area, offset } => (16, (u64::from(area), offset)),
+                _ => (16, (0, 0)),
+            };
+            (tag, prot.bits(), place.0, place.1)
+        }
     };
     let kind = u64::from(tag) | u64::from(small) << 8;
     let words = [span.start.raw(), span.len, kind, one, other];
@@ -461,6 +471,23 @@ fn get_span<A: Address>(bytes: &[u8]) -> Result<Span<A>, Kind> {
         11 => lost(Cause::NotCaptured),
         12 => lost(Cause::Damaged { offset: one }),
         13 => lost(Cause::Gone),
+        14 => lost(Cause::SwappedOut {
+            area: one as u32,
+            offset: other,
+        }),
+        15 => lost(Cause::Compressed {
+            area: one as u32,
+            offset: other,
+        }),
+        16 | 17 => {
+            let (area, offset) = (one as u32, other);
+            let cause = match tag {
+                16 => Cause::SwappedOut { area, offset },
+                _ => Cause::Compressed { area, offset },
+            };
+            let prot = Prot::from_bits(small).ok_or(Kind::Inconsistent("a protection"));
+            prot.map(|prot| SpanKind::Away(prot, cause))
+        }
         _ => Err(Kind::Inconsistent("a region")),
     };
     Ok(Span {

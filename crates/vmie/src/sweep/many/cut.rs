@@ -121,7 +121,19 @@ impl Met {
                 let (va, gpa) = (va.raw(), gpa.raw());
                 Self::Run(Run { va, gpa, len })
             }
-            ExtentItem::Extent(Extent { va, len, .. }) => Self::Other { va, len },
+            ExtentItem::Away {
+                va,
+                len,
+                prot,
+                cause,
+            } if prot.contains(perm) => Self::Lost(Gap {
+                start: va,
+                len,
+                cause,
+            }),
+            ExtentItem::Extent(Extent { va, len, .. }) | ExtentItem::Away { va, len, .. } => {
+                Self::Other { va, len }
+            }
         }
     }
 

@@ -104,7 +104,7 @@ where
                 max_bytes,
             } => self.rest(start, whole_before, max_bytes),
             Event::Lost(gap) => {
-                self.tally.gap(gap, Heading::Lost);
+                self.tally.gap(gap, Heading::of_span(gap.cause));
                 Continue(())
             }
             Event::Unmapped(range) => {

@@ -8,7 +8,7 @@ use super::super::filter::opcodes::{
 use super::super::{CodeBits, FilterKind, MAX_INSTRUCTION};
 use super::{Candidate, MAX_TAIL};
 use crate::addr::{AddrRange, Address, Gva};
-use crate::memory::{Memory, SpanKind};
+use crate::memory::Memory;
 use crate::sweep::Window;
 
 /// Mapped regions with less than this between them are taken as one.
@@ -301,7 +301,6 @@ fn before(window: &Window<'_, Gva>, position: usize) -> [u8; 2] {
 fn mapped(memory: &dyn Memory<Addr = Gva>) -> Vec<(u64, u64)> {
     let mut mapped: Vec<(u64, u64)> = Vec::new();
     for span in memory.spans(AddrRange::all()) {
-        let (SpanKind::Mapped(_) | SpanKind::Lost(_)) = span.kind;
         if span.len == 0 {
             continue;
         }

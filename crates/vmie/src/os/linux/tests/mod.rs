@@ -9,6 +9,7 @@ mod lists;
 mod maple;
 mod mm;
 mod scan;
+mod swap;
 mod tasks;
 mod typeinfo;
 mod types;
