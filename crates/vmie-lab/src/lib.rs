@@ -12,6 +12,7 @@
 //! | `ram.raw`, `memory.*` | images of one and the same moment, with all CPUs stopped |
 //! | `guest/` | what the guest says: `kallsyms`, `btf`, `iomem`, `proc/PID/*` ([`Process`]), `programs/*` ([`Program`]) |
 //! | `qemu/` | what QEMU says of the same moment: `info tlb` and friends ([`qemu`]) |
+//! | `config` | the configuration of the guest's kernel |
 //! | `files/` | the guest's file system: its programs, libraries and kernel modules |
 //! | `console.log` | the guest's console |
 //!
@@ -24,6 +25,7 @@ mod process;
 mod program;
 pub mod qemu;
 mod snapshot;
+pub mod walker;
 
 pub use process::{Page, PageRun, Process, Thread, Vma};
 pub use program::{Area, PointerPath, Program, Tick, Type, Value};

@@ -54,6 +54,8 @@ pub enum Type {
     F64,
     /// A pointer.
     Ptr,
+    /// A pointer in a 32-bit program.
+    Ptr32,
     /// Text of one-byte characters (ASCII, or UTF-8), without terminator.
     Ascii,
     /// UTF-16LE text, without terminator.
@@ -97,7 +99,7 @@ pub struct PointerPath {
     pub target: u64,
 }
 
-/// A mapping with a purpose, named in `crowd.cpp`.
+/// A mapping with a purpose, named in `crowd.cpp` or `resident.cpp`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Area {
     /// Its name there.
@@ -106,6 +108,31 @@ pub struct Area {
     pub va: u64,
     /// Length in bytes.
     pub len: u64,
+}
+
+impl Area {
+    /// Whether a page of it begins at this address.
+    pub fn contains(&self, va: u64) -> bool {
+        (self.va..self.va + self.len).contains(&va)
+    }
+
+    /// Whether its pages begin with its name and their number, as those whose names are in capitals do.
+    pub fn is_marked(&self) -> bool {
+        self.name
+            .starts_with(|letter: char| letter.is_ascii_uppercase())
+    }
+
+    /// Where each marker is, and its text.
+    pub fn markers(&self) -> impl Iterator<Item = (u64, String)> {
+        let step = if self.len < 1 << 30 { 1 } else { 64 };
+        let pages = (0..self.len / 4096).step_by(step);
+        pages.map(|page| {
+            (
+                self.va + page * 4096,
+                format!("{}-{page:05}-marker", self.name),
+            )
+        })
+    }
 }
 
 impl Type {
@@ -120,6 +147,7 @@ impl Type {
             "f32" => Self::F32,
             "f64" => Self::F64,
             "ptr" => Self::Ptr,
+            "ptr32" => Self::Ptr32,
             "ascii" => Self::Ascii,
             "utf16" => Self::Utf16,
             _ => return None,
@@ -138,6 +166,7 @@ impl Type {
             Self::F32 => text.parse::<f32>().ok()?.to_le_bytes().to_vec(),
             Self::F64 => text.parse::<f64>().ok()?.to_le_bytes().to_vec(),
             Self::Ptr => address(text)?.to_le_bytes().to_vec(),
+            Self::Ptr32 => u32::try_from(address(text)?).ok()?.to_le_bytes().to_vec(),
             Self::Ascii | Self::Utf16 => text
                 .as_bytes()
                 .chunks(2)
@@ -241,6 +270,11 @@ impl Program {
     pub fn value(&self, name: &str) -> Option<&Value> {
         self.values.iter().find(|value| value.name == name)
     }
+
+    /// A mapping by its name.
+    pub fn area(&self, name: &str) -> Option<&Area> {
+        self.areas.iter().find(|area| area.name == name)
+    }
 }
 
 #[cfg(test)]
@@ -252,6 +286,7 @@ mod tests {
         let program = Program::parse(
             "program p\npid 7\nsymbol main 0x401000\nvalue a 0x10 f32 0.100000001\n\
              value b 0x20 ascii 4164c3a4\nvalue empty 0x30 ascii \nvalue null 0x40 ptr (nil)\n\
+             value narrow 0x48 ptr32 0x804b020\n\
              path x 0x10 0x18,0 0x99\narea hole 0x1000 0x2000\nnote any thing\nready\n",
         )
         .expect("valid");
@@ -264,6 +299,10 @@ mod tests {
         assert_eq!(
             program.value("b").map(|v| v.bytes.clone()),
             Some("Adä".as_bytes().to_vec())
+        );
+        assert_eq!(
+            program.value("narrow").map(|v| v.bytes.clone()),
+            Some(vec![0x20, 0xb0, 4, 8])
         );
         assert_eq!(program.value("empty").map(|v| v.bytes.len()), Some(0));
         assert_eq!(program.paths[0].offsets, [0x18, 0]);

@@ -75,10 +75,11 @@ pub struct Registers {
     /// Stack pointer.
     #[serde(with = "hex")]
     pub rsp: u64,
-    /// R14 and R15: what the guest programs show to be recognised by.
+    /// R14 and R15: what the guest programs show to be recognised by. In 32-bit code, where QEMU does not show
+    /// these two, ESI and EDI together stand for R14.
     #[serde(with = "hex")]
     pub r14: u64,
-    /// R15.
+    /// R15; in 32-bit code EDX.
     #[serde(with = "hex")]
     pub r15: u64,
 }
@@ -110,6 +111,8 @@ impl Registers {
                 .and_then(|value| u64::from_str_radix(value, 16).ok())
                 .ok_or_else(|| format!("no {name} in the answer of `info registers`"))
         };
+        let wide = registers.contains_key("RIP");
+        let pick = |long: &str, short: &str| get(if wide { long } else { short });
         Ok(Self {
             cpu,
             cpl: u8::try_from(get("CPL")?).map_err(|_| "CPL is not a level".to_owned())?,
@@ -117,10 +120,14 @@ impl Registers {
             cr3: get("CR3")?,
             cr4: get("CR4")?,
             efer: get("EFER")?,
-            rip: get("RIP")?,
-            rsp: get("RSP")?,
-            r14: get("R14")?,
-            r15: get("R15")?,
+            rip: pick("RIP", "EIP")?,
+            rsp: pick("RSP", "ESP")?,
+            r14: if wide {
+                get("R14")?
+            } else {
+                get("ESI")? << 32 | get("EDI")?
+            },
+            r15: pick("R15", "EDX")?,
         })
     }
 }
@@ -295,6 +302,16 @@ mod tests {
                     CR4=000006f0\nEFER=0000000000000d01\n";
         let registers = Registers::parse(0, text).expect("valid");
         assert_eq!((registers.cpl, registers.root()), (3, 0x2d0_a000));
+        let text = "\nCPU#0\nEAX=00000000 EBX=f7f13fe8 ECX=0000fffe EDX=00000071\nESI=564d4945 \
+                    EDI=4c414221 EBP=ffb8f8f8 ESP=ffb8f8c4\nEIP=08049351 EFL=00000202 [-------] CPL=3 \
+                    II=0 A20=1\nCR0=80050033 CR2=0 CR3=0000000002d0a000 CR4=000006f0\n\
+                    EFER=0000000000000d01\n";
+        let registers = Registers::parse(0, text).expect("valid");
+        assert_eq!(
+            (registers.r14, registers.r15),
+            (0x564d_4945_4c41_4221, 0x71)
+        );
+        assert_eq!(registers.rip, 0x804_9351);
         assert!(Registers::parse(0, "CPL=3").is_err());
     }
 

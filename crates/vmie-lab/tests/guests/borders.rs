@@ -9,12 +9,12 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use vmie_lab::walker::{Leaf, leaves};
 use vmie_lab::{ImageFormat, Process, Snapshot};
 
 use crate::command::{hex, run_bare};
 use crate::objects::objects;
 use crate::support::snapshots;
-use crate::walker::{Leaf, leaves};
 
 const PAGE: u64 = 4096;
 

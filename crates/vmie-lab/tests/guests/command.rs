@@ -5,11 +5,11 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use serde_json::Value;
+use vmie_lab::walker::leaves;
 use vmie_lab::{ImageFile, Snapshot};
 
 use crate::support::snapshots;
 use crate::tables::prot;
-use crate::walker::leaves;
 
 /// The command: `cargo xtask` has built it and says where; else it is built now, because an old one
 /// would be tested without anybody noticing.

@@ -24,5 +24,4 @@ mod signatures;
 mod support;
 mod tables;
 mod translate;
-mod walker;
 mod xrefs;

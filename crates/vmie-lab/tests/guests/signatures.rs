@@ -6,11 +6,11 @@ use std::ops::ControlFlow;
 use object::{Object, ObjectSymbol};
 use vmie::signature::{Set, Signature, scan};
 use vmie::{AddressSpace, Gva, SweepOptions, quiet};
+use vmie_lab::walker::leaves;
 use vmie_lab::{Process, Program, Snapshot};
 
 use crate::objects::objects;
 use crate::support::{are_standard, each_image, raw, snapshots, space, user_half};
-use crate::walker::leaves;
 
 /// Functions of `objects.cpp` that run at every tick or have run before READY, so that their pages
 /// are present.

@@ -2,9 +2,9 @@
 
 use vmie::paging::{Extent, ExtentItem};
 use vmie::{AddrRange, AddressSpace, Gva, Memory, Prot, SpanKind};
+use vmie_lab::walker::{Flags, Leaf, leaves};
 
 use crate::support::{are_standard, current, each_image, raw, snapshots};
-use crate::walker::{Flags, Leaf, leaves};
 
 /// First of all: our own walker finds what QEMU finds. Then it may speak where QEMU is silent.
 #[test]

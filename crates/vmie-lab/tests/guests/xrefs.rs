@@ -9,13 +9,13 @@ use std::process::Command;
 use object::{Object, ObjectSymbol};
 use vmie::xref::{CodeBits, Xrefs, scan};
 use vmie::{AddrRange, AddressSpace, Gva, Prot, SweepOptions, quiet};
+use vmie_lab::walker::leaves;
 use vmie_lab::{ImageFormat, Process, Snapshot, Vma};
 
 use crate::command::{hex, run_bare};
 use crate::objects::objects;
 use crate::signatures::{FUNCTIONS, file_offset};
 use crate::support::{raw, snapshots, space, user_half};
-use crate::walker::leaves;
 
 /// Functions of libc that it refers to itself; the static programs have them, too.
 const LIBC: [&str; 5] = ["malloc", "free", "abort", "memcpy", "__libc_fatal"];
