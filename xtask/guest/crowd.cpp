@@ -1,45 +1,38 @@
 // The other inhabitants of a lab guest: one process for each odd thing that a Linux process can be
 // or have. `crowd KIND` becomes one of them, states what it is (see lab.h) and stays.
-#include "lab.h"
+#include "crowd.h"
 
 #include <cerrno>
 #include <fcntl.h>
-#include <pthread.h>
 #include <sched.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/shm.h>
 #include <sys/wait.h>
 
-using lab::Truth;
-
-namespace {
-
-constexpr size_t PAGE = 4096;
-constexpr size_t HUGE_PAGE = size_t{2} << 20;
+namespace crowd {
 
 [[noreturn]] void fail(const char* what) {
     perror(what);
     exit(1);
 }
 
-unsigned char* map(size_t len, int prot, int flags, int fd = -1, off_t offset = 0) {
+unsigned char* map(size_t len, int prot, int flags, int fd, off_t offset) {
     void* at = mmap(nullptr, len, prot, flags, fd, offset);
     if (at == MAP_FAILED) fail("mmap");
     return static_cast<unsigned char*>(at);
 }
 
-unsigned char* map_anonymous(size_t len, int prot = PROT_READ | PROT_WRITE) {
+unsigned char* map_anonymous(size_t len, int prot) {
     return map(len, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
 }
 
-// Fills each page with its number and a pattern that neither compresses to nothing nor repeats.
-void fill(unsigned char* at, size_t len, uint64_t seed) {
-    auto* words = reinterpret_cast<uint64_t*>(at);
-    for (size_t i = 0; i < len / 8; i++) {
-        seed = seed * 6364136223846793005 + 1442695040888963407;
-        words[i] = i % (PAGE / 8) == 0 ? i / (PAGE / 8) : seed;
-    }
+unsigned char* map_huge(size_t len, bool& has_huge) {
+    auto* raw = map_anonymous(len + HUGE_PAGE);
+    auto* at = reinterpret_cast<unsigned char*>(
+        (reinterpret_cast<uintptr_t>(raw) + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
+    has_huge = madvise(at, len, MADV_HUGEPAGE) == 0;
+    if (!has_huge && errno != EINVAL) fail("madvise");
+    return at;
 }
 
 void state_area(Truth& truth, const char* name, const void* at, size_t len) {
@@ -50,12 +43,35 @@ void state_area(Truth& truth, const char* name, const void* at, size_t len) {
 // process's page tables, and otherwise asleep.
 volatile uint64_t g_beat;
 
+void beat() {
+    g_beat = g_beat + 1;
+    lab::spin(static_cast<uint64_t>(getpid()), 300'000);
+}
+
 [[noreturn]] void stay() {
-    const auto pid = static_cast<uint64_t>(getpid());
     for (;;) {
-        g_beat = g_beat + 1;
-        lab::spin(pid, 300'000);
+        beat();
         lab::nap(40);
+    }
+}
+
+void start_thread(void* (*run)(void*), const char* name) {
+    pthread_t thread;
+    if (pthread_create(&thread, nullptr, run, const_cast<char*>(name))) fail("pthread_create");
+}
+
+}  // namespace crowd
+
+using namespace crowd;
+
+namespace {
+
+// Fills each page with its number and a pattern that neither compresses to nothing nor repeats.
+void fill(unsigned char* at, size_t len, uint64_t seed) {
+    auto* words = reinterpret_cast<uint64_t*>(at);
+    for (size_t i = 0; i < len / 8; i++) {
+        seed = seed * 6364136223846793005 + 1442695040888963407;
+        words[i] = i % (PAGE / 8) == 0 ? i / (PAGE / 8) : seed;
     }
 }
 
@@ -64,21 +80,15 @@ void* thread_main(void* name) {
     stay();
 }
 
-void start_thread(const char* name) {
-    pthread_t thread;
-    if (pthread_create(&thread, nullptr, thread_main, const_cast<char*>(name)))
-        fail("pthread_create");
-}
-
 // Several threads, each with a name of its own.
 void threads(Truth& truth) {
-    for (const char* name : {"worker-a", "worker-b", "worker-c"}) start_thread(name);
+    for (const char* name : {"worker-a", "worker-b", "worker-c"}) start_thread(thread_main, name);
     truth.line("note threads 4");
 }
 
 // The first thread has ended, the process lives on: a zombie leader.
 void leaderless(Truth& truth) {
-    start_thread("survivor");
+    start_thread(thread_main, "survivor");
     lab::nap(50);
     truth.ready();
     pthread_exit(nullptr);
@@ -155,27 +165,25 @@ void sparse(Truth& truth) {
 // kernels have none.
 void huge_pages(Truth& truth) {
     const size_t len = 4 * HUGE_PAGE;
-    auto* raw = map_anonymous(len + HUGE_PAGE);
-    auto* at = reinterpret_cast<unsigned char*>(
-        (reinterpret_cast<uintptr_t>(raw) + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
-    const bool has_huge = madvise(at, len, MADV_HUGEPAGE) == 0;
-    if (!has_huge && errno != EINVAL) fail("madvise");
+    bool has_huge;
+    auto* at = map_huge(len, has_huge);
     fill(at, len, 11);
     if (mprotect(at + 2 * HUGE_PAGE + 8 * PAGE, 2 * PAGE, PROT_READ)) fail("mprotect");
     state_area(truth, has_huge ? "huge" : "not-huge", at, len);
 }
 
-// Memory that has been swapped out (the guest swaps to zram).
+// Memory that has been swapped out (the guest swaps to zram, or to a disk behind zswap): what does not
+// compress, and what does.
 void swapped(Truth& truth) {
     const size_t len = 512 * PAGE;
     auto* at = map_anonymous(len);
     fill(at, len, 13);
-#ifndef MADV_PAGEOUT
-#define MADV_PAGEOUT 21
-#endif
     if (madvise(at, len / 2, MADV_PAGEOUT)) fail("madvise");
     state_area(truth, "paged-out", at, len / 2);
     state_area(truth, "kept", at + len / 2, len / 2);
+    auto* marked = map_anonymous(64 * PAGE, PROT_READ | PROT_WRITE);
+    mark(truth, "COMPRESSED", marked, 64 * PAGE);
+    if (madvise(marked, 64 * PAGE, MADV_PAGEOUT)) fail("madvise");
 }
 
 // Two processes that share memory three ways: inherited, System V, and a memfd; and share the rest
@@ -232,8 +240,7 @@ void namespaced(Truth& truth) {
     void* const wanted = reinterpret_cast<void*>(0x100000000000);
     truth.symbol("breathing", static_cast<const unsigned char*>(wanted));
     truth.ready();
-    // The witness announces a guest that stands still.
-    while (access("/lab/out/announced", F_OK)) lab::nap(100);
+    wait_until_announced();
     for (;;) {
         void* at = mmap(wanted, 16 * PAGE, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
@@ -256,28 +263,38 @@ constexpr Kind KINDS[] = {
     {"threads", threads},     {"leaderless", leaderless}, {"user", user},
     {"odd-name", odd_name},   {"files", files},           {"sparse", sparse},
     {"huge-pages", huge_pages}, {"swapped", swapped},     {"shared", shared},
-    {"zombie", zombie},       {"namespaced", namespaced},
+    {"zombie", zombie},       {"namespaced", namespaced}, {"prot-none", prot_none},
 };
+
+// Only where there are two NUMA nodes.
+constexpr Kind NUMA_KINDS[] = {{"numabal", numabal}, {"mover", mover}};
+
+void list(const Kind& kind) { puts(kind.name); }
+
+void become(const Kind& kind, const std::string& wanted) {
+    if (wanted != kind.name) return;
+    Truth truth(kind.name);
+    truth.symbol("g_beat", const_cast<const uint64_t*>(&g_beat));
+    truth.tick("beat", const_cast<const uint64_t*>(&g_beat));
+    kind.become(truth);
+    truth.ready();
+    stay();
+}
 
 }  // namespace
 
 int main(int argc, char** argv) {
     const std::string wanted = argc > 1 ? argv[1] : "";
-    // Without an argument: the list of kinds, for /init to start one of each.
+    // The kinds, for /init to start one of each.
     if (wanted == "--list") {
-        for (const Kind& kind : KINDS) puts(kind.name);
+        for (const Kind& kind : KINDS) list(kind);
+        if (has_two_nodes())
+            for (const Kind& kind : NUMA_KINDS) list(kind);
         return 0;
     }
     if (wanted == "breathing") breathing();
-    for (const Kind& kind : KINDS) {
-        if (wanted != kind.name) continue;
-        Truth truth(kind.name);
-        truth.symbol("g_beat", const_cast<const uint64_t*>(&g_beat));
-        truth.tick("beat", const_cast<const uint64_t*>(&g_beat));
-        kind.become(truth);
-        truth.ready();
-        stay();
-    }
+    for (const Kind& kind : KINDS) become(kind, wanted);
+    for (const Kind& kind : NUMA_KINDS) become(kind, wanted);
     fprintf(stderr, "crowd: no kind \"%s\"; try --list\n", wanted.c_str());
     return 1;
 }

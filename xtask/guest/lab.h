@@ -7,7 +7,8 @@
 //   pid N
 //   symbol NAME ADDR                a function or object, by the name it has in the ELF file
 //   value NAME ADDR TYPE VALUE      constant from READY on; TYPE is u8 u16 u32 u64 i32 i64 f32 f64
-//                                   ptr ascii utf16 (text as hex bytes, without terminator)
+//                                   ptr ptr32 ascii utf16 (text as hex bytes, without
+//                                   terminator)
 //   tick NAME ADDR TYPE             changes all the time, never goes down
 //   path NAME BASE OFF,OFF,.. ADDR  start at BASE; for each OFF load the pointer there and add OFF
 //   size CLASS N                    size of a class
@@ -49,6 +50,15 @@ inline void spin(uint64_t pid, uint64_t rounds) {
         : [rounds] "+r"(rounds)
         : [magic] "i"(SPIN_MAGIC), [pid] "r"(pid)
         : "r14", "r15", "cc");
+}
+
+// Where there are NUMA nodes the kernel makes pages of programs not present now and then, to see whether
+// they are used. Not those of a program with a memory policy of its own, and its answers and QEMU's about
+// what the CPU sees can be compared.
+inline void keep_present() {
+    const unsigned long first = 1;
+    // linux/mempolicy.h: MPOL_BIND. Kernels without NUMA do not know it.
+    syscall(SYS_set_mempolicy, 2, &first, 8 * sizeof first);
 }
 
 inline void nap(long milliseconds) {

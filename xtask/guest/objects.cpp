@@ -211,6 +211,7 @@ static void state_tree(Truth& truth, const Node* node, int depth) {
 }
 
 int main(int argc, char** argv) {
+    lab::keep_present();
     const char* name = argc > 1 ? argv[1] : "objects";
     const auto pid = static_cast<uint64_t>(getpid());
 

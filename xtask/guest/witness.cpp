@@ -12,6 +12,8 @@
 //   R ROUND DIGEST GENERATION\n         end of a round; DIGEST covers everything that is stable
 //   E TEXT\n                            something went wrong
 //
+// Not compared: frames of pages between RESTLESS and RESTLESS_END, where a program moves its pages all the time.
+//
 // All buffers are static and touched beforehand: this process is in the picture too, and must not
 // change while it takes it.
 #include <cctype>
@@ -35,6 +37,8 @@ namespace {
 constexpr unsigned short PORT = 0xe9;
 constexpr size_t MAX_PROCESSES = 512;
 constexpr size_t MAX_FILE = 4 << 20;
+constexpr uint64_t RESTLESS = 0x200000000000;
+constexpr uint64_t RESTLESS_END = 0x300000000000;
 
 // Files and paths are put together here. A page table's worth of slack keeps them apart.
 char g_file[MAX_FILE];
@@ -165,7 +169,7 @@ void digest_status(Digest& digest, const char* text) {
 // VA, PAGES, FRAME and OFFSET are hexadecimal. Large areas without anything resident are skipped by
 // what smaps says: reading the pagemap of an untouched 64 GiB area would take longer than the boot.
 // Small ones are always read, because smaps does not count the kernel's own pages in [vvar].
-size_t list_pages(int pid) {
+size_t list_pages(int pid, Digest& digest) {
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/smaps", pid);
     if (slurp(path, g_areas, sizeof g_areas) < 0) return 0;
@@ -179,6 +183,7 @@ size_t list_pages(int pid) {
     uint64_t run_va = 0, run_pages = 0, run_entry = 0;
     auto flush = [&] {
         if (run_pages == 0 || len + 128 > sizeof g_out) return;
+        const size_t before = len;
         if (run_entry >> 63)
             len += static_cast<size_t>(snprintf(g_out + len, 128, "%" PRIx64 " %" PRIx64 " P %" PRIx64 "%s\n",
                                                 run_va, run_pages, run_entry & ((uint64_t{1} << 55) - 1),
@@ -187,6 +192,7 @@ size_t list_pages(int pid) {
             len += static_cast<size_t>(snprintf(g_out + len, 128, "%" PRIx64 " %" PRIx64 " S %x %" PRIx64 "\n",
                                                 run_va, run_pages, static_cast<unsigned>(run_entry & 31),
                                                 (run_entry >> 5) & ((uint64_t{1} << 50) - 1)));
+        if (run_va < RESTLESS || run_va >= RESTLESS_END) digest.add(g_out + before, len - before);
         run_pages = 0;
     };
     auto area_done = [&] {
@@ -225,7 +231,8 @@ size_t list_pages(int pid) {
             start = from;
             end = to;
             resident = to - from <= uint64_t{64} << 20;
-        } else if (sscanf(line, "Rss: %ld kB", &kib) == 1 || sscanf(line, "Swap: %ld kB", &kib) == 1) {
+        } else if (sscanf(line, "Rss: %ld kB", &kib) == 1 || sscanf(line, "Swap: %ld kB", &kib) == 1 ||
+                   sscanf(line, "Private_Hugetlb: %ld kB", &kib) == 1) {
             resident |= kib != 0;
         }
         line = strchr(line, '\n');
@@ -271,10 +278,15 @@ uint64_t visit(unsigned generation) {
                 digest.add(g_file, static_cast<size_t>(len));
             if (generation) send_file(generation, name, g_file, static_cast<size_t>(len));
         }
-        const size_t pages = list_pages(pid);
-        digest.add(g_out, pages);
+        const size_t pages = list_pages(pid, digest);
         snprintf(name, sizeof name, "proc/%d/pages", pid);
         if (generation) send_file(generation, name, g_out, pages);
+        if (generation && access("/sys/devices/system/node/node1", F_OK) == 0) {
+            snprintf(path, sizeof path, "/proc/%d/numa_maps", pid);
+            snprintf(name, sizeof name, "proc/%d/numa_maps", pid);
+            len = slurp(path, g_file, sizeof g_file);
+            if (len >= 0) send_file(generation, name, g_file, static_cast<size_t>(len));
+        }
 
         snprintf(path, sizeof path, "/proc/%d/task", pid);
         const size_t threads = list_numbers(path, tids, MAX_PROCESSES);
@@ -305,6 +317,8 @@ void send_fixed() {
     }
     ssize_t len = slurp("/proc/sys/kernel/osrelease", g_file, sizeof g_file);
     if (len >= 0) send_file(1, "osrelease", g_file, static_cast<size_t>(len));
+    len = slurp("/sys/kernel/debug/zswap/stored_pages", g_file, sizeof g_file);
+    if (len >= 0) send_file(1, "zswap_stored_pages", g_file, static_cast<size_t>(len));
     send_large(1, "kallsyms", "/proc/kallsyms");
     // Kernels need not have it.
     if (access("/sys/kernel/btf/vmlinux", R_OK) == 0) send_large(1, "btf", "/sys/kernel/btf/vmlinux");
@@ -349,7 +363,7 @@ int main(int argc, char** argv) {
             // The console, for people; the host waits for this line too.
             announced = write(1, "vmie-lab: READY\n", 16) == 16;
             // Whoever waits for this may change from now on.
-            if (strcmp(argv[argc - 1], "breathing") == 0) close(creat("/lab/out/announced", 0600));
+            close(creat("/lab/out/announced", 0600));
         }
         send_line("R %u %016" PRIx64 " %u\n", round, now, generation);
         timespec pause{0, 200 * 1000 * 1000};

@@ -38,7 +38,7 @@ use std::path::{Path, PathBuf};
 
 /// The variants that every test run uses. Of any other set of snapshots tests cannot require what only
 /// these are sure to have.
-pub const STANDARD: [&str; 3] = ["pc-6.1", "q35-6.12", "la57-6.12"];
+pub const STANDARD: [&str; 4] = ["pc-6.1", "q35-6.12", "la57-6.12", "numa-6.1"];
 
 /// The object file with debug information of everything that a kernel's headers declare.
 pub fn compiled_headers(release: &str) -> PathBuf {

@@ -18,10 +18,10 @@ use vmie_lab::{
 };
 use vmie_synth::write::{self, Avml, RamFile};
 
-use super::guest::{Guest, RAM_BLOCK};
+use super::guest::Guest;
 use super::kernel;
 use super::sparse::{self, SparseFile};
-use super::{catch, initramfs::Tree};
+use super::{catch, initramfs::Tree, resident::Resident};
 use crate::Fallible;
 
 /// Kernel workers may come and go; never this often.
@@ -53,7 +53,11 @@ pub(crate) fn snapshot(
         .ok_or_else(|| format!("no program {} reports", guest.variant.current))?;
 
     fs::create_dir_all(dir.join("qemu"))?;
-    let (cpu, cpus, ram) = moment(&mut guest, current.pid, dir)?;
+    let resident = match guest.variant.second_node_mib {
+        0 => None,
+        _ => Some(Resident::new(kernel, &programs, &roots)?),
+    };
+    let (cpu, cpus, ram) = moment(&mut guest, current.pid, resident.as_ref(), dir)?;
     let five_levels = has_five_levels(&cpus);
     // Not that in which the program was caught: after a panic with page-table isolation the CPU has the
     // kernel's view of it.
@@ -69,6 +73,7 @@ pub(crate) fn snapshot(
         fs::write(path, content)?;
     }
     fs::write(dir.join("console.log"), guest.console())?;
+    fs::copy(kernel.config(), dir.join("config"))?;
     tree.write_files(&dir.join("files"))?;
     let snapshot = Snapshot {
         schema: SCHEMA,
@@ -102,14 +107,14 @@ pub(crate) fn snapshot(
         dir: dir.to_owned(),
     };
     drop(guest);
-    sparse::copy(&dir.join("memory.elf.qemu"), &dir.join("memory.elf"))?;
+    sparse::copy(&[dir.join("memory.elf.qemu")], &dir.join("memory.elf"))?;
     fs::remove_file(dir.join("memory.elf.qemu"))?;
     acquisitions(&snapshot)?;
     snapshot.save()?;
     Ok(())
 }
 
-fn has_five_levels(cpus: &[Registers]) -> bool {
+pub(crate) fn has_five_levels(cpus: &[Registers]) -> bool {
     cpus.iter().any(|cpu| cpu.cr4 & LA57 != 0)
 }
 
@@ -179,17 +184,21 @@ fn images(machine: &str, dir: &Path) -> Vec<ImageFile> {
     .collect()
 }
 
-/// Stops while `pid` is running, keeps everything that QEMU knows, and makes sure that the guest's
-/// own report is of this moment.
+/// Stops while `pid` is running (and pages are where they shall be), keeps everything that QEMU knows, and
+/// makes sure that the guest's own report is of this moment.
 fn moment(
     guest: &mut Guest,
     pid: u32,
+    resident: Option<&Resident>,
     dir: &Path,
 ) -> Fallible<(u32, Vec<Registers>, Vec<RamPart>)> {
     for _ in 0..ATTEMPTS {
         // Two rounds: the first may have begun before we looked.
         let before = guest.rounds(2)?;
-        let (cpu, mut cpus) = catch::stop_in(guest, pid)?;
+        let (cpu, mut cpus) = match resident {
+            Some(resident) => resident.stop_in(guest, pid)?,
+            None => catch::stop_in(guest, pid)?,
+        };
         if guest.variant.panics {
             guest.panic()?;
             cpus = guest.registers()?;
@@ -201,7 +210,12 @@ fn moment(
             DUMP_PATIENCE,
         )?;
         kdumps(guest, dir)?;
-        sparse::copy(&guest.ram(), &dir.join("ram.raw"))?;
+        let files: Vec<_> = guest
+            .blocks()
+            .iter()
+            .map(|block| guest.ram(block))
+            .collect();
+        sparse::copy(&files, &dir.join("ram.raw"))?;
         if guest.variant.panics {
             // Nobody is left to ask, and nothing left that could change.
             return Ok((cpu, cpus, ram));
@@ -263,14 +277,26 @@ fn qemu_truth(
         }
     }
     fs::write(dir.join("gva2gpa.txt"), translations)?;
-    Ok(parse_mtree(&mtree, RAM_BLOCK)?
-        .into_iter()
-        .map(|(range, offset)| RamPart {
-            gpa: range.start,
-            len: range.end - range.start,
-            offset,
-        })
-        .collect())
+    // The blocks are copied one behind the other.
+    let mut parts: Vec<RamPart> = Vec::new();
+    let mut base = 0;
+    for block in guest.blocks() {
+        parts.extend(visible(&mtree, &block.name, base)?);
+        base += block.len;
+    }
+    parts.sort_by_key(|part| part.gpa);
+    Ok(parts)
+}
+
+/// Where a block of RAM is in physical memory, when it begins at `base` in a file.
+pub(crate) fn visible(mtree: &str, block: &str, base: u64) -> Fallible<Vec<RamPart>> {
+    let parts = parse_mtree(mtree, block)?.into_iter();
+    let part = |(range, offset): (std::ops::Range<u64>, u64)| RamPart {
+        gpa: range.start,
+        len: range.end - range.start,
+        offset: base + offset,
+    };
+    Ok(parts.map(part).collect())
 }
 
 /// Addresses to translate: within mapped pages, around them, anywhere, and outside of what is

@@ -1,4 +1,4 @@
-//! A running guest: the QEMU process, its sockets and its RAM file.
+//! A running guest: the QEMU process, its sockets and its RAM files.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -15,8 +15,15 @@ use super::variant::Variant;
 use super::witness::{Round, Witness};
 use crate::Fallible;
 
-/// Name of the RAM block, by which `info mtree` shows where it is mapped.
-pub(crate) const RAM_BLOCK: &str = "vmie-ram";
+/// RAM in one piece as QEMU sees it: all of it, or that of a NUMA node.
+pub(crate) struct Block {
+    /// By which `info mtree` shows where it is mapped.
+    pub(crate) name: String,
+    /// The file it is in, if QEMU shares it; in the guest's folder.
+    file: String,
+    /// Length in bytes.
+    pub(crate) len: u64,
+}
 
 /// From power-on to READY takes about 10 s; a busy machine may need many times that.
 const BOOT_PATIENCE: Duration = Duration::from_secs(240);
@@ -54,7 +61,7 @@ impl Guest {
         let dir = fs::canonicalize(dir)?;
         fs::write(dir.join("initramfs"), tree.archive())?;
 
-        let ram = variant.ram_mib;
+        let blocks = blocks(variant);
         // A guest that panics by accident ends QEMU at once; one that shall panic stays as it is.
         let panic = if variant.panics {
             "panic=0 unknown_nmi_panic=1"
@@ -69,16 +76,12 @@ impl Guest {
             "-accel",
             "tcg,thread=single",
             "-machine",
-            &format!("{},memory-backend={RAM_BLOCK}", machine(variant)),
-            "-m",
-            &format!("{ram}M"),
-            "-object",
-            &match variant.shares {
-                true => {
-                    format!("memory-backend-file,id={RAM_BLOCK},size={ram}M,mem-path=ram,share=on")
-                }
-                false => format!("memory-backend-ram,id={RAM_BLOCK},size={ram}M"),
+            &match &blocks[..] {
+                [block] => format!("{},memory-backend={}", machine(variant), block.name),
+                _ => machine(variant).to_owned(),
             },
+            "-m",
+            &format!("{}M", variant.ram_mib),
             "-smp",
             &variant.cpus.to_string(),
             "-kernel",
@@ -113,6 +116,28 @@ impl Guest {
         ]
         .map(str::to_owned)
         .to_vec();
+        for block in &blocks {
+            let Block { name, file, len } = block;
+            let backend = match variant.shares {
+                true => {
+                    format!("memory-backend-file,id={name},size={len},mem-path={file},share=on")
+                }
+                false => format!("memory-backend-ram,id={name},size={len}"),
+            };
+            args.extend(["-object".to_owned(), backend]);
+        }
+        if let [first, second] = &blocks[..] {
+            let cpus = variant.cpus - 1;
+            let nodes = [
+                format!("node,nodeid=0,cpus=0-{cpus},memdev={}", first.name),
+                format!("node,nodeid=1,memdev={}", second.name),
+            ];
+            args.extend(
+                nodes
+                    .into_iter()
+                    .flat_map(|node| ["-numa".to_owned(), node]),
+            );
+        }
         if let Some(cpu) = variant.cpu {
             args.extend(["-cpu".to_owned(), cpu.to_owned()]);
         }
@@ -145,9 +170,14 @@ impl Guest {
         })
     }
 
-    /// The guest's RAM; with `layout` of the machine's type it is a raw image.
-    pub(crate) fn ram(&self) -> PathBuf {
-        self.dir.join("ram")
+    /// The guest's RAM; one behind the other, with `layout` of the machine's type, its blocks are a raw image.
+    pub(crate) fn blocks(&self) -> Vec<Block> {
+        blocks(&self.variant)
+    }
+
+    /// The file of one of them.
+    pub(crate) fn ram(&self, block: &Block) -> PathBuf {
+        self.dir.join(&block.file)
     }
 
     /// The QMP socket for others.
@@ -296,6 +326,19 @@ impl Drop for Guest {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// The RAM of a guest, in the order of its physical addresses.
+fn blocks(variant: &Variant) -> Vec<Block> {
+    let block = |suffix: &str, mib: u64| Block {
+        name: format!("vmie-ram{suffix}"),
+        file: format!("ram{suffix}"),
+        len: mib << 20,
+    };
+    match variant.second_node_mib {
+        0 => vec![block("", variant.ram_mib)],
+        second => vec![block("0", variant.ram_mib - second), block("1", second)],
     }
 }
 

@@ -78,6 +78,13 @@ impl Kernel {
         if beside.is_file() { beside } else { boot }
     }
 
+    /// Its configuration.
+    pub(crate) fn config(&self) -> PathBuf {
+        let boot = self.dir.join(format!("boot/config-{}", self.release));
+        let beside = self.modules().join("config");
+        if beside.is_file() { beside } else { boot }
+    }
+
     /// The folder of its modules.
     pub(crate) fn modules(&self) -> PathBuf {
         let modules = format!("lib/modules/{}", self.release);

@@ -45,7 +45,7 @@ fn with_guests<T>(use_guests: fn(&Path) -> Fallible<T>) -> Fallible<T> {
         let programs = programs::build(&lab)?;
         for variant in &variants {
             let kernel = kernel::fetch(&variant.kernel, &lab)?;
-            let tree = Tree::build(&programs, &modules::collect(&kernel)?)?;
+            let tree = Tree::build(&programs, &modules::collect(&kernel, variant.modules)?)?;
             let run = lab.join("live").join(&variant.name);
             eprintln!("lab: live {}: booting {}", variant.name, kernel.release);
             guests.push(Guest::start(variant, &kernel, &tree, &run)?);

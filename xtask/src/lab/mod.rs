@@ -18,6 +18,7 @@ mod matrix;
 mod modules;
 mod programs;
 pub(crate) mod qmp;
+mod resident;
 mod sparse;
 mod variant;
 mod witness;
@@ -114,7 +115,7 @@ fn build_one(variant: &Variant, programs: &Programs, lab: &Path) -> Fallible<Sna
     }
     let started = Instant::now();
     eprintln!("lab: {}: booting {}", variant.name, kernel.release);
-    let tree = Tree::build(programs, &modules::collect(&kernel)?)?;
+    let tree = Tree::build(programs, &modules::collect(&kernel, variant.modules)?)?;
     let run = lab.join("run").join(&variant.name);
     let mut guest = Guest::start(variant, &kernel, &tree, &run)?;
     guest.wait_until_ready()?;
@@ -174,7 +175,10 @@ fn up(variant: &Variant) -> Fallible<()> {
     let (kernel, tree) = {
         let _lock = lock(&lab)?;
         let kernel = kernel::fetch(&variant.kernel, &lab)?;
-        let tree = Tree::build(&programs::build(&lab)?, &modules::collect(&kernel)?)?;
+        let tree = Tree::build(
+            &programs::build(&lab)?,
+            &modules::collect(&kernel, variant.modules)?,
+        )?;
         (kernel, tree)
     };
     eprintln!("lab: {}: booting {}", variant.name, kernel.release);
@@ -188,7 +192,9 @@ fn up(variant: &Variant) -> Fallible<()> {
     let roots = catch::roots(&mut guest, &busy)?;
 
     println!("guest {} is running {}", variant.name, kernel.release);
-    println!("  RAM file     {}", guest.ram().display());
+    for block in guest.blocks() {
+        println!("  RAM file     {}", guest.ram(&block).display());
+    }
     println!("  QMP socket   {}", guest.socket().display());
     println!("  console      {}", up.join("console.log").display());
     println!("  roots        pid    --cr3");
@@ -204,7 +210,14 @@ fn up(variant: &Variant) -> Fallible<()> {
         .find(|program| program.name == variant.current)
         && let Some(banner) = program.value("banner")
     {
-        let source = format!("{} --layout {}", guest.ram().display(), variant.machine);
+        let source = match &guest.blocks()[..] {
+            [block] => format!(
+                "{} --layout {}",
+                guest.ram(block).display(),
+                variant.machine
+            ),
+            _ => format!("qemu:{}", guest.socket().display()),
+        };
         let space = format!("--cr3 {:#x}", roots[&program.pid]);
         println!("  vmie maps {source} {space}");
         println!(
@@ -316,5 +329,6 @@ mod tests {
         assert_eq!(names, STANDARD);
         assert!(standard.iter().any(|v| v.cpu.is_none()), "four levels");
         assert!(standard.iter().any(|v| v.cpu.is_some()), "five levels");
+        assert!(standard.iter().any(|v| v.second_node_mib > 0), "two nodes");
     }
 }

@@ -21,14 +21,14 @@ pub(crate) struct Module {
     pub(crate) elf: Vec<u8>,
 }
 
-/// The modules for a kernel, each behind those it depends on.
-pub(crate) fn collect(kernel: &Kernel) -> Fallible<Vec<Module>> {
+/// The modules for a kernel, those of all guests and some more, each behind those it depends on.
+pub(crate) fn collect(kernel: &Kernel, more: &[&str]) -> Fallible<Vec<Module>> {
     let mut files = BTreeMap::new();
     index(&kernel.modules(), &mut files)?;
     let mut modules = Vec::new();
     let mut seen = BTreeSet::new();
-    for name in WANTED {
-        if files.contains_key(name) {
+    for name in WANTED.iter().chain(more) {
+        if files.contains_key(*name) {
             add(name, &files, &mut seen, &mut modules)?;
         }
     }

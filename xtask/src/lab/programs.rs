@@ -1,4 +1,4 @@
-//! The guest programs: `xtask/guest/*.cpp`, compiled with the host's g++.
+//! The guest programs: `xtask/guest/*.cpp` and `*.c`, compiled with the host's g++.
 
 use std::fs;
 use std::path::Path;
@@ -12,24 +12,75 @@ pub(crate) struct Programs {
     pub(crate) files: Vec<(String, Vec<u8>)>,
 }
 
-/// Name in the guest, source, flags.
-const BUILDS: [(&str, &str, &[&str]); 5] = [
-    (
+/// One program.
+#[derive(Debug)]
+struct Build {
+    /// Its name in the guest.
+    name: &'static str,
+    sources: &'static [&'static str],
+    /// What is common to its language.
+    common: &'static [&'static str],
+    flags: &'static [&'static str],
+}
+
+impl Build {
+    const fn cpp(
+        name: &'static str,
+        sources: &'static [&'static str],
+        flags: &'static [&'static str],
+    ) -> Self {
+        Self {
+            name,
+            sources,
+            common: &["-std=c++17", "-O2", "-g0", "-Wall", "-Wextra"],
+            flags,
+        }
+    }
+
+    /// Freestanding: the host's gcc has no 32-bit libraries.
+    const fn c32(name: &'static str, flags: &'static [&'static str]) -> Self {
+        Self {
+            name,
+            sources: &["program32.c"],
+            common: &[
+                "-x",
+                "c",
+                "-std=gnu11",
+                "-m32",
+                "-O1",
+                "-g0",
+                "-Wall",
+                "-Wextra",
+                "-ffreestanding",
+                "-fno-stack-protector",
+                "-nostdlib",
+            ],
+            flags,
+        }
+    }
+}
+
+const BUILDS: [Build; 7] = [
+    Build::cpp(
         "objects-static",
-        "objects.cpp",
+        &["objects.cpp"],
         &["-static", "-fno-pie", "-no-pie"],
     ),
-    (
+    Build::cpp(
         "objects-static-pie",
-        "objects.cpp",
+        &["objects.cpp"],
         &["-static-pie", "-fPIE"],
     ),
-    ("objects-dynamic", "objects.cpp", &["-fPIE", "-pie"]),
-    ("crowd", "crowd.cpp", &["-static", "-pthread"]),
-    ("witness", "witness.cpp", &["-static"]),
+    Build::cpp("objects-dynamic", &["objects.cpp"], &["-fPIE", "-pie"]),
+    Build::cpp(
+        "crowd",
+        &["crowd.cpp", "resident.cpp"],
+        &["-static", "-pthread"],
+    ),
+    Build::cpp("witness", &["witness.cpp"], &["-static"]),
+    Build::c32("program32", &["-static", "-fno-pie", "-no-pie"]),
+    Build::c32("program32-pie", &["-static-pie", "-fPIE"]),
 ];
-
-const FLAGS: [&str; 5] = ["-std=c++17", "-O2", "-g0", "-Wall", "-Wextra"];
 
 /// Compiles what has changed and collects everything.
 pub(crate) fn build(lab: &Path) -> Fallible<Programs> {
@@ -38,29 +89,31 @@ pub(crate) fn build(lab: &Path) -> Fallible<Programs> {
     fs::create_dir_all(&dir)?;
     let mut stamp = Fingerprint::default();
     stamp.add_dir(&sources)?;
-    stamp.add("builds", format!("{BUILDS:?} {FLAGS:?}").as_bytes());
+    stamp.add("builds", format!("{BUILDS:?}").as_bytes());
     stamp.add("compiler", &output(Command::new("g++").arg("--version"))?);
     let stamp = stamp.text();
     let stamp_file = dir.join("stamp");
     if fs::read_to_string(&stamp_file).ok().as_deref() != Some(&stamp) {
         eprintln!("lab: compiling guest programs");
-        for (name, source, flags) in BUILDS {
+        for build in &BUILDS {
+            let sources = build.sources.iter().map(|source| sources.join(source));
             output(
                 Command::new("g++")
-                    .args(FLAGS)
-                    .args(flags)
+                    .args(build.common)
+                    .arg(format!("-DNAME=\"{}\"", build.name))
+                    .args(build.flags)
                     .arg("-o")
-                    .arg(dir.join(name))
-                    .arg(sources.join(source)),
+                    .arg(dir.join(build.name))
+                    .args(sources),
             )?;
         }
         fs::write(&stamp_file, &stamp)?;
     }
     let mut files = Vec::new();
-    for (name, _, flags) in BUILDS {
-        let path = dir.join(name);
-        files.push((format!("lab/{name}"), fs::read(&path)?));
-        if flags.contains(&"-pie") {
+    for build in &BUILDS {
+        let path = dir.join(build.name);
+        files.push((format!("lab/{}", build.name), fs::read(&path)?));
+        if build.flags.contains(&"-pie") {
             libraries(&path, &mut files)?;
         }
     }

@@ -78,18 +78,21 @@ impl Write for SparseFile {
     }
 }
 
-/// Copies a file, making holes of its zeros.
-pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let mut source = File::open(from)?;
+/// Copies files one behind the other into one, making holes of their zeros.
+pub(crate) fn copy(from: &[impl AsRef<Path>], to: &Path) -> io::Result<()> {
     let mut out = SparseFile::create(to)?;
     let mut buf = vec![0; 1 << 20];
-    loop {
-        let len = source.read(&mut buf)?;
-        if len == 0 {
-            return out.finish();
+    for from in from {
+        let mut source = File::open(from)?;
+        loop {
+            let len = source.read(&mut buf)?;
+            if len == 0 {
+                break;
+            }
+            out.write_all(&buf[..len])?;
         }
-        out.write_all(&buf[..len])?;
     }
+    out.finish()
 }
 
 #[cfg(test)]

@@ -28,6 +28,11 @@ pub(crate) struct Variant {
     pub(crate) panics: bool,
     /// Whether RAM is in a file that QEMU shares; else it is QEMU's own.
     pub(crate) shares: bool,
+    /// RAM of a second NUMA node in MiB, part of all RAM; its CPUs are all in the first one. With 0 there are
+    /// no nodes.
+    pub(crate) second_node_mib: u64,
+    /// Modules that it loads beside those that every guest has.
+    pub(crate) modules: &'static [&'static str],
 }
 
 impl Variant {
@@ -44,6 +49,22 @@ impl Variant {
             current: "objects-static",
             panics: false,
             shares: true,
+            second_node_mib: 0,
+            modules: &[],
+        }
+    }
+
+    /// A machine with two NUMA nodes, of which the kernel samples accesses. The CPU is in the first node, and
+    /// what programs use is there: pages are moved by the program that moves its own, and not by the kernel,
+    /// whose guest would not stand still.
+    fn numa(name: impl Into<String>, kernel: Wanted) -> Self {
+        Self {
+            ram_mib: 640,
+            second_node_mib: 128,
+            // A process can be interrupted while it moves a page; and that on the only CPU, for with two of them
+            // emulation spends its time on their waiting for each other before each move.
+            append: "preempt=full",
+            ..Self::new(name, kernel)
         }
     }
 }
@@ -54,7 +75,8 @@ const CLOUD: &str = "cloud-amd64";
 const STANDARD_SERIES: [&str; 2] = ["6.1", "6.12"];
 
 /// The variants that every test run uses: both kernel series; RAM in one piece and split around the
-/// PCI hole; one and two CPUs; four and five levels; each kind of program once the current one.
+/// PCI hole; one and two CPUs; four and five levels; one and two NUMA nodes; each kind of program once the
+/// current one.
 pub(crate) fn standard() -> Vec<Variant> {
     vec![
         Variant::new("pc-6.1", Wanted::newest("6.1", CLOUD)),
@@ -70,6 +92,7 @@ pub(crate) fn standard() -> Vec<Variant> {
             current: "objects-static-pie",
             ..Variant::new("la57-6.12", Wanted::newest("6.12", CLOUD))
         },
+        Variant::numa("numa-6.1", Wanted::newest("6.1", CLOUD)),
     ]
 }
 
@@ -128,6 +151,25 @@ pub(crate) fn machines() -> Vec<Variant> {
             ram_mib: 4096,
             ..new("microvm-6.12")
         },
+        Variant::numa("numa-6.12", Wanted::newest("6.12", CLOUD)),
+        Variant {
+            cpu: five_levels,
+            ..Variant::numa("numa-la57-6.12", Wanted::newest("6.12", CLOUD))
+        },
+        // Pages of every size that there is.
+        Variant {
+            cpu: Some("max"),
+            ram_mib: 3072,
+            append: "hugepagesz=1G hugepages=1",
+            ..old("giant-6.1")
+        },
+        Variant {
+            machine: "q35",
+            cpu: Some("max"),
+            ram_mib: 3072,
+            append: "hugepagesz=1G hugepages=1",
+            ..new("giant-6.12")
+        },
         Variant {
             append: "nokaslr",
             ..new("nokaslr-6.12")
@@ -178,6 +220,12 @@ pub(crate) fn matrix(lab: &Path) -> Fallible<Vec<Variant>> {
         variants.push(Variant {
             cpus: 2,
             ..Variant::new(format!("rt-{series}"), Wanted::newest(series, "rt-amd64"))
+        });
+        // Swaps to a RAM disk, with compressed memory before it.
+        variants.push(Variant {
+            append: "zswap.enabled=1",
+            modules: &["brd"],
+            ..Variant::new(format!("zswap-{series}"), Wanted::newest(series, "amd64"))
         });
     }
     let releases = kernel::releases(CLOUD, lab)?;

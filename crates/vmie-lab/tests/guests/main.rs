@@ -11,6 +11,7 @@ mod alike;
 mod borders;
 mod command;
 mod dissect;
+mod entries;
 mod everywhere;
 mod images;
 mod names;

@@ -7,6 +7,7 @@ use serde_json::Value;
 use vmie_lab::{ImageFile, ImageFormat, Page, Process, Snapshot};
 
 use crate::command::{each, hex, run_bare};
+use crate::entries::{has_nodes, is_restless};
 use crate::support::snapshots;
 
 fn each_raw(check: impl Fn(&Snapshot, &ImageFile)) {
@@ -63,7 +64,8 @@ fn ps_lists_the_processes_of_every_image() {
                 let own = Some(&row["user_cr3"]).filter(|root| !root.is_null());
                 assert_eq!(hex(own.unwrap_or(&row["cr3"])), root, "{name} {pid}");
             }
-            if !process.vmas.is_empty() {
+            // Where the kernel samples accesses, to stacks too, arguments are not always read.
+            if !process.vmas.is_empty() && !has_nodes(snapshot) {
                 let line: Vec<String> = process
                     .cmdline
                     .iter()
@@ -229,7 +231,7 @@ fn pages_that_are_not_in_memory_say_where_they_are() {
         let mut swapped = 0;
         for process in with_mappings(snapshot) {
             let pid = process.pid.to_string();
-            for run in &process.pages {
+            for run in process.pages.iter().filter(|run| !is_restless(run.va)) {
                 let Page::Swapped { area, offset } = run.page else {
                     continue;
                 };
@@ -247,7 +249,8 @@ fn pages_that_are_not_in_memory_say_where_they_are() {
             }
 
             // A page before the mapping has something else to say.
-            for vma in &process.vmas {
+            let vmas = process.vmas.iter();
+            for vma in vmas.filter(|vma| !is_restless(vma.range.start)) {
                 let pages = process.pages.iter().filter(|run| {
                     matches!(run.page, Page::Swapped { .. }) && vma.range.contains(&run.va)
                 });
@@ -255,6 +258,8 @@ fn pages_that_are_not_in_memory_say_where_they_are() {
                 let typed = format!("{:#x}..{:#x}", vma.range.start - 0x1000, vma.range.end);
                 let (rows, status) = match expected {
                     0 => continue,
+                    // Of nothing but absent pages there is nothing to show.
+                    all if all == vma.range.end - vma.range.start => continue,
                     _ => run_bare(snapshot, image, "read", &["--pid", &pid, &typed]),
                 };
                 assert_eq!(status, 0, "{} {typed}", snapshot.variant);

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use vmie::paging::ExtentItem;
 use vmie_lab::Page;
+use vmie_lab::walker::hidden;
 
+use crate::entries::{hidden_pages, is_restless, present};
 use crate::support::{raw, snapshots, space, user_half};
 
 /// Address to frame of every present page.
@@ -25,22 +27,11 @@ fn user_pages_are_those_of_proc_pagemap() {
                 assert_eq!(process.state, 'Z', "{}", process.pid);
                 continue;
             }
-            let mut expected = Pages::new();
-            for run in &process.pages {
-                let Page::Present { gpa, .. } = run.page else {
-                    continue;
-                };
-                for i in 0..run.count {
-                    let va = run.va + i * 4096;
-                    let vma = process.vmas.iter().find(|vma| vma.range.contains(&va));
-                    let vma = vma.expect("present pages are in a mapping");
-                    // Pages that nobody may use keep their frames, but not in a form that the CPU
-                    // would translate: Linux clears the present bit.
-                    if !vma.prot.starts_with("---") {
-                        expected.insert(va, gpa + i * 4096);
-                    }
-                }
-            }
+            // Pages that nobody may use, or whose accesses are sampled, keep their frames, but not in a form
+            // that the CPU would translate: Linux clears the present bit.
+            let hidden = hidden_pages(&snapshot, root.root);
+            let mut expected: Pages = present(process);
+            expected.retain(|va, _| !hidden.contains_key(va));
             let mut pages = Pages::new();
             for item in space(&snapshot, raw(&snapshot), root.root).extents(user_half()) {
                 let ExtentItem::Extent(extent) = item else {
@@ -57,7 +48,7 @@ fn user_pages_are_those_of_proc_pagemap() {
                 assert!(may('w') || !extent.prot.write(), "{} {vma:?}", process.pid);
                 assert_eq!(may('x'), extent.prot.exec(), "{} {vma:?}", process.pid);
                 // Pages of the kernel's that were put there by number (`VM_PFNMAP`) are not in pagemap.
-                if !vma.path.starts_with("[vvar") {
+                if !vma.path.starts_with("[vvar") && !is_restless(extent.va.0) {
                     for at in (0..extent.len).step_by(4096) {
                         pages.insert(extent.va.0 + at, extent.gpa.0 + at);
                     }
@@ -132,18 +123,14 @@ fn the_crowd_is_what_it_is_meant_to_be() {
         let has_huge = areas.iter().any(|area| area.name == "huge");
         let release = &snapshot.kernel.release;
         assert!(has_huge || release.contains("-rt-"), "{variant}: {release}");
-        let huge = space(
-            &snapshot,
-            raw(&snapshot),
-            snapshot.root_of(process("huge-pages").pid).expect("busy"),
-        );
-        assert_eq!(
-            huge.extents(user_half()).any(
-                |item| matches!(item, ExtentItem::Extent(extent) if extent.page_size == 2 << 20)
-            ),
-            has_huge,
-            "{variant}: huge pages"
-        );
+        let root = snapshot.root_of(process("huge-pages").pid).expect("busy");
+        // Their accesses may be sampled, and the CPU does not see them now.
+        let hidden = hidden(&snapshot, root).expect("the kernel's configuration");
+        let hidden = hidden.iter().any(|page| page.size == 2 << 20);
+        let seen = space(&snapshot, raw(&snapshot), root)
+            .extents(user_half())
+            .any(|item| matches!(item, ExtentItem::Extent(extent) if extent.page_size == 2 << 20));
+        assert_eq!(hidden || seen, has_huge, "{variant}: huge pages");
         let shared = process("shared");
         let child = processes
             .iter()
