@@ -15,6 +15,7 @@ mod entries;
 mod everywhere;
 mod images;
 mod names;
+mod narrow;
 mod objects;
 mod pointers;
 mod processes;
