@@ -83,6 +83,24 @@ pub(crate) fn run_text(
     )
 }
 
+/// Runs a verb of some words on a file; its rows, and the exit status.
+pub(crate) fn run_words(words: &[&str], file: &Path, args: &[&str]) -> (Vec<Value>, i32) {
+    let mut command = Command::new(vmie());
+    command.args(words).arg(file).args(args);
+    let output = command.args(["--output", "jsonl"]).output();
+    let output = output.unwrap_or_else(|error| panic!("{}: {error}", vmie().display()));
+    let out = String::from_utf8(output.stdout).expect("UTF-8");
+    let rows = out
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a JSON value a line"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let status = output.status.code();
+    (
+        rows.collect(),
+        status.unwrap_or_else(|| panic!("{command:?}: {errors}")),
+    )
+}
+
 pub(crate) fn each(check: impl Fn(&Snapshot, &ImageFile, &str)) {
     for snapshot in snapshots() {
         for image in &snapshot.images {

@@ -20,6 +20,7 @@ mod objects;
 mod pointers;
 mod processes;
 mod refine;
+mod resident;
 mod rules;
 mod search;
 mod signatures;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use vmie_lab::{ImageFile, ImageFormat, Page, Process, Snapshot};
 
 use crate::command::{each, hex, run_bare};
-use crate::entries::{has_nodes, is_restless};
+use crate::entries::is_restless;
 use crate::support::snapshots;
 
 fn each_raw(check: impl Fn(&Snapshot, &ImageFile)) {
@@ -64,8 +64,7 @@ fn ps_lists_the_processes_of_every_image() {
                 let own = Some(&row["user_cr3"]).filter(|root| !root.is_null());
                 assert_eq!(hex(own.unwrap_or(&row["cr3"])), root, "{name} {pid}");
             }
-            // Where the kernel samples accesses, to stacks too, arguments are not always read.
-            if !process.vmas.is_empty() && !has_nodes(snapshot) {
+            if !process.vmas.is_empty() {
                 let line: Vec<String> = process
                     .cmdline
                     .iter()
