@@ -68,6 +68,11 @@ pub(crate) struct FileMap {
 /// What is lent for holes. It is never written, so all of it is one page of the operating system.
 static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
 
+/// So many zeros, up to a MiB: the same bytes for everyone.
+pub(crate) fn zeros(len: usize) -> Option<&'static [u8]> {
+    ZEROS.get(..len)
+}
+
 /// Shorter holes, and shorter pieces of holes, are read like everything else.
 const LEAST_HOLE: u64 = 64 << 10;
 
@@ -185,7 +190,7 @@ impl FileMap {
         }
         let src = self.pointer(offset, len)?;
         if len as u64 >= LEAST_HOLE
-            && let Some(zeros) = ZEROS.get(..len)
+            && let Some(zeros) = zeros(len)
             && self.is_hole(offset, len as u64)
         {
             return Some(zeros);

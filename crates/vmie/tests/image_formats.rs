@@ -4,7 +4,7 @@ mod common;
 
 use common::{RANGES, assert_holds, avml, byte_at, cpus, elf, elf32, lime, open, range, samples};
 use vmie::{Cause, CpuState, Fault, Format, Gpa, Image, Memory, OpenErrorKind, SpanKind};
-use vmie_synth::write::{Avml, Elf, Flavour};
+use vmie_synth::write::{self, Avml, Elf, Flavour};
 
 /// Every format, one table: the same ranges, the same bytes.
 #[test]
@@ -207,7 +207,79 @@ fn of_overlapping_segments_the_first_in_the_file_wins() {
     assert_eq!(image.info().ranges, [range(0x4000, 0x3000)]);
     let notes = &image.info().notes;
     assert_eq!(notes.len(), 1, "{notes:?}");
-    assert!(notes[0].contains("0x1000 bytes"), "{notes:?}");
+    let differing = (0x5000..0x6000).filter(|&gpa| byte_at(gpa) != byte_at(gpa + 0x2000));
+    let said = format!("{:#x} bytes, first at 0x5000", differing.count());
+    assert!(notes[0].contains(&said), "{notes:?}");
+}
+
+/// The same frames twice, as `/proc/vmcore` has the kernel's text: only bytes that differ are a conflict.
+#[test]
+fn overlapping_parts_that_hold_the_same_bytes_are_no_conflict() {
+    let bytes_of = |gpa: u64, buf: &mut [u8]| {
+        for (i, byte) in buf.iter_mut().enumerate() {
+            *byte = ((gpa + i as u64) % 251) as u8;
+        }
+        Ok(())
+    };
+    // The second is the first once more, a multiple of 251 bytes further.
+    let shift = 251 * 0x4_0000;
+    let ranges = [0x1000..0x5000, shift..shift + 0x1_0000];
+    let mut core = Vec::new();
+    write::elf(&mut core, &ranges, &mut { bytes_of }, &Elf::default()).expect("writes");
+    let paddr = 64 + 2 * 56 + 24;
+    core[paddr..paddr + 8].fill(0);
+    let (first, second) = (core.len() - 0x1_4000, core.len() - 0x1_0000);
+
+    let mut avml = Vec::new();
+    for range in [0x1000..0x5000, 0..0x1_0000u64] {
+        write::avml(&mut avml, &[range], &mut { bytes_of }, &Avml::default()).expect("writes");
+    }
+    let mut lime = Vec::new();
+    for range in [0x1000..0x5000, 0..0x1_0000u64] {
+        write::lime(&mut lime, &[range], &mut { bytes_of }).expect("writes");
+    }
+    for (name, bytes) in [("elf", core.clone()), ("avml", avml), ("lime", lime)] {
+        let image = open(bytes).expect(name);
+        assert!(
+            image.info().notes.is_empty(),
+            "{name}: {:?}",
+            image.info().notes
+        );
+        assert_eq!(image.info().ranges, [range(0, 0x1_0000)], "{name}");
+        let mut got = vec![0; 0x1_0000];
+        image.read(Gpa(0), &mut got).expect(name);
+        assert!(
+            (0..0x1_0000u64).map(|gpa| (gpa % 251) as u8).eq(got),
+            "{name}"
+        );
+    }
+    let value = core[first + 0x2345];
+    core[first + 0x2345] ^= 0xff;
+    core[first + 0x3000] ^= 1;
+    let image = open(core).expect("opens");
+    assert_eq!(
+        image.info().notes,
+        [format!(
+            "parts of the image overlap and disagree about 0x2 bytes, first at 0x3345: {:#04x}, at {:#x} in the \
+             file, was taken, and not {value:#04x}, at {:#x} in the file",
+            value ^ 0xff,
+            first + 0x2345,
+            second + 0x3345,
+        )]
+    );
+}
+
+/// What is declared and not stored has no bytes that could differ.
+#[test]
+fn parts_that_are_absent_are_no_conflict() {
+    let options = Elf {
+        without_bytes: vec![0x2000..0x9000],
+        ..Elf::default()
+    };
+    let image = open(elf(&[0x1000..0x5000], &options)).expect("opens");
+    let notes = &image.info().notes;
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(notes[0].starts_with("0x4000 bytes of memory"), "{notes:?}");
 }
 
 #[test]

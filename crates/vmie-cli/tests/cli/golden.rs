@@ -134,6 +134,33 @@ fn firecracker_snapshot(dir: &Path) {
     std::fs::write(dir.join("vm.state"), state).expect("writes");
 }
 
+/// Adds `zeros.avml`, in which blocks of zeros are their headers alone, and `overlap.elf`, two segments of which lie on
+/// each other and differ in a byte.
+fn odd_images(dir: &Path) {
+    let mut source = |gpa: u64, buf: &mut [u8]| {
+        buf.fill(if gpa & 0x1000 == 0 { 0 } else { 0x5a });
+        Ok(())
+    };
+    let options = write::Avml {
+        block: 0x1000,
+        zeros: write::Zeros::HeaderOnly,
+        ..write::Avml::default()
+    };
+    let mut image = Vec::new();
+    write::avml(&mut image, &[0..0x5000], &mut source, &options).expect("writes");
+    std::fs::write(dir.join("zeros.avml"), image).expect("writes");
+
+    let mut image = Vec::new();
+    let ranges = [0x1000..0x2000, 0x3000..0x4000];
+    write::elf(&mut image, &ranges, &mut source, &write::Elf::default()).expect("writes");
+    // The second one's physical address, and a byte of it.
+    let paddr = 64 + 2 * 56 + 24;
+    image[paddr..paddr + 8].copy_from_slice(&0x1000u64.to_le_bytes());
+    let len = image.len();
+    image[len - 0x1000 + 0x234] = 0x5b;
+    std::fs::write(dir.join("overlap.elf"), image).expect("writes");
+}
+
 /// Adds images of a small Linux kernel: `kernel.raw`, and `bare.raw`, which has no types.
 fn kernel_images(dir: &Path) {
     for (name, btf) in [("kernel.raw", kernel_types()), ("bare.raw", Vec::new())] {
@@ -196,6 +223,7 @@ fn transcripts() {
     let dir = demo_images();
     later_image(dir.path());
     firecracker_snapshot(dir.path());
+    odd_images(dir.path());
     kernel_images(dir.path());
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut files: Vec<PathBuf> = std::fs::read_dir(golden)

@@ -1,4 +1,4 @@
-//! AVML, after `src/image.rs` of AVML 0.14.
+//! AVML, after `src/image.rs` of AVML 0.14 and, for blocks of zeros, 0.17.
 
 use std::io::{self, Write};
 use std::ops::Range;
@@ -13,10 +13,24 @@ pub struct Avml {
     /// Ranges are cut into blocks of this many bytes, each with its own header. AVML uses 16 MiB in
     /// version 2 and does not cut in version 1.
     pub block: u64,
-    /// Whether blocks that hold only zeros are left out. AVML does so since version 0.3; the reader
-    /// then cannot tell them from memory that was not there.
-    pub skip_zeros: bool,
+    /// What is done with blocks that hold only zeros.
+    pub zeros: Zeros,
 }
+
+/// What becomes of a block that holds only zeros.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Zeros {
+    /// It is written like any other.
+    #[default]
+    Written,
+    /// It is left out, as by AVML since version 0.3: the reader cannot tell it from memory that was not there.
+    LeftOut,
+    /// Its header is written and nothing else, as by AVML up to 0.17.0, for blocks of at most 16 MiB.
+    HeaderOnly,
+}
+
+/// AVML looks at blocks of at most so many bytes.
+const LOOKED_AT: u64 = 16 << 20;
 
 impl Default for Avml {
     /// Compressed, in blocks of 16 MiB, with nothing left out.
@@ -24,7 +38,7 @@ impl Default for Avml {
         Self {
             compress: true,
             block: 16 << 20,
-            skip_zeros: false,
+            zeros: Zeros::Written,
         }
     }
 }
@@ -47,15 +61,25 @@ pub fn avml(
             let end = start.saturating_add(options.block).min(range.end);
             let block = start..end;
             start = end;
-            if options.skip_zeros && is_zero(block.clone(), source, &mut buf)? {
+            let header = if options.compress {
+                lime_header(b"AVML", 2, &block)
+            } else {
+                lime_header(b"EMiL", 1, &block)
+            };
+            let zero = options.zeros != Zeros::Written
+                && block.end - block.start <= LOOKED_AT
+                && is_zero(block.clone(), source, &mut buf)?;
+            if zero {
+                if options.zeros == Zeros::HeaderOnly {
+                    out.write_all(&header)?;
+                }
                 continue;
             }
+            out.write_all(&header)?;
             if !options.compress {
-                out.write_all(&lime_header(b"EMiL", 1, &block))?;
                 copy(out, block, source, &mut buf)?;
                 continue;
             }
-            out.write_all(&lime_header(b"AVML", 2, &block))?;
             let mut counter = Counter {
                 out: &mut *out,
                 count: 0,
@@ -162,18 +186,24 @@ mod tests {
     }
 
     #[test]
-    fn zero_blocks_are_left_out_on_request() {
+    fn zero_blocks_are_left_out_or_cut_to_their_header_on_request() {
         let mut memory = |gpa: u64, buf: &mut [u8]| {
             buf.fill(u8::from(gpa < 0x1000));
             Ok(())
         };
-        let options = Avml {
-            compress: false,
-            block: 0x1000,
-            skip_zeros: true,
-        };
-        let mut image = Vec::new();
-        avml(&mut image, &[0..0x3000], &mut memory, &options).expect("writes");
-        assert_eq!(image.len(), 32 + 0x1000);
+        for (zeros, len) in [
+            (Zeros::Written, 3 * (32 + 0x1000)),
+            (Zeros::LeftOut, 32 + 0x1000),
+            (Zeros::HeaderOnly, 3 * 32 + 0x1000),
+        ] {
+            let options = Avml {
+                compress: false,
+                block: 0x1000,
+                zeros,
+            };
+            let mut image = Vec::new();
+            avml(&mut image, &[0..0x3000], &mut memory, &options).expect("writes");
+            assert_eq!(image.len(), len, "{zeros:?}");
+        }
     }
 }

@@ -34,7 +34,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
 
-pub use avml::{Avml, avml};
+pub use avml::{Avml, Zeros, avml};
 pub use cloud_hypervisor::cloud_hypervisor;
 pub use elf::{Elf, ElfClass, Order, elf};
 pub use firecracker::{Firecracker, FirecrackerForm, Hotplug, firecracker};

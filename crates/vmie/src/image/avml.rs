@@ -10,11 +10,15 @@
 //! reads a second), and keeps 32 bytes for each. Reading a byte of a frame decodes the frame, checks
 //! its CRC, and keeps the outcome in [`Frames`].
 //!
+//! Versions of AVML up to 0.17.0 wrote a block of zeros as its header alone. That is the business of
+//! [`lime`](super::lime), which reads headers; a stream cannot be taken for a header, as it begins with the
+//! byte 0xff.
+//!
 //! Rejected: walking backwards over the lengths behind the blocks, which finds all blocks with one read
 //! for each, and indexing a block at its first use. It makes opening 100 times cheaper, but a damaged
 //! block would come to light in the middle of a scan instead of before it.
 //!
-//! Sources: `src/image.rs` of AVML 0.14; snappy's `framing_format.txt` of 2013-10-25.
+//! Sources: `src/image.rs` of AVML 0.14 and 0.17; snappy's `framing_format.txt` of 2013-10-25.
 
 use std::io::Read;
 use std::sync::{Mutex, PoisonError};
@@ -32,7 +36,7 @@ const MAX_DECODED: u32 = 1 << 16;
 const MAX_RATIO: u64 = 22;
 
 /// The first chunk of every stream.
-const STREAM_IDENTIFIER: &[u8; 10] = b"\xff\x06\x00\x00sNaPpY";
+pub(super) const STREAM_IDENTIFIER: &[u8; 10] = b"\xff\x06\x00\x00sNaPpY";
 
 const CHUNK_HEADER: u64 = 4;
 const CRC: u64 = 4;
@@ -53,9 +57,11 @@ pub(super) enum Indexed {
     Truncated,
 }
 
+/// AVML looks for zeros in blocks of at most this many bytes.
+pub(super) const BLOCK: u64 = 16 << 20;
+
 /// Whether memory between two blocks may be blocks that AVML left out because they hold only zeros.
 pub(super) fn may_be_left_out(end: u64, next: u64) -> bool {
-    const BLOCK: u64 = 16 << 20;
     next > end && (next - end).is_multiple_of(BLOCK)
 }
 
@@ -85,6 +91,19 @@ pub(super) fn index(
         let Some([kind, l0, l1, l2]) = map.array(offset) else {
             return cut();
         };
+        // Before its length is believed: what is no chunk has none.
+        if matches!(kind, 0x02..=0x7f) {
+            let next_header = matches!(&[kind, l0, l1, l2], b"AVML" | b"EMiL");
+            return Err(damaged(
+                offset,
+                format!("a snappy frame ({left} bytes of the block are still to come)"),
+                if next_header && done == 0 {
+                    format!("the next header; a header alone is for at most {BLOCK} zeros")
+                } else {
+                    format!("chunk type {kind:#04x}")
+                },
+            ));
+        }
         let chunk = u64::from(u32::from_le_bytes([l0, l1, l2, 0]));
         let next = offset + CHUNK_HEADER + chunk;
         if next > map.len() {
@@ -118,14 +137,7 @@ pub(super) fn index(
                 ));
             }
             // Types that a decoder may skip.
-            0x80..=0xff => {}
-            _ => {
-                return Err(damaged(
-                    offset,
-                    format!("a snappy frame ({left} bytes of the block are still to come)"),
-                    format!("chunk type {kind:#04x}"),
-                ));
-            }
+            _ => {}
         }
         offset = next;
         if builder.is_full() {

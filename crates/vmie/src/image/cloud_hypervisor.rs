@@ -271,8 +271,8 @@ mod tests {
             let text = state(form).to_string();
             let parsed = parse(text.as_bytes(), 0x4000).expect("valid");
             assert_eq!(parsed.notes, [""; 0]);
-            let (segments, conflict) = parsed.builder.finish();
-            assert_eq!((segments.missing_bytes(), conflict), (0, 0));
+            let (segments, overlapping) = parsed.builder.finish();
+            assert_eq!((segments.missing_bytes(), overlapping.len()), (0, 0));
             let starts: Vec<u64> = segments.ranges().iter().map(|one| one.start().0).collect();
             assert_eq!(starts, [0, 0x1_0000_0000]);
             let seen: Vec<_> = parsed

@@ -5,7 +5,19 @@
 //! behind one with `AVML` and version 2 a compressed block, see [`avml`](super::avml). AVML writes the
 //! former when it does not compress, so the same walk serves both, and files that mix them.
 //!
-//! Sources: `src/lime.h`, `src/main.c` of LiME 1.9; `src/image.rs` of AVML 0.14.
+//! Versions of AVML up to 0.17.0 wrote the header of a block before they looked whether the block holds only
+//! zeros, and wrote nothing else then. So a block of at most 16 MiB that is its header alone is zeros:
+//!
+//! * After the header of a compressed block stands a stream or, in its place, the next header. The two
+//!   cannot be confused.
+//! * After the header of a plain range, what looks like a header may be memory of the guest. It is taken for
+//!   that when another header, or the end of the file, stands where this memory would end; and for a header
+//!   only when what it says fits: addresses above those before it, nothing in the reserved bytes, and again
+//!   a header, a stream or the end of the file behind what it announces.
+//! * A header at the end of the file may be zeros, or the file was cut exactly there. For a compressed block
+//!   it is zeros, with a note; for a plain range, which LiME writes as well, only if there were others like it.
+//!
+//! Sources: `src/lime.h`, `src/main.c` of LiME 1.9; `src/image.rs` of AVML 0.14 and 0.17.
 //!
 //! What the walk does when a file is not as it should be:
 //!
@@ -41,11 +53,18 @@ pub(super) struct Header {
     pub(super) start: u64,
     /// Length in bytes, not zero; the range lies below [`GPA_LIMIT`].
     pub(super) len: u64,
+    /// Whether the reserved bytes are zeros, as they should be.
+    clean: bool,
 }
 
 impl Header {
     fn range(&self) -> AddrRange<Gpa> {
         AddrRange::new(Gpa(self.start), self.len).expect("the range was checked with the header")
+    }
+
+    /// The first address behind the range.
+    fn end(&self) -> u64 {
+        self.start + self.len
     }
 }
 
@@ -97,7 +116,71 @@ fn header(map: &FileMap, offset: u64) -> Result<Header, OpenErrorKind> {
         compressed,
         start: first,
         len: last - first + 1,
+        clean: long(24) == 0,
     })
+}
+
+/// What stands behind a header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Behind {
+    /// What the header announces.
+    Content,
+    /// The next header: the block is zeros.
+    Header,
+    /// The end of the file, where AVML has written a block of zeros so, or the file was cut.
+    End,
+}
+
+/// Whether a block is its header alone, which ends at `offset`. `others` says of how many before it that is
+/// known.
+fn behind(map: &FileMap, header: &Header, offset: u64, others: u64, first: bool) -> Behind {
+    if header.len > avml::BLOCK {
+        return Behind::Content;
+    }
+    if offset == map.len() {
+        // A file that is one header holds no memory that anybody knows of.
+        let zeros = !first && (header.compressed || others != 0);
+        return if zeros { Behind::End } else { Behind::Content };
+    }
+    if header.compressed {
+        return match is_header(map, offset) {
+            true => Behind::Header,
+            false => Behind::Content,
+        };
+    }
+    let fits = |next: &Header| next.clean && next.start >= header.end();
+    match self::header(map, offset).ok().filter(fits) {
+        Some(next) if !ends_well(map, offset + header.len) => {
+            match announces_well(map, &next, offset) {
+                true => Behind::Header,
+                false => Behind::Content,
+            }
+        }
+        _ => Behind::Content,
+    }
+}
+
+/// Whether a header or the end of the file is at `offset`.
+fn ends_well(map: &FileMap, offset: u64) -> bool {
+    offset == map.len() || header(map, offset).is_ok()
+}
+
+/// Whether what stands behind the header at `offset` may be what it announces, or nothing.
+fn announces_well(map: &FileMap, next: &Header, offset: u64) -> bool {
+    let content = offset + HEADER;
+    if ends_well(map, content) {
+        return true;
+    }
+    match next.compressed {
+        true => map.array(content) == Some(*avml::STREAM_IDENTIFIER),
+        // Cut, or whole.
+        false => content + next.len > map.len() || ends_well(map, content + next.len),
+    }
+}
+
+/// Whether there is the magic number of a header at `offset`. The rest is left to [`header`].
+fn is_header(map: &FileMap, offset: u64) -> bool {
+    matches!(map.array(offset), Some(magic) if matches!(&magic, b"AVML" | b"EMiL"))
 }
 
 /// Walks the headers of a LiME or AVML file. Plain ranges cost one page fault each; compressed ones
@@ -111,6 +194,8 @@ pub(super) fn parse(map: &FileMap) -> Result<(Format, Parsed), OpenErrorKind> {
     let mut last_end = None;
     let mut zero_blocks = false;
     let mut cut = None;
+    let (mut bare, mut plain_bare) = (0u64, 0u64);
+    let mut bare_end = None;
 
     let mut offset = 0;
     while offset < map.len() {
@@ -129,9 +214,20 @@ pub(super) fn parse(map: &FileMap) -> Result<(Format, Parsed), OpenErrorKind> {
         if last_end.is_some_and(|end| avml::may_be_left_out(end, header.start)) {
             zero_blocks = true;
         }
-        last_end = Some(header.start + header.len);
+        let first = last_end.is_none();
+        last_end = Some(header.end());
         if header.compressed {
             format = Format::Avml;
+        }
+        let behind = behind(map, &header, offset, bare, first);
+        if behind != Behind::Content {
+            bare += 1;
+            plain_bare += u64::from(!header.compressed);
+            if behind == Behind::End {
+                bare_end = Some(header);
+            }
+            builder.add_zeros(header.start, header.len);
+        } else if header.compressed {
             match avml::index(map, offset, header.range(), &mut builder)? {
                 avml::Indexed::Whole { end, length_ok } => {
                     wrong_lengths += u64::from(!length_ok);
@@ -163,6 +259,19 @@ pub(super) fn parse(map: &FileMap) -> Result<(Format, Parsed), OpenErrorKind> {
             header.start, header.len
         ));
     }
+    if plain_bare != 0 {
+        notes.push(format!(
+            "{plain_bare} ranges are a header with nothing behind it; read as zeros, which AVML up to 0.17.0 \
+             wrote so"
+        ));
+    }
+    if let Some(header) = bare_end {
+        notes.push(format!(
+            "the file ends right behind the header of the range {:#x}+{:#x}; read as zeros, which AVML up to \
+             0.17.0 wrote so, unless the file was cut there",
+            header.start, header.len
+        ));
+    }
     if padding != 0 {
         notes.push(format!(
             "skipped {padding:#x} zero bytes between or behind the ranges"
@@ -174,7 +283,8 @@ pub(super) fn parse(map: &FileMap) -> Result<(Format, Parsed), OpenErrorKind> {
              damaged"
         ));
     }
-    if zero_blocks && format == Format::Avml {
+    // Whoever writes the headers of such blocks does not leave them out.
+    if zero_blocks && bare == 0 && format == Format::Avml {
         notes.push(
             "AVML leaves out blocks of 16 MiB that hold only zeros; such blocks cannot be told from \
              memory that was never there and count as absent"

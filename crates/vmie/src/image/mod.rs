@@ -24,6 +24,7 @@ mod layers;
 mod layout;
 mod lime;
 mod notes;
+mod overlap;
 mod probe;
 mod raw;
 mod segments;
@@ -37,10 +38,11 @@ use crate::cpu::CpuState;
 use crate::memory::{Cause, Fault, Memory, Spans};
 use crate::view::View;
 
-use crate::filemap::{FileMap, Writers};
+use crate::filemap::{FileMap, Writers, zeros};
 use avml::Frames;
 pub use error::{OpenError, OpenErrorKind};
 pub use layout::{Layout, LayoutPart, ParseLayoutError};
+use overlap::Overlap;
 use probe::Kind;
 use segments::{Backing, Segments, SegmentsBuilder};
 
@@ -151,6 +153,9 @@ pub struct Image {
     pages: Option<kdump::Pages>,
     info: ImageInfo,
 }
+
+/// Bytes of a compressed page.
+const PAGE: u64 = 4096;
 
 /// The answer to a file whose headers would fill this machine's memory.
 const TOO_MANY_PARTS: OpenErrorKind = OpenErrorKind::Unsupported {
@@ -336,35 +341,17 @@ impl Image {
         let Parsed {
             builder,
             cpus,
-            mut notes,
+            notes,
             pages,
         } = parsed;
-        let (segments, conflict) = builder.finish();
+        let (segments, overlapping) = builder.finish();
         if !segments.has_bytes() {
             return Err(OpenErrorKind::NoMemory {
                 found: format.article_name(),
                 advice: "the file was cut, or saving it was interrupted; save the memory again",
             });
         }
-        if conflict != 0 {
-            notes.push(format!(
-                "parts of the image overlap and disagree about {conflict:#x} bytes; the part that \
-                 comes first in the file was taken"
-            ));
-        }
-        let missing = segments.missing_bytes();
-        if missing != 0 {
-            notes.push(format!(
-                "{missing:#x} bytes of memory that the image declares are not in the file"
-            ));
-        }
         let writers: Vec<Writers> = below.iter().chain([&map]).map(FileMap::writers).collect();
-        if writers.contains(&Writers::Some) {
-            notes.push(
-                "the file is open for writing by another process: treated as a live guest"
-                    .to_owned(),
-            );
-        }
         let info = ImageInfo {
             format,
             size: map.len(),
@@ -373,14 +360,32 @@ impl Image {
             live: writers.iter().any(|&writers| writers != Writers::None),
             notes,
         };
-        Ok(Self {
+        let mut image = Self {
             map,
             below,
             segments,
             frames: Frames::new(),
             pages,
             info,
-        })
+        };
+        if !overlapping.is_empty() {
+            let read = |backing, buf: &mut [u8]| image.stored(backing, buf);
+            let overlap = Overlap::of(&overlapping, &image.segments, read);
+            image.info.notes.extend(overlap.notes());
+        }
+        let missing = image.segments.missing_bytes();
+        if missing != 0 {
+            image.info.notes.push(format!(
+                "{missing:#x} bytes of memory that the image declares are not in the file"
+            ));
+        }
+        if writers.contains(&Writers::Some) {
+            image.info.notes.push(
+                "the file is open for writing by another process: treated as a live guest"
+                    .to_owned(),
+            );
+        }
+        Ok(image)
     }
 
     /// The file that holds a segment's bytes as they are, and where they begin in it.
@@ -414,45 +419,53 @@ impl Image {
             let rest = &mut buf[done..];
             let len = usize::try_from(segment.len - at).map_or(rest.len(), |n| n.min(rest.len()));
             let fault = |cause| Fault { addr: here, cause };
-            match segment.backing {
-                backing @ (Backing::File(_) | Backing::Layer { .. }) => {
-                    // The table holds only what lies within the file; see `SegmentsBuilder`.
-                    let (map, offset) = self.place(backing).ok_or_else(|| absent(here))?;
-                    if !map.read(offset + at, &mut rest[..len]) {
-                        return Err(absent(here));
-                    }
-                }
-                Backing::Frame { offset, skip } => {
-                    // `at` is less than the 64 KiB of a frame.
-                    let skip = skip as usize + at as usize;
-                    if !self.frames.read(&self.map, offset, skip, &mut rest[..len]) {
-                        return Err(fault(Cause::Corrupt { gpa: here, offset }));
-                    }
-                }
-                Backing::Page(position) => {
-                    const PAGE: u64 = 4096;
-                    let position = position + at;
-                    let left = (PAGE - position % PAGE) as usize;
-                    let piece = len.min(left);
-                    let pages = self.pages.as_ref().ok_or_else(|| absent(here))?;
-                    if !pages.read(&self.map, &self.frames, position, &mut rest[..piece]) {
-                        let offset = pages.descriptor(position / PAGE);
-                        return Err(fault(Cause::Corrupt { gpa: here, offset }));
-                    }
-                    done += piece;
-                    continue;
-                }
-                Backing::Absent => return Err(absent(here)),
-                Backing::Truncated(offset) => {
-                    return Err(fault(Cause::Truncated {
-                        gpa: here,
-                        offset: offset.saturating_add(at),
-                    }));
+            if let Some(cause) = segment.missing(at) {
+                return Err(fault(cause));
+            }
+            let backing = segment.backing.skip(at);
+            match self.stored(backing, &mut rest[..len]) {
+                Some(count) => done += count,
+                None => {
+                    let offset = match (backing, &self.pages) {
+                        (Backing::Frame { offset, .. }, _) => offset,
+                        (Backing::Page(position), Some(pages)) => pages.descriptor(position / PAGE),
+                        // The table holds only what lies within the file; see `SegmentsBuilder`.
+                        _ => return Err(absent(here)),
+                    };
+                    return Err(fault(Cause::Corrupt { gpa: here, offset }));
                 }
             }
-            done += len;
         }
         Ok(())
+    }
+
+    /// Copies bytes from the start of a backing that is stored, as many as lie in one piece, and says how many
+    /// those are; nothing if they are damaged.
+    fn stored(&self, backing: Backing, buf: &mut [u8]) -> Option<usize> {
+        match backing {
+            Backing::File(_) | Backing::Layer { .. } => {
+                let (map, offset) = self.place(backing)?;
+                map.read(offset, buf).then_some(buf.len())
+            }
+            Backing::Frame { offset, skip } => {
+                let good = self.frames.read(&self.map, offset, skip as usize, buf);
+                good.then_some(buf.len())
+            }
+            Backing::Page(position) => {
+                let left = (PAGE - position % PAGE) as usize;
+                let count = buf.len().min(left);
+                let pages = self.pages.as_ref()?;
+                let buf = &mut buf[..count];
+                pages
+                    .read(&self.map, &self.frames, position, buf)
+                    .then_some(count)
+            }
+            Backing::Zero => {
+                buf.fill(0);
+                Some(buf.len())
+            }
+            Backing::Absent | Backing::Truncated(_) => None,
+        }
     }
 }
 
@@ -488,11 +501,15 @@ impl Memory for Image {
     fn borrow(&self, range: AddrRange<Gpa>) -> Option<&[u8]> {
         let segment = self.segments.find(range.start().0)?;
         let at = range.start().0 - segment.start;
-        let (map, offset) = self.place(segment.backing)?;
         if range.len() > segment.len - at {
             return None;
         }
-        map.slice(offset + at, usize::try_from(range.len()).ok()?)
+        let len = usize::try_from(range.len()).ok()?;
+        if segment.backing == Backing::Zero {
+            return zeros(len);
+        }
+        let (map, offset) = self.place(segment.backing)?;
+        map.slice(offset + at, len)
     }
 }
 

@@ -7,8 +7,7 @@
 //! After that no read needs a check against the file's size.
 //!
 //! Overlaps: bytes that are in the file win over bytes that are not; otherwise the part that came
-//! first wins. Parts that agree about where the bytes are (QEMU's dumps of guest-virtual memory list
-//! the same frame many times) are no conflict.
+//! first wins. Whether parts that overlap agree is found out by [`overlap`](super::overlap).
 //!
 //! A missing part can be declared as large as an address space by a few damaged bytes, so it is kept
 //! and enumerated as one [`SpanKind::Lost`] span: whoever walks the spans pays for it once, and not
@@ -48,6 +47,8 @@ pub(super) enum Backing {
     },
     /// In compressed pages: so many bytes into all pages of the file, one after the other.
     Page(u64),
+    /// Zeros, of which the file says no more than that they are there.
+    Zero,
     /// Declared to be at this offset, which the file does not reach.
     Truncated(u64),
     /// Declared to exist, but not stored.
@@ -55,12 +56,12 @@ pub(super) enum Backing {
 }
 
 impl Backing {
-    fn is_missing(self) -> bool {
+    pub(super) fn is_missing(self) -> bool {
         matches!(self, Self::Truncated(_) | Self::Absent)
     }
 
     /// The backing of what lies `by` bytes into a segment.
-    fn skip(self, by: u64) -> Self {
+    pub(super) fn skip(self, by: u64) -> Self {
         match self {
             Self::File(offset) => Self::File(offset + by),
             Self::Layer { layer, offset } => Self::Layer {
@@ -73,6 +74,7 @@ impl Backing {
                 skip: skip.saturating_add(u32::try_from(by).unwrap_or(u32::MAX)),
             },
             Self::Page(position) => Self::Page(position.saturating_add(by)),
+            Self::Zero => Self::Zero,
             Self::Truncated(offset) => Self::Truncated(offset.saturating_add(by)),
             Self::Absent => Self::Absent,
         }
@@ -100,9 +102,11 @@ impl Segment {
                 offset: offset.saturating_add(at),
             }),
             Backing::Absent => Some(Cause::Absent { gpa }),
-            Backing::File(_) | Backing::Layer { .. } | Backing::Frame { .. } | Backing::Page(_) => {
-                None
-            }
+            Backing::File(_)
+            | Backing::Layer { .. }
+            | Backing::Frame { .. }
+            | Backing::Page(_)
+            | Backing::Zero => None,
         }
     }
 
@@ -198,6 +202,15 @@ impl SegmentsBuilder {
         Added::Whole
     }
 
+    /// Adds `len` zeros from `gpa` on, for which nothing is stored.
+    pub(super) fn add_zeros(&mut self, gpa: u64, len: u64) -> Added {
+        if !Self::is_valid(gpa, len) {
+            return Added::Refused;
+        }
+        self.push(gpa, len, Backing::Zero);
+        Added::Whole
+    }
+
     /// Adds `len` bytes from `gpa` on that are declared to be at `offset`, where the file has ended.
     pub(super) fn add_truncated(&mut self, gpa: u64, len: u64, offset: u64) -> Added {
         if !Self::is_valid(gpa, len) {
@@ -231,19 +244,21 @@ impl SegmentsBuilder {
         }
     }
 
-    /// Sorts the parts and makes them disjoint. Answers the table and the bytes about which parts
-    /// disagreed.
-    pub(super) fn finish(mut self) -> (Segments, u64) {
-        let mut conflict = 0;
+    /// Sorts the parts and makes them disjoint. Answers the table, and if any parts overlap, all of them, to be
+    /// [compared](super::overlap).
+    pub(super) fn finish(self) -> (Segments, Vec<Segment>) {
         let disjoint = self
             .parts
             .windows(2)
             .all(|w| w[0].start + w[0].len <= w[1].start);
-        if !disjoint {
-            (self.parts, conflict) = flatten(self.parts);
-        }
-        let mut merged: Vec<Segment> = Vec::with_capacity(self.parts.len().min(1 << 16));
-        for part in self.parts {
+        let (pieces, overlap) = if disjoint {
+            (self.parts, Vec::new())
+        } else {
+            let (pieces, overlap) = flatten(&self.parts);
+            (pieces, if overlap { self.parts } else { Vec::new() })
+        };
+        let mut merged: Vec<Segment> = Vec::with_capacity(pieces.len().min(1 << 16));
+        for part in pieces {
             if let Some(last) = merged.last_mut()
                 && last.start + last.len == part.start
                 && last.backing.skip(last.len) == part.backing
@@ -253,15 +268,19 @@ impl SegmentsBuilder {
                 merged.push(part);
             }
         }
-        (Segments::new(merged), conflict)
+        (Segments::new(merged), overlap)
     }
 }
 
 /// Makes parts disjoint by sweeping over their borders: at each border the parts that cover the
-/// addresses behind it wait in a heap, best first. O(n log n), and at most 2n-1 pieces come out.
-fn flatten(parts: Vec<Segment>) -> (Vec<Segment>, u64) {
+/// addresses behind it wait in a heap, best first. O(n log n), and at most 2n-1 pieces come out. Says also
+/// whether there was more than one part anywhere.
+fn flatten(parts: &[Segment]) -> (Vec<Segment>, bool) {
     let mut by_start: Vec<usize> = (0..parts.len()).collect();
     by_start.sort_by_key(|&i| parts[i].start);
+    let overlap = by_start
+        .windows(2)
+        .any(|w| parts[w[0]].start + parts[w[0]].len > parts[w[1]].start);
     let mut borders: Vec<u64> = parts
         .iter()
         .flat_map(|p| [p.start, p.start + p.len])
@@ -270,20 +289,9 @@ fn flatten(parts: Vec<Segment>) -> (Vec<Segment>, u64) {
     borders.dedup();
 
     let mut out: Vec<Segment> = Vec::with_capacity(parts.len());
-    let mut conflict = 0u64;
     let mut next = by_start.into_iter().peekable();
     // Parts whose beginning was passed, best first: in the file before missing, then file order.
     let mut open: BinaryHeap<Reverse<(bool, usize)>> = BinaryHeap::new();
-    // The best part that reaches beyond `at`; parts that have ended are dropped on the way.
-    let best_at = |open: &mut BinaryHeap<Reverse<(bool, usize)>>, at: u64| {
-        while let Some(&Reverse((_, i))) = open.peek() {
-            if parts[i].start + parts[i].len > at {
-                return Some(i);
-            }
-            open.pop();
-        }
-        None
-    };
     for pair in borders.windows(2) {
         let (from, to) = (pair[0], pair[1]);
         while let Some(&i) = next.peek()
@@ -292,23 +300,16 @@ fn flatten(parts: Vec<Segment>) -> (Vec<Segment>, u64) {
             open.push(Reverse((parts[i].backing.is_missing(), i)));
             next.next();
         }
-        let Some(best) = best_at(&mut open, from) else {
-            continue;
-        };
-        let piece = parts[best].part(from - parts[best].start, to - from);
-        // The runner-up tells whether there is disagreement; looking deeper would make many parts
-        // over one address cost their number squared.
-        let winner = open.pop();
-        if let Some(second) = best_at(&mut open, from)
-            && !parts[second].backing.is_missing()
-            && parts[second].part(from - parts[second].start, to - from) != piece
-        {
-            conflict += to - from;
+        // The best part that reaches beyond `from`; parts that have ended are dropped on the way.
+        while let Some(&Reverse((_, i))) = open.peek() {
+            if parts[i].start + parts[i].len > from {
+                out.push(parts[i].part(from - parts[i].start, to - from));
+                break;
+            }
+            open.pop();
         }
-        open.extend(winner);
-        out.push(piece);
     }
-    (out, conflict)
+    (out, overlap)
 }
 
 /// The sorted, disjoint table.
@@ -356,6 +357,17 @@ impl Segments {
         self.segments[..after]
             .last()
             .filter(|s| gpa - s.start < s.len)
+    }
+
+    /// The segments from the one that holds `gpa` on; of an address without one, those behind it.
+    pub(super) fn from(&self, gpa: u64) -> impl Iterator<Item = &Segment> {
+        let first = self.segments.partition_point(|s| s.start + s.len <= gpa);
+        self.segments[first..].iter()
+    }
+
+    /// How many segments there are.
+    pub(super) fn len(&self) -> usize {
+        self.segments.len()
     }
 
     /// What there is within `range`.
@@ -425,16 +437,15 @@ mod tests {
     use super::*;
 
     /// What the table should say about one address, by looking at every part: bytes in the file before
-    /// missing ones, then the first. Also whether the next best part knows of other bytes.
-    fn naive(parts: &[Segment], gpa: u64) -> (Option<Backing>, bool) {
+    /// missing ones, then the first.
+    fn naive(parts: &[Segment], gpa: u64) -> Option<Backing> {
         let mut found: Vec<(bool, Backing)> = parts
             .iter()
             .filter(|p| gpa.wrapping_sub(p.start) < p.len)
             .map(|p| (p.backing.is_missing(), p.backing.skip(gpa - p.start)))
             .collect();
         found.sort_by_key(|&(missing, _)| missing);
-        let conflict = matches!(found[..], [(_, a), (false, b), ..] if a != b);
-        (found.first().map(|&(_, backing)| backing), conflict)
+        found.first().map(|&(_, backing)| backing)
     }
 
     fn parts() -> impl Strategy<Value = Vec<(u64, u64, u64, u8)>> {
@@ -457,13 +468,15 @@ mod tests {
                 };
             }
             let all = builder.parts.clone();
-            let (table, conflict) = builder.finish();
+            let (table, overlapping) = builder.finish();
+            let overlap = (0..80).any(|gpa| {
+                all.iter().filter(|part| part.start <= gpa && gpa < part.start + part.len).count() > 1
+            });
+            prop_assert_eq!(overlapping, if overlap { all.clone() } else { Vec::new() });
 
-            let mut conflicts = 0;
             let mut mapped = Vec::new();
             for gpa in 0..80 {
-                let (want, differs) = naive(&all, gpa);
-                conflicts += u64::from(differs);
+                let want = naive(&all, gpa);
                 let got = table.find(gpa).map(|s| s.backing.skip(gpa - s.start));
                 prop_assert_eq!(got, want, "at {}", gpa);
                 if let Some(Backing::File(offset)) = got {
@@ -471,7 +484,6 @@ mod tests {
                 }
                 mapped.push(want.map(Backing::is_missing));
             }
-            prop_assert_eq!(conflict, conflicts);
 
             // The spans are the runs of the same answer, cut to what was asked for.
             for (from, to) in [(0, 79), (7, 31), (20, 20)] {
@@ -528,8 +540,8 @@ mod tests {
             builder.add_file(i, (1 << 19) - 2 * i.min(1 << 17), i * 3 % 7);
         }
         let start = std::time::Instant::now();
-        let (table, conflict) = builder.finish();
-        assert!(conflict > 0 && table.find(1 << 18).is_some());
+        let (table, parts) = builder.finish();
+        assert!(!parts.is_empty() && table.find(1 << 18).is_some());
         assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
     }
 }
