@@ -378,6 +378,16 @@ pub(crate) struct SignatureArgs {
         conflicts_with_all = ["signatures", "files"]
     )]
     pub(crate) rules: Vec<PathBuf>,
+
+    /// With --yara: an external variable, NAME=VALUE, of the type that yara gives it: an integer, a
+    /// float, true or false, else text; may be given several times
+    #[arg(
+        short = 'd',
+        long = "define",
+        value_name = "N=V",
+        allow_hyphen_values = true
+    )]
+    pub(crate) defined: Vec<String>,
 }
 
 /// How signatures are found.

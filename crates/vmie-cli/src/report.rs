@@ -88,9 +88,22 @@ impl Reporter {
         }
     }
 
+    /// Something that makes the answer incomplete, with what was found and what to try.
+    #[cfg(feature = "yara")]
+    pub(crate) fn warn_failure(&self, failure: &Failure) {
+        if self.level >= Level::Normal {
+            self.line(YELLOW, "warning", &failure.what);
+            self.found_and_hints(failure);
+        }
+    }
+
     /// An error, with what was found and what to try.
     pub(crate) fn failure(&self, failure: &Failure) {
         self.line(RED, "error", &failure.what);
+        self.found_and_hints(failure);
+    }
+
+    fn found_and_hints(&self, failure: &Failure) {
         for found in &failure.found {
             self.line(CYAN, "  found", found);
         }

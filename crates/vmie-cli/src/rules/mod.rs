@@ -5,11 +5,12 @@
 //! is, see [`pieces`].
 
 mod compile;
+mod define;
 mod includes;
 mod mistakes;
 mod pieces;
 
-pub(crate) use compile::{MOST_MATCHES, compile};
+pub(crate) use compile::{MOST_MATCHES, Said, compile};
 pub(crate) use pieces::{Bounds, Pieces};
 
 #[cfg(not(target_pointer_width = "64"))]

@@ -214,15 +214,21 @@ fn nothing_nowhere_and_mistakes_are_told_apart() {
         "bad.yar",
         "rule a {\n condition: $x }\nrule b { condition: y }",
     );
-    write("module.yar", "import \"hash\"\nrule c { condition: true }");
+    write(
+        "module.yar",
+        "import \"magic\"\nrule c { condition: magic.type() == \"\" }",
+    );
     let run = guest.scan(&["--yara", "bad.yar", "--yara", "module.yar"]);
     assert_eq!((run.status, &*run.out), (2, ""), "{}", run.err);
     for said in [
-        "3 mistakes in the rules",
+        "4 mistakes in the rules",
         "bad.yar:2:13: error",
         "bad.yar:3:21: error",
-        "module.yar:1:1: error: unknown import hash",
+        "module.yar:1:1: error: unknown import magic",
+        "module.yar:2:21: error",
         "rules without this module; vmie has",
+        "nothing for `magic`",
+        "-d NAME=VALUE",
     ] {
         assert!(run.err.contains(said), "{said}: {}", run.err);
     }
@@ -234,4 +240,91 @@ fn nothing_nowhere_and_mistakes_are_told_apart() {
         let run = guest.scan(args);
         assert_eq!((run.status, &*run.out), (2, ""), "{args:?}: {}", run.err);
     }
+}
+
+/// A rule that does not compile does not stop those that do.
+#[test]
+fn what_does_not_compile_is_left_out_and_missing() {
+    let guest = Guest::new();
+    let write = |name: &str, text: &str| {
+        let path = guest.dir.path().join(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+        fs::write(path, text).expect("writes");
+    };
+    write(
+        "rules/bad.yar",
+        "rule Bad { condition: filename matches /twice/ }",
+    );
+    write(
+        "rules/good.yar",
+        "rule Good { strings: $a = \"twice\" condition: $a }",
+    );
+    let names = |run: &Run| -> Vec<String> {
+        let name = |row: &Value| row["rule"].as_str().unwrap_or("-").to_owned();
+        rows(run).iter().map(name).collect()
+    };
+    let range = ["--yara", "rules", "--range", "0x400000+0x4000"];
+    let run = guest.scan(&range);
+    assert_eq!(
+        (run.status, names(&run)),
+        (0, vec!["Good".to_owned(); 2]),
+        "{}",
+        run.err
+    );
+    for said in [
+        "warning: 1 mistake in the rules: what does not compile is left out, 1 rule left",
+        "rules/bad.yar:1:23: error: unknown identifier \"filename\"",
+        "-d NAME=VALUE, if the identifier is an external variable",
+    ] {
+        assert!(run.err.contains(said), "{said}: {}", run.err);
+    }
+    let run = guest.scan(&[&range[..], &["--strict"]].concat());
+    assert_eq!((run.status, names(&run).len()), (3, 2), "{}", run.err);
+    let defined = [&range[..], &["--strict", "-d", "filename=twice"]].concat();
+    let run = guest.scan(&defined);
+    assert_eq!(run.status, 0, "{}", run.err);
+    assert_eq!(names(&run), ["Bad", "Good", "Good"], "{}", run.err);
+    assert!(!run.err.contains("warning"), "{}", run.err);
+    // Of each type that yara has.
+    write(
+        "typed.yar",
+        "rule t { condition: i == -7 and f < 1.6 and b and s == \"0x10\" }",
+    );
+    let typed = [
+        "--yara",
+        "typed.yar",
+        "-d",
+        "i=-7",
+        "-d",
+        "f=1.5",
+        "-d",
+        "b=true",
+        "-d",
+        "s=0x10",
+    ];
+    let run = guest.scan(&typed);
+    assert_eq!(names(&run), ["t"], "{}", run.err);
+    // Nothing is left, or nothing can be said.
+    for args in [
+        &["--yara", "typed.yar"][..],
+        &["--yara", "rules/bad.yar"],
+        &["--yara", "rules", "-d", "filename"],
+        &["--yara", "rules", "-d", "a=1", "-d", "a=2"],
+        &["-s", "90", "-d", "a=1"],
+    ] {
+        let run = guest.scan(args);
+        assert_eq!((run.status, &*run.out), (2, ""), "{args:?}: {}", run.err);
+    }
+}
+
+#[test]
+fn hashes_are_of_memory_and_rules_can_speak() {
+    let guest = Guest::new();
+    // `twice` at 0x403100, by md5sum.
+    let rule = "import \"hash\" import \"console\" rule h { condition: console.log(\"here \", hash.md5(0x403100, 5)) and \
+                hash.md5(0x403100, 5) == \"acab8a08d87398bb78bcb3aa85d07336\" }";
+    fs::write(guest.dir.path().join("hash.yar"), rule).expect("writes");
+    let run = guest.scan(&["--yara", "hash.yar"]);
+    assert!(run.err.contains("note: rules say: here "), "{}", run.err);
+    assert_eq!(run.status, 0, "{}", run.err);
 }

@@ -7,7 +7,7 @@ mod rules;
 use serde::Serialize;
 
 use crate::args::ScanArgs;
-use crate::exit::{Done, Result};
+use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
 use crate::output::{Cell, Column, Row, View};
 use crate::place::Place;
@@ -20,11 +20,15 @@ pub(super) fn run(args: &ScanArgs, options: &Options) -> Result<Done> {
         #[cfg(feature = "yara")]
         return rules::run(args, options);
         #[cfg(not(feature = "yara"))]
-        return Err(
-            crate::exit::Failure::new("this vmie was built without rules")
-                .hint("build it with the feature `yara`, which is on by default")
-                .into(),
-        );
+        return Err(Failure::new("this vmie was built without rules")
+            .hint("build it with the feature `yara`, which is on by default")
+            .into());
+    }
+    if let Some(defined) = args.what.defined.first() {
+        return Err(Failure::new(format!("-d {defined} is for rules"))
+            .found("signatures, which have no variables")
+            .hint("--yara FILE|DIR")
+            .into());
     }
     // Signatures first: a typing mistake should not wait for a large image to open.
     let (typed, names): (Vec<_>, Vec<_>) =

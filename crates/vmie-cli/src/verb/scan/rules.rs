@@ -18,7 +18,7 @@ use crate::output::{Cell, Column, Hex, Row, SpaceKind, Totals, View};
 use crate::place::{Place, Site};
 use crate::report::Words;
 use crate::rows::Rows;
-use crate::rules::{self, Bounds, MOST_MATCHES, Pieces};
+use crate::rules::{self, Bounds, MOST_MATCHES, Pieces, Said};
 use crate::seek::{Around, In, said_if_stopped};
 use crate::source::Source;
 use crate::space::{Space, Target};
@@ -31,8 +31,11 @@ const SHOWN: usize = 16;
 
 pub(super) fn run(args: &ScanArgs, options: &Options) -> Result<Done> {
     interrupt::listen();
-    let compiled = rules::compile(&args.what.rules)?;
+    let compiled = rules::compile(&args.what.rules, &args.what.defined)?;
     let reporter = &options.reporter;
+    if let Some(failure) = &compiled.left_out {
+        reporter.warn_failure(failure);
+    }
     for warning in compiled.warnings.iter().take(SHOWN) {
         reporter.warn(warning);
     }
@@ -50,6 +53,8 @@ pub(super) fn run(args: &ScanArgs, options: &Options) -> Result<Done> {
         options,
         source: &source,
         scanner: &scanner,
+        said: &compiled.said,
+        all: compiled.left_out.is_none(),
     };
     if args.search.everywhere.all_processes {
         return scan.everywhere();
@@ -67,6 +72,9 @@ struct RuleScan<'a> {
     options: &'a Options,
     source: &'a Source,
     scanner: &'a Scanner,
+    said: &'a Said,
+    /// Whether no rule was left out.
+    all: bool,
 }
 
 /// What came of one space.
@@ -132,7 +140,7 @@ impl<'a> RuleScan<'a> {
             looked_at: 0,
             stopped: false,
         };
-        let mut whole = true;
+        let mut whole = self.all;
         let bar = reporter.progress_begin(VERB, self.source.physical_size());
         for (index, part) in spaces.parts().iter().enumerate() {
             let asked = match typed {
@@ -189,6 +197,9 @@ impl<'a> RuleScan<'a> {
             });
         done.map_err(|error| Failure::new(format!("the rules could not be evaluated: {error}")))?;
         let reporter = &self.options.reporter;
+        for text in self.said.take() {
+            reporter.note(&format!("rules say{place}: {text}"));
+        }
         for string in limits.iter().take(SHOWN) {
             reporter.warn(&format!(
                 "${string} is there more than {MOST_MATCHES} times{place}: the rest is neither shown nor counted"
@@ -197,7 +208,7 @@ impl<'a> RuleScan<'a> {
         Ok(Seen {
             rules,
             coverage: pieces.coverage().clone(),
-            whole: limits.is_empty(),
+            whole: limits.is_empty() && self.all,
         })
     }
 
