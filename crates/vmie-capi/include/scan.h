@@ -133,7 +133,8 @@ typedef struct value_hit {
 /*
  * Lists the numbers of a type that are at least `*low` and at most `*high`; with `high` NULL those equal to `*low`.
  * With a NaN as `*low`, and NULL or a NaN as `*high`, those that are no numbers; otherwise a NaN is in no range. A
- * single-precision number is compared as it is: for one that is 0.1 say `low.f = 0.1f`.
+ * single-precision number is compared as it is: for one that is 0.1 say `low.f = 0.1f`. Equal to what the type does
+ * not have, such as 16777217 or 1e40 in single precision, is an error; the bounds of a range may be anything.
  *
  * They stand at multiples of `align`: 1, 2, 4, 8, ... up to 4096; 0 is the size of the type.
  *

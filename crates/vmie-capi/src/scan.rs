@@ -340,7 +340,8 @@ unsafe fn query(ty: ValueType, low: CValue, high: Option<CValue>) -> Result<Valu
         ValueType::F32 | ValueType::F64 => {
             // SAFETY: any bits are a double.
             let float = unsafe { value.f };
-            float.to_string()
+            // As few digits as tell it from its neighbours: all of a large one would be a whole number.
+            format!("{float:e}")
         }
         ValueType::I8 | ValueType::I16 | ValueType::I32 | ValueType::I64 => {
             // SAFETY: any bits are a number.
@@ -354,12 +355,19 @@ unsafe fn query(ty: ValueType, low: CValue, high: Option<CValue>) -> Result<Valu
         }
     };
     let (low, high) = (show(low), high.map(show));
-    let text = match high {
+    let (text, one) = match high {
         // Two that are no numbers make no range.
-        Some(high) if high != low => format!("{low}..={high}"),
-        _ => low,
+        Some(high) if high != low => (format!("{low}..={high}"), false),
+        _ => (low, true),
     };
-    ValueQuery::parse(ty, &text).map_err(|error| Error::argument(error.to_string()))
+    let mut notes = Vec::new();
+    let query = ValueQuery::parse_noting(ty, &text, &mut notes)
+        .map_err(|error| Error::argument(error.to_string()))?;
+    // The bounds of a range mean what they say. One value that the type does not have is nowhere.
+    match notes.first().filter(|_| one) {
+        Some(note) => Err(Error::argument(note.to_string())),
+        None => Ok(query),
+    }
 }
 
 /// The bits of a value that was found, as the member of `gva_value` that goes with its type has them.
@@ -543,6 +551,13 @@ mod tests {
         assert!(all.accepts(f64::MAX.to_bits()));
         let huge = of(ValueType::F64, f(f64::MAX), None).expect("a number");
         assert!(huge.accepts(f64::MAX.to_bits()));
+        assert!(of(ValueType::F32, f(16_777_217.0), None).is_err());
+        assert!(of(ValueType::F32, f(1e40), None).is_err());
+        assert!(of(ValueType::F32, f(16_777_216.0), None).is_ok());
+        assert!(of(ValueType::F32, f(3.14), None).is_ok());
+        let whole = of(ValueType::F32, f(16_777_217.0), Some(f(1e40))).expect("a range");
+        assert!(!whole.accepts(u64::from(16_777_216f32.to_bits())));
+        assert!(whole.accepts(u64::from(f32::MAX.to_bits())));
         assert!(of(ValueType::U8, CValue { u: 256 }, None).is_err());
         assert!(of(ValueType::I32, i(2), Some(i(1))).is_err());
 

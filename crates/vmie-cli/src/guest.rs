@@ -7,6 +7,7 @@
 use std::sync::OnceLock;
 
 use vmie::os::{FindError, Finding, FindingKind, Guest, Listing, OsError, PageState, Process, Vma};
+use vmie::search::fold_case;
 use vmie::{AddrRange, Address as _, Gva};
 
 use crate::escape;
@@ -129,11 +130,11 @@ impl Os {
     fn is_like(&self, process: &Process, name: &str) -> bool {
         // Anything is like nothing.
         const SHORTEST: usize = 2;
-        let name = name.to_lowercase();
+        let name = fold_case(name);
         let names = [Some(process.name.clone()), self.file_name(process)];
         name.len() >= SHORTEST
             && names.into_iter().flatten().any(|own| {
-                let own = own.to_lowercase();
+                let own = fold_case(&own);
                 own.contains(&name) || own.len() >= SHORTEST && name.contains(&own)
             })
     }

@@ -269,3 +269,95 @@ fn what_makes_no_sense_is_a_mistake() {
     let help = vmie(&["find", "--help"]);
     assert!(help.out.contains("--increased-by"), "{}", help.out);
 }
+
+/// Where case does not matter, what stands in memory can be longer or shorter than what was asked for: a value is
+/// what stands there, and no byte behind it is looked at again.
+#[test]
+fn texts_without_case_are_what_stands_there() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let image = |name: &str, behind: u8| {
+        let mut bytes = vec![0; 0x1000];
+        let mut put = |at: usize, text: &[u8]| bytes[at..at + text.len()].copy_from_slice(text);
+        put(0x100, "ΟΔΟΣ".as_bytes());
+        put(0x200, "οδος".as_bytes());
+        put(0x300, "Straße".as_bytes());
+        put(0x300 + "Straße".len(), &[behind]);
+        put(0x400, "STRAẞE".as_bytes());
+        put(
+            0x500,
+            &"STRAẞE"
+                .encode_utf16()
+                .flat_map(u16::to_le_bytes)
+                .collect::<Vec<_>>(),
+        );
+        put(0x600, "maſt \u{212a}elvin \u{2126}m".as_bytes());
+        fs::write(dir.path().join(name), bytes).expect("writes");
+    };
+    image("first.raw", b' ');
+    image("second.raw", b'#');
+    let find = |image: &str, args: &[&str]| -> Vec<(u64, Value, Value)> {
+        let mut command = command();
+        command
+            .current_dir(dir.path())
+            .args(["find", image, "--phys"]);
+        let run: Run = command.args(args).output().expect("runs").into();
+        assert!(run.status <= 1, "{args:?}: {}", run.err);
+        rows(&run).iter().map(plain).collect()
+    };
+    let there = |at: u64, text: &str| (at, json!(text), Value::Null);
+    for (args, found) in [
+        (
+            &["--str", "ΟΔΟΣ"][..],
+            &[there(0x100, "ΟΔΟΣ"), there(0x200, "οδος")][..],
+        ),
+        (
+            &["--str", "οδοσ"],
+            &[there(0x100, "ΟΔΟΣ"), there(0x200, "οδος")],
+        ),
+        (
+            &["--str", "straße"],
+            &[there(0x300, "Straße"), there(0x400, "STRAẞE")],
+        ),
+        (
+            &["--str", "STRAẞE"],
+            &[there(0x300, "Straße"), there(0x400, "STRAẞE")],
+        ),
+        (&["--utf16", "straße"], &[there(0x500, "STRAẞE")]),
+        (&["--str", "mast"], &[there(0x600, "maſt")]),
+        (&["--str", "kelvin"], &[there(0x606, "\u{212a}elvin")]),
+        (&["--str", "ωm"], &[there(0x60f, "\u{2126}m")]),
+        (&["--str", "strasse"], &[]),
+    ] {
+        assert_eq!(
+            find("first.raw", &[args, &["-i"]].concat()),
+            found,
+            "{args:?}"
+        );
+    }
+    let saved = find("first.raw", &["--str", "STRAẞE", "-i", "--save", "texts"]);
+    assert_eq!(saved.len(), 2);
+    let changed = find("second.raw", &["--refine", "texts", "--changed"]);
+    assert_eq!(changed, [], "the byte behind the text is none of it");
+    let same = find("second.raw", &["--refine", "texts", "--unchanged"]);
+    assert_eq!(same.len(), 2);
+}
+
+/// A number that a type does not have is the nearest one, and that is said.
+#[test]
+fn what_a_type_does_not_have_is_said() {
+    let moments = Moments::new();
+    let run = moments.find("first.elf", &["--f32", "16777217", "--f64", "3.14"]);
+    let said = "warning: --f32: no f32 is 16777217; 16777216 is looked for, the nearest";
+    assert!(run.err.contains(said), "{}", run.err);
+    assert_eq!(run.err.matches("warning").count(), 1, "{}", run.err);
+    let run = moments.find("first.elf", &["--f32", "1e40"]);
+    assert_eq!(run.status, 2, "{}", run.err);
+    assert!(run.err.contains("f32 goes to 3.4028235e38"), "{}", run.err);
+    let all = ["--f32", "..", "--u8", "7", "--align", "4", "--save", "all"];
+    assert_eq!(moments.find("first.elf", &all).status, 0);
+    let run = moments.find("second.elf", &["--refine", "all", "--ne", "16777217"]);
+    let said = "warning: --ne: no f32 is 16777217; 16777216 is looked for, the nearest";
+    assert!(run.err.contains(said), "{}", run.err);
+    let run = moments.find("second.elf", &["--refine", "all", "--decreased-by", "1e40"]);
+    assert_eq!(run.status, 2, "{}", run.err);
+}

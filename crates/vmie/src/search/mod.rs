@@ -5,17 +5,21 @@
 //! [`seek_many`](crate::seek_many()) over many spaces. What was found can be looked at again at a later
 //! moment by a [`Narrowing`], which keeps what has changed as its [`Relation`]s say.
 
+mod case;
 mod finder;
 mod lanes;
 mod narrow;
+mod real;
 mod relation;
 mod strings;
 mod text;
 mod value;
 
+pub use case::fold_case;
 pub use finder::{Finder, Query, Sought};
 pub use narrow::{Candidate, Narrowing, Verdict};
+pub use real::Inexact;
 pub use relation::{Amount, Relation};
 pub use strings::{Encoding, Encodings, MIN_CHARS, Strings, Text, continue_text};
-pub use text::{TextError, TextQuery};
+pub use text::{TextError, TextForms, TextQuery};
 pub use value::{ValueError, ValueQuery, ValueType};

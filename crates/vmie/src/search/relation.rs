@@ -15,6 +15,7 @@
 
 use std::str::FromStr as _;
 
+use super::real::Inexact;
 use super::value::{Test, ValueError, ValueQuery, ValueType};
 
 /// What is asked of a value that was seen before.
@@ -118,6 +119,19 @@ impl Amount {
     ///
     /// When it is none, is negative, or is more than two values of the type can be apart.
     pub fn parse(ty: ValueType, text: &str) -> Result<Self, ValueError> {
+        Self::parse_noting(ty, text, &mut Vec::new())
+    }
+
+    /// As [`Amount::parse`]; says what was taken for amounts that the type does not have.
+    ///
+    /// # Errors
+    ///
+    /// As [`Amount::parse`].
+    pub fn parse_noting(
+        ty: ValueType,
+        text: &str,
+        notes: &mut Vec<Inexact>,
+    ) -> Result<Self, ValueError> {
         let unsigned = match ty {
             ValueType::I8 => ValueType::U8,
             ValueType::I16 => ValueType::U16,
@@ -132,7 +146,7 @@ impl Amount {
         };
         let single = f64::from_str(text.trim());
         let negative = "an amount is not negative";
-        let size = match ValueQuery::parse(unsigned, text)?.test {
+        let size = match ValueQuery::parse_noting(unsigned, text, notes)?.test {
             Test::Integer { low, span, .. } => Size::Whole {
                 low,
                 high: low.saturating_add(span),

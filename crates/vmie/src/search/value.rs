@@ -1,9 +1,10 @@
 //! Numbers as they are searched for: a type, and which of its values.
 
 use std::fmt;
-use std::str::FromStr;
 
 use thiserror::Error;
+
+use super::real::{self, Inexact};
 
 /// The type of a number in memory, little-endian.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -154,13 +155,27 @@ pub(super) enum Test {
 impl ValueQuery {
     /// Reads what somebody typed: a number (`7`, `-7`, `0x1f`, `3.14`, `inf`, `nan`), a range without its
     /// end (`100..200`, `..0`) or with it (`100..=200`), or for floats a number and how far off it may
-    /// be (`3.14~0.01`). A float without that is equal as it is, `3.14` in single precision to the
-    /// nearest single-precision number.
+    /// be (`3.14~0.01`). A float without that is equal as it is: `3.14` in single precision to the number that is
+    /// shown so. All that are not a number are `nan`, and `-0` is `0`.
     ///
     /// # Errors
     ///
     /// When it is none of these, does not fit the type, or can match no value.
     pub fn parse(ty: ValueType, text: &str) -> Result<Self, ValueError> {
+        Self::parse_noting(ty, text, &mut Vec::new())
+    }
+
+    /// As [`ValueQuery::parse`]; says of numbers that the type does not have what was taken for them: `16777217`
+    /// in single precision the nearest, as the bounds of a range those that are within it and within the type.
+    ///
+    /// # Errors
+    ///
+    /// As [`ValueQuery::parse`].
+    pub fn parse_noting(
+        ty: ValueType,
+        text: &str,
+        notes: &mut Vec<Inexact>,
+    ) -> Result<Self, ValueError> {
         let error = |reason: &str| ValueError {
             ty,
             text: text.to_owned(),
@@ -168,9 +183,9 @@ impl ValueQuery {
         };
         let text = text.trim();
         let test = if ty.float() {
-            real(ty, text).map_err(|reason| error(&reason))?
+            real::test(ty, text, notes).map_err(|reason| error(&reason))?
         } else {
-            integer(ty, text).map_err(|reason| error(&reason))?
+            integer(ty, text, notes).map_err(|reason| error(&reason))?
         };
         Ok(Self { ty, test })
     }
@@ -210,7 +225,7 @@ pub struct ValueError {
 }
 
 /// The two sides of a range, and whether its end belongs to it.
-fn sides(text: &str) -> Option<(&str, &str, bool)> {
+pub(super) fn sides(text: &str) -> Option<(&str, &str, bool)> {
     let (low, high) = text.split_once("..")?;
     Some(match high.strip_prefix('=') {
         Some(high) => (low.trim(), high.trim(), true),
@@ -218,9 +233,9 @@ fn sides(text: &str) -> Option<(&str, &str, bool)> {
     })
 }
 
-const EMPTY: &str = "no value is in this range";
+pub(super) const EMPTY: &str = "no value is in this range";
 
-fn integer(ty: ValueType, text: &str) -> Result<Test, String> {
+fn integer(ty: ValueType, text: &str, notes: &mut Vec<Inexact>) -> Result<Test, String> {
     let (least, most) = ty.bounds();
     let number = |text: &str| {
         let (negative, digits) = match text.strip_prefix('-') {
@@ -228,32 +243,55 @@ fn integer(ty: ValueType, text: &str) -> Result<Test, String> {
             None => (false, text),
         };
         let digits = digits.replace('_', "");
-        let value = match digits.strip_prefix("0x").or(digits.strip_prefix("0X")) {
-            Some(digits) => i128::from_str_radix(digits, 16),
-            None => i128::from_str(&digits),
+        let (digits, radix) = match digits.strip_prefix("0x").or(digits.strip_prefix("0X")) {
+            Some(digits) => (digits, 16),
+            None => (&*digits, 10),
         };
         // A second sign is none of ours.
-        let value = value.ok().filter(|&value| value >= 0);
-        let value = value.ok_or_else(|| {
-            format!("`{text}` is not a whole number: decimal, or 0x and hexadecimal digits")
-        })?;
+        if digits.is_empty() || !digits.chars().all(|digit| digit.is_digit(radix)) {
+            return Err(format!(
+                "`{text}` is not a whole number: decimal, or 0x and hexadecimal digits"
+            ));
+        }
+        // What does not fit here is beyond all types.
+        let value = i128::from_str_radix(digits, radix).unwrap_or(i128::MAX);
         Ok::<i128, String>(if negative { -value } else { value })
     };
+    let misfit = || format!("it does not fit; {ty} is {least} to {most}");
     let (low, high) = match sides(text) {
         None => {
             let value = number(text)?;
             if value < least || value > most {
-                return Err(format!("it does not fit; {ty} is {least} to {most}"));
+                return Err(misfit());
             }
             (value, value)
         }
         Some((low, high, inclusive)) => {
-            let low = if low.is_empty() { least } else { number(low)? };
-            let high = match high {
-                "" => most,
-                high => number(high)? - i128::from(!inclusive),
+            let bottom = if low.is_empty() { least } else { number(low)? };
+            let (end, top) = match high {
+                "" => (most, most),
+                high => {
+                    let end = number(high)?;
+                    (end, end - i128::from(!inclusive))
+                }
             };
-            (low.max(least), high.min(most))
+            if bottom > most || end < least {
+                return Err(misfit());
+            }
+            let mut note = |typed: &str, taken| {
+                notes.push(Inexact {
+                    ty,
+                    typed: typed.to_owned(),
+                    taken,
+                });
+            };
+            if bottom < least {
+                note(low, format!("the range begins at {least}"));
+            }
+            if top > most {
+                note(high, format!("the range ends with {most}"));
+            }
+            (bottom.max(least), top.min(most))
         }
     };
     if low > high {
@@ -266,46 +304,6 @@ fn integer(ty: ValueType, text: &str) -> Result<Test, String> {
         low: (low as u64 & mask) ^ flip,
         span: (high - low) as u64,
     })
-}
-
-fn real(ty: ValueType, text: &str) -> Result<Test, String> {
-    let number = |text: &str| {
-        let value = if ty == ValueType::F32 {
-            f32::from_str(text).map(f64::from)
-        } else {
-            f64::from_str(text)
-        };
-        value.map_err(|_| format!("`{text}` is not a number"))
-    };
-    let (low, high) = if let Some((value, tolerance)) = text.split_once('~') {
-        let value = number(value.trim())?;
-        let tolerance = tolerance.trim();
-        let off = f64::from_str(tolerance).ok().filter(|off| *off >= 0.0);
-        let off = off.ok_or_else(|| format!("`{tolerance}` is not how far off a number may be"))?;
-        (value - off, value + off)
-    } else if let Some((low, high, inclusive)) = sides(text) {
-        let low = match low {
-            "" => f64::NEG_INFINITY,
-            low => number(low)?,
-        };
-        let high = match high {
-            "" => f64::INFINITY,
-            high if inclusive => number(high)?,
-            high => number(high)?.next_down(),
-        };
-        (low, high)
-    } else {
-        let value = number(text)?;
-        if value.is_nan() {
-            return Ok(Test::Nan);
-        }
-        (value, value)
-    };
-    if low <= high {
-        Ok(Test::Real { low, high })
-    } else {
-        Err(EMPTY.to_owned())
-    }
 }
 
 #[cfg(test)]
@@ -359,7 +357,14 @@ mod tests {
         for (ty, text, reason) in [
             (ValueType::U8, "256", "it does not fit; u8 is 0 to 255"),
             (ValueType::I8, "-129", "it does not fit; i8 is -128 to 127"),
-            (ValueType::U8, "300..400", EMPTY),
+            (ValueType::U8, "300..400", "it does not fit; u8 is 0 to 255"),
+            (ValueType::U8, "..-1", "it does not fit; u8 is 0 to 255"),
+            (ValueType::U8, "..0", EMPTY),
+            (
+                ValueType::U64,
+                "0x1_0000_0000_0000_0000_0000_0000_0000_0000",
+                "it does not fit; u64 is 0 to 18446744073709551615",
+            ),
             (ValueType::U32, "9..9", EMPTY),
             (ValueType::F64, "2..1", EMPTY),
             (ValueType::F64, "nan..1", EMPTY),
@@ -375,6 +380,31 @@ mod tests {
         }
         for text in ["", "x", "--5", "0x", "1.5", "+-1"] {
             assert!(ValueQuery::parse(ValueType::U32, text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn bounds_beyond_the_type_are_moved_and_said() {
+        for (ty, text, said) in [
+            (
+                ValueType::U8,
+                "5..300",
+                &["no u8 is 300; the range ends with 255"][..],
+            ),
+            (ValueType::U8, "5..256", &[]),
+            (
+                ValueType::I8,
+                "-200..=128",
+                &[
+                    "no i8 is -200; the range begins at -128",
+                    "no i8 is 128; the range ends with 127",
+                ],
+            ),
+        ] {
+            let mut notes = Vec::new();
+            ValueQuery::parse_noting(ty, text, &mut notes).unwrap_or_else(|e| panic!("{e}"));
+            let notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
+            assert_eq!(notes, said, "{text}");
         }
     }
 

@@ -9,7 +9,9 @@ mod save;
 use std::path::Path;
 
 use vmie::Piece;
-use vmie::search::{Encoding, Finder, Query, TextQuery, ValueQuery, ValueType};
+use vmie::search::{
+    Encoding, Finder, Inexact, Query, TextError, TextForms, TextQuery, ValueQuery, ValueType,
+};
 use vmie::signature::Signature;
 
 use crate::args::FindArgs;
@@ -17,6 +19,7 @@ use crate::candidates::Sought;
 use crate::escape::shell_word;
 use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
+use crate::report::Reporter;
 use crate::seek::{Around, Keep, Seek};
 use kind::Kind;
 use row::FindRow;
@@ -29,7 +32,8 @@ pub(super) fn run(args: &FindArgs, options: &Options) -> Result<Done> {
     if let Some(file) = &args.again.refine {
         return refine::run(args, file, options);
     }
-    let (queries, asked): (Vec<Query>, Vec<Asked>) = queries(args)?.into_iter().unzip();
+    let (queries, asked): (Vec<Query>, Vec<Asked>) =
+        queries(args, &options.reporter)?.into_iter().unzip();
     let align = args.align.min(Piece::ALIGN);
     let finder = Finder::new(queries, align);
     let finder = finder.map_err(|error| Failure::new(error.to_string()))?;
@@ -77,19 +81,34 @@ fn spare(save: &Path, args: &FindArgs) -> Result<()> {
 struct Asked {
     kind: Kind,
     typed: String,
-    /// Bytes of a value.
+    /// Bytes of a value, at most.
     len: usize,
-    /// The bytes of every value, where all are the same.
-    fixed: Option<Vec<u8>>,
+    /// What is known of the bytes of a value beforehand.
+    bytes: Known,
+}
+
+/// What is known of the bytes of a value before it is found.
+enum Known {
+    /// They are those of the number that is found.
+    Number,
+    /// They are always the same.
+    All(Vec<u8>),
+    /// They are one of the forms that a text has.
+    Forms(TextForms),
 }
 
 impl Asked {
     /// The value as it stands in memory.
     fn bytes(&self, bits: u64, va: u64, around: &dyn Around) -> Vec<u8> {
-        match (self.kind, &self.fixed) {
-            (Kind::Number(ty), _) => bits.to_le_bytes()[..ty.size()].to_vec(),
-            (_, Some(bytes)) => bytes.clone(),
-            (_, None) => around.read(va, self.len),
+        match &self.bytes {
+            Known::Number => bits.to_le_bytes()[..self.len].to_vec(),
+            Known::All(bytes) => bytes.clone(),
+            Known::Forms(forms) => {
+                let mut bytes = around.read(va, self.len);
+                // In a guest that runs something else may stand there by now.
+                bytes.truncate(forms.len_in(&bytes).unwrap_or(bytes.len()));
+                bytes
+            }
         }
     }
 
@@ -107,8 +126,9 @@ impl Asked {
     }
 }
 
-/// What was typed, by type and not in the order of the command line.
-fn queries(args: &FindArgs) -> Result<Vec<(Query, Asked)>> {
+/// What was typed, by type and not in the order of the command line. Says of numbers that their types do not have
+/// what is looked for instead.
+fn queries(args: &FindArgs, reporter: &Reporter) -> Result<Vec<(Query, Asked)>> {
     let numbers: [(ValueType, &[String]); 10] = [
         (ValueType::U8, &args.u8),
         (ValueType::I8, &args.i8),
@@ -124,13 +144,16 @@ fn queries(args: &FindArgs) -> Result<Vec<(Query, Asked)>> {
     let mut all = Vec::new();
     for (ty, texts) in numbers {
         for text in texts {
-            let query = ValueQuery::parse(ty, text)
-                .map_err(|error| not_a_number(&format!("--{ty}"), &error.text, error.reason))?;
+            let option = format!("--{ty}");
+            let mut notes = Vec::new();
+            let query = ValueQuery::parse_noting(ty, text, &mut notes)
+                .map_err(|error| not_a_number(&option, &error.text, error.reason))?;
+            tell_inexact(&option, &notes, reporter);
             let asked = Asked {
                 kind: Kind::Number(ty),
                 typed: text.clone(),
                 len: ty.size(),
-                fixed: None,
+                bytes: Known::Number,
             };
             all.push((Query::Value(query), asked));
         }
@@ -142,15 +165,17 @@ fn queries(args: &FindArgs) -> Result<Vec<(Query, Asked)>> {
                 encoding,
                 ignore_case: args.ignore_case,
             };
-            let signature = query
-                .signature()
-                .map_err(|error| Failure::new(error.to_string()))?;
-            let bytes = kind::encoded(encoding, text);
+            let error = |error: TextError| Failure::new(error.to_string());
+            let signature = query.signature().map_err(error)?;
+            let forms = query.forms().map_err(error)?;
             let asked = Asked {
                 kind: Kind::Text(encoding),
                 typed: text.clone(),
-                len: bytes.len(),
-                fixed: (!args.ignore_case).then_some(bytes),
+                len: forms.max_len(),
+                bytes: match args.ignore_case {
+                    true => Known::Forms(forms),
+                    false => Known::All(kind::encoded(encoding, text)),
+                },
             };
             all.push((Query::Pattern(signature), asked));
         }
@@ -166,11 +191,18 @@ fn queries(args: &FindArgs) -> Result<Vec<(Query, Asked)>> {
             kind: Kind::Bytes,
             typed: text.clone(),
             len: bytes.len(),
-            fixed: Some(bytes),
+            bytes: Known::All(bytes),
         };
         all.push((Query::Pattern(signature), asked));
     }
     Ok(all)
+}
+
+/// Says what becomes of numbers that a type does not have.
+fn tell_inexact(option: &str, notes: &[Inexact], reporter: &Reporter) {
+    for note in notes {
+        reporter.warn(&format!("{option}: {note}"));
+    }
 }
 
 fn not_bytes(option: &str, text: &str) -> Failure {

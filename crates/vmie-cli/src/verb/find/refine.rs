@@ -33,7 +33,7 @@ pub(super) fn run(args: &FindArgs, file: &Path, options: &Options) -> Result<Don
     interrupt::listen();
     let saved = Saved::open(file)?;
     let kinds = kinds(&saved.header, file)?;
-    let relations = relations(&args.again, &kinds)?;
+    let relations = relations(&args.again, &kinds, &options.reporter)?;
     let search = &args.search;
     let source = Source::open(&search.source, &options.reporter)?;
     let refine = Refine {

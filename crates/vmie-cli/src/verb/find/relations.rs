@@ -1,16 +1,24 @@
 //! What the options of `find --refine` ask of each query of a file.
 
-use vmie::search::{Amount, Relation, ValueError, ValueQuery};
+use vmie::search::{Amount, Inexact, Relation, ValueError, ValueQuery};
 
 use super::kind::{self, Kind};
-use super::{not_a_number, not_bytes};
+use super::{not_a_number, not_bytes, tell_inexact};
 use crate::args::RefineArgs;
 use crate::exit::{Failure, Result};
+use crate::report::Reporter;
 
 /// What was typed, for each query. A number that a type cannot express equals nothing of that type; one
 /// that none of the types can express is a mistake.
-pub(super) fn relations(args: &RefineArgs, kinds: &[Kind]) -> Result<Vec<Vec<Relation>>> {
+///
+/// Says of numbers that a type does not have what is looked for instead.
+pub(super) fn relations(
+    args: &RefineArgs,
+    kinds: &[Kind],
+    reporter: &Reporter,
+) -> Result<Vec<Vec<Relation>>> {
     let mut all = Vec::new();
+    let mut told: Vec<(&str, Inexact)> = Vec::new();
     let mut fits = [false; 4];
     let mut mistake = None;
     let options = [
@@ -41,8 +49,17 @@ pub(super) fn relations(args: &RefineArgs, kinds: &[Kind]) -> Result<Vec<Vec<Rel
         }
         for (index, (option, text)) in options.into_iter().enumerate() {
             let Some(text) = text else { continue };
-            match relation(option, kind, text) {
+            let mut notes = Vec::new();
+            match relation(option, kind, text, &mut notes) {
                 Ok(relation) => {
+                    for note in notes {
+                        let note = (option, note);
+                        // Once for each type, however many queries are of it.
+                        if !told.contains(&note) {
+                            tell_inexact(option, std::slice::from_ref(&note.1), reporter);
+                            told.push(note);
+                        }
+                    }
                     fits[index] = true;
                     of_kind.push(relation);
                 }
@@ -74,26 +91,27 @@ fn relation(
     option: &'static str,
     kind: Kind,
     text: &str,
+    notes: &mut Vec<Inexact>,
 ) -> std::result::Result<Relation, Failure> {
     let bad = |error: ValueError| not_a_number(option, &error.text, error.reason);
     let same = option == "--eq";
     let bytes = match (kind, option) {
         (Kind::Number(ty), "--eq") => {
-            return ValueQuery::parse(ty, text)
+            return ValueQuery::parse_noting(ty, text, notes)
                 .map(Relation::Equal)
                 .map_err(bad);
         }
         (Kind::Number(ty), "--ne") => {
-            let query = ValueQuery::parse(ty, text).map_err(bad)?;
+            let query = ValueQuery::parse_noting(ty, text, notes).map_err(bad)?;
             return Ok(Relation::NotEqual(query));
         }
         (Kind::Number(ty), "--increased-by") => {
-            return Amount::parse(ty, text)
+            return Amount::parse_noting(ty, text, notes)
                 .map(Relation::IncreasedBy)
                 .map_err(bad);
         }
         (Kind::Number(ty), _) => {
-            return Amount::parse(ty, text)
+            return Amount::parse_noting(ty, text, notes)
                 .map(Relation::DecreasedBy)
                 .map_err(bad);
         }

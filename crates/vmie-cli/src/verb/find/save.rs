@@ -4,8 +4,7 @@ use std::path::Path;
 
 use vmie::search::Sought as Found;
 
-use super::Asked;
-use super::kind::Kind;
+use super::{Asked, Known};
 use crate::candidates::{Header, Scope, Sought, Whose, Writer};
 use crate::escape::shell_word;
 use crate::exit::{Failure, Result, Stop};
@@ -73,12 +72,15 @@ impl Keep<Found> for Save<'_> {
         };
         let asked = &self.asked[found.query];
         let (space, query) = (space as u32, found.query as u16);
-        match (asked.kind, &asked.fixed) {
-            (Kind::Number(ty), _) => {
-                writer.push(va, space, query, &found.bits.to_le_bytes()[..ty.size()])?;
+        match &asked.bytes {
+            // Without making anything: there are tens of millions of these.
+            Known::Number => {
+                writer.push(va, space, query, &found.bits.to_le_bytes()[..asked.len])?;
             }
-            (_, Some(bytes)) => writer.push(va, space, query, bytes)?,
-            (_, None) => writer.push(va, space, query, &around.read(va, asked.len))?,
+            Known::All(bytes) => writer.push(va, space, query, bytes)?,
+            Known::Forms(_) => {
+                writer.push(va, space, query, &asked.bytes(found.bits, va, around))?;
+            }
         }
         if writer.count() == MANY {
             self.reporter.warn(&format!(
