@@ -4,14 +4,18 @@
  * Every syntax that people paste is read:
  *
  *   48 8B 05   488B05          bytes; spaces are optional
- *   ??   ?                     any byte
- *   4?   ?8                    any byte with this half
+ *   0x48, 0x8B   48-8B         the same
+ *   ??   ..   ?   .   *        any byte; a single one stands alone
+ *   4?   ?8   4.               any byte with this half
  *   ~E8                        any byte but this one
  *   [4]   [2-6]                that many bytes of any value
  *   (E8 | E9 90)               one of these
  *   "text"   u"text"           text in UTF-8, in UTF-16
  *   { ... }   // ...           braces around the whole and comments, as in YARA
  *   \x48\x8B\x00 xx?           bytes as in C, then a mask
+ *   48 8B 00 xx?               bytes without wildcards, then a mask
+ *   48 8B 05 : FF F8 00        bytes, then for each the bits that count
+ *   0x48, 0x8B 0b01            bytes with 0x, then a bit for each, that of the first one last
  *
  * Conventions: see memmodel.h.
  */

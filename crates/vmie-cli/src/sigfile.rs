@@ -19,8 +19,11 @@ use crate::exit::Failure;
 /// The largest file that is read. Real collections are a hundred times smaller.
 const MAX_FILE: u64 = 64 << 20;
 
+/// Signatures, and remarks on them with file, line and column.
+type Read = (Vec<Signature>, Vec<String>);
+
 /// Reads the signatures of a file.
-pub(crate) fn read(path: &Path) -> Result<Vec<Signature>, Failure> {
+pub(crate) fn read(path: &Path) -> Result<Read, Failure> {
     let failure = |what: &str| {
         Failure::new(format!(
             "cannot read the signatures in {}: {what}",
@@ -46,7 +49,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Signature>, Failure> {
 }
 
 /// Reads the signatures in the text of a file.
-fn parse(file: &str, text: &str) -> Result<Vec<Signature>, Failure> {
+fn parse(file: &str, text: &str) -> Result<Read, Failure> {
     let at = |offset: usize, what: &str| Place::of(text, offset).failure(file, what);
     let table = DeTable::parse(text).map_err(|error| {
         let offset = error.span().map_or(0, |span| span.start);
@@ -58,10 +61,10 @@ fn parse(file: &str, text: &str) -> Result<Vec<Signature>, Failure> {
         return Err(Failure::new(format!("{file} holds no signature"))
             .hint("one name = \"signature\" a line, such as prologue = \"55 48 89 E5\""));
     }
-    let mut signatures = Vec::new();
+    let (mut signatures, mut remarks) = (Vec::new(), Vec::new());
     let mut failures = Vec::new();
     for (name, value) in entries {
-        let read = || {
+        let read = || -> Result<(Signature, Vec<String>), Failure> {
             let span = value.span();
             let DeValue::String(decoded) = value.get_ref() else {
                 return Err(at(
@@ -73,7 +76,9 @@ fn parse(file: &str, text: &str) -> Result<Vec<Signature>, Failure> {
             let (inner, offset) = unquoted(&text[span.clone()]);
             let verbatim = has_bare_x_escape(inner) || inner == decoded.as_ref();
             let signature = if verbatim { inner } else { decoded.as_ref() };
-            Signature::parse(name.get_ref().as_ref(), signature).map_err(|error| {
+            let name_of = || name.get_ref().as_ref();
+            let parsed = Signature::parse_noting(name_of(), signature);
+            let (signature, notes) = parsed.map_err(|error| {
                 // An escape before the place would shift it: then point at the value.
                 let place = if verbatim {
                     span.start + offset + error.offset()
@@ -84,14 +89,21 @@ fn parse(file: &str, text: &str) -> Result<Vec<Signature>, Failure> {
                     place,
                     &format!("signature `{}`: {}", name.get_ref(), error.message()),
                 )
-            })
+            })?;
+            let Place { line, column, .. } = Place::of(text, span.start + offset);
+            let remark =
+                |note| format!("{file}:{line}:{column}: signature `{}`: {note}", name_of());
+            Ok((signature, notes.into_iter().map(remark).collect()))
         };
         match read() {
-            Ok(signature) => signatures.push(signature),
+            Ok((signature, notes)) => {
+                signatures.push(signature);
+                remarks.extend(notes);
+            }
             Err(failure) => failures.push(failure),
         }
     }
-    all_in_one(file, failures).map_or(Ok(signatures), Err)
+    all_in_one(file, failures).map_or(Ok((signatures, remarks)), Err)
 }
 
 /// What is wrong with a file, all of it at once: nobody wants to mend a file one error a run.
@@ -186,7 +198,8 @@ mod tests {
     fn order_and_forms() {
         let text = "# mine\nzeta = \"48 8B ??\"\nalpha = '\\x48\\x8B'\n\"two words\" = \"\\x34\\x38\"\n\
                     esc = \"\\\\x90\"\nlong = \"\"\"\n{ 48 8B\n  [2] E8 }\"\"\"\n";
-        let signatures = parse("f", text).expect("parses");
+        let (signatures, remarks) = parse("f", text).expect("parses");
+        assert_eq!(remarks, [""; 0]);
         let seen: Vec<(String, String)> = signatures
             .iter()
             .map(|s| (s.name().to_owned(), s.to_string()))
@@ -198,6 +211,23 @@ mod tests {
         assert_eq!(seen[2].1, same("34 38"), "not the text `48`");
         assert_eq!(seen[3].1, same("90"));
         assert_eq!(seen[4].1, same("48 8B ?? ?? E8"));
+    }
+
+    #[test]
+    fn forms_of_other_tools_and_remarks() {
+        let text = "a = '\\xE8\\x00\\x00, x??'\nb = \"0xE8, 0x00 0b01\"\nc = \"E8 . * ..\"\nd = '\"\\xE8\\x00\", \"x?\"'\n\
+                    wild = \"\\x48\\x2A\\x05\"\n";
+        let (signatures, remarks) = parse("f", text).expect("parses");
+        let seen: Vec<String> = signatures.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            seen,
+            ["E8 ?? ??", "E8 ??", "E8 ?? ?? ??", "E8 ??", "48 2A 05"]
+        );
+        assert_eq!(remarks.len(), 1, "{remarks:?}");
+        assert!(
+            remarks[0].starts_with("f:5:9: signature `wild`: 0x2A is looked for as it is"),
+            "{remarks:?}"
+        );
     }
 
     #[test]

@@ -11,17 +11,34 @@ use crate::exit::Failure;
 use crate::report::Reporter;
 use crate::sigfile;
 
-/// The signatures of the command line, then those of the files, and what each is called in a row.
+/// Remarks on the signatures of a file told one by one.
+const SHOWN: usize = 16;
+
+/// The signatures of the command line, then those of the files, and what each is called in a row. Says what in them
+/// may have been meant otherwise.
 pub(crate) fn typed(
     texts: &[String],
     files: &[PathBuf],
+    reporter: &Reporter,
 ) -> Result<Vec<(Signature, SigName)>, Failure> {
     let mut all = Vec::new();
     for (number, text) in texts.iter().enumerate() {
-        all.push((parse(number, text)?, SigName::Number(number as u64)));
+        let (signature, remarks) = parse(number, text)?;
+        for remark in remarks {
+            reporter.warn(&format!("signature {number}: {remark}"));
+        }
+        all.push((signature, SigName::Number(number as u64)));
     }
     for path in files {
-        for signature in sigfile::read(path)? {
+        let (signatures, remarks) = sigfile::read(path)?;
+        for remark in remarks.iter().take(SHOWN) {
+            reporter.warn(remark);
+        }
+        if remarks.len() > SHOWN {
+            let more = remarks.len() - SHOWN;
+            reporter.warn(&format!("{more} more signatures like these"));
+        }
+        for signature in signatures {
             let name = SigName::Name(signature.name().to_owned());
             all.push((signature, name));
         }
@@ -69,8 +86,8 @@ fn available() -> String {
 }
 
 /// Reads a signature of the command line.
-fn parse(number: usize, text: &str) -> Result<Signature, Failure> {
-    Signature::parse("", text).map_err(|error| {
+fn parse(number: usize, text: &str) -> Result<(Signature, Vec<String>), Failure> {
+    Signature::parse_noting("", text).map_err(|error| {
         let explained = error.explain();
         let (what, place) = explained.split_once('\n').unwrap_or((&explained, ""));
         // The caret is placed below the text, so both lose the same indent.

@@ -18,7 +18,7 @@ pub(super) fn run(args: &SigArgs, options: &Options) -> Result<Done> {
 }
 
 fn explain(args: &ExplainArgs, options: &Options) -> Result<Done> {
-    let all = signatures::typed(&args.texts, &args.files)?;
+    let all = signatures::typed(&args.texts, &args.files, &options.reporter)?;
     if all.is_empty() {
         return Err(Failure::new("the files hold no signature").into());
     }

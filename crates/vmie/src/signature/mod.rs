@@ -22,6 +22,7 @@
 //! `engine::select`; the tests then compare it with the naive engine.
 
 mod anchor;
+mod dialect;
 mod display;
 mod doubt;
 mod engine;
@@ -135,16 +136,19 @@ fn elements(nodes: &[Node]) -> usize {
 ///
 /// | | |
 /// |---|---|
-/// | `48 8B 05`, `488B05` | bytes, in either case, spaces optional |
-/// | `??`, or `?` standing alone | any byte |
-/// | `4?`, `?8` | any byte with this half |
+/// | `48 8B 05`, `488B05`, `48-8B-05`, `0x48, 0x8B` | bytes, in either case, spaces optional |
+/// | `??` and `..`, or `?`, `.`, `*` standing alone | any byte |
+/// | `4?`, `?8`, `4.` | any byte with this half |
 /// | `~E8`, `~4?` | any byte but this, any byte without this half |
 /// | `[4]`, `[2-6]` | that many bytes of any value, at most [`MAX_JUMP`]; not at either end |
 /// | `(E8 \| E9 90)` | one of these; may be nested |
 /// | `"text"`, `u"text"` | the bytes of text in UTF-8, in UTF-16 (little-endian); `\"` and `\\` inside |
 /// | `{ ... }` | braces around the whole, as in YARA, are optional |
 /// | `// ...`, `/* ... */` | comments |
-/// | `\x48\x8B\x00 xx?` | bytes as in C, then a mask of `x` and `?`; without a mask all bytes count |
+/// | `\x48\x8B\x00 xx?`, `"\x48\x8B", "x?"` | bytes as in C, then a mask of `x` and `?`; without a mask all bytes count |
+/// | `48 8B 00 xx?` | the same for bytes without wildcards |
+/// | `48 8B 05 : FF F8 00` | bytes, and for each the bits that count |
+/// | `0x48, 0x8B, 0x00 0b011` | bytes with `0x`, and a bit for each that counts, that of the first byte *last* |
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Signature {
     name: String,
@@ -160,14 +164,28 @@ impl Signature {
     ///
     /// What was expected and found, and where.
     pub fn parse(name: impl Into<String>, text: &str) -> Result<Self, ParseError> {
-        let nodes = parse::parse(text)?;
+        Self::parse_noting(name, text).map(|(signature, _)| signature)
+    }
+
+    /// As [`Signature::parse`], with remarks on what may have been meant otherwise: bytes that are wildcards in the
+    /// signatures of other tools and are looked for as they are.
+    ///
+    /// # Errors
+    ///
+    /// As [`Signature::parse`].
+    pub fn parse_noting(
+        name: impl Into<String>,
+        text: &str,
+    ) -> Result<(Self, Vec<String>), ParseError> {
+        let (nodes, notes) = parse::parse(text)?;
         let (min_len, max_len) = len_bounds(&nodes);
-        Ok(Self {
+        let signature = Self {
             name: name.into(),
             nodes,
             min_len,
             max_len,
-        })
+        };
+        Ok((signature, notes))
     }
 
     /// Its name.

@@ -2,16 +2,17 @@
 //!
 //! ```text
 //! text      = hex | escaped
-//! hex       = sequence | "{" sequence "}"
+//! hex       = ( sequence | "{" sequence "}" ) [ mask ]
 //! sequence  = token { token | jump } token | token
 //! token     = byte | "~" byte | "(" sequence { "|" sequence } ")" | text
 //! text      = [ "u" ] '"' { any character, `\"` and `\\` for these two } '"'
-//! byte      = two of 0-9 A-F ?, or a "?" that stands alone
+//! byte      = [ "0x" ] two of 0-9 A-F ? ., or a "?", "." or "*" that stands alone, or "**"
 //! jump      = "[" number [ "-" number ] "]"
-//! escaped   = { "\x" two digits } [ mask of "x" and "?" ]
+//! escaped   = [ "b" ] [ quote ] { "\x" two digits } [ quote ] [ mask ]
 //! ```
 //!
-//! Spaces and comments may stand between any two of these; bytes need none. What is read goes
+//! Spaces and comments may stand between any two of these; bytes need none. A comma may stand behind a token, and a
+//! hyphen between two bytes. Masks, and what is refused by name, are the business of [`dialect`](super::dialect). What is read goes
 //! straight into the normal form that [`Node`] describes, so a signature has one tree however it was
 //! written. All limits are checked while reading, before anything grows: the work and the memory
 //! are proportional to the text, jumps being numbers.
@@ -19,20 +20,30 @@
 use crate::signature::error::{ParseError, is_visible};
 use crate::signature::{ByteTest, MAX_DEPTH, MAX_JUMP, MAX_LEN, Node, len_bounds};
 
-type Result<T> = std::result::Result<T, ParseError>;
+pub(super) type Result<T> = std::result::Result<T, ParseError>;
 
-/// Reads a signature of any form into its tree.
-pub(super) fn parse(text: &str) -> Result<Vec<Node>> {
-    let mut parser = Parser { text, at: 0 };
+/// Reads a signature of any form into its tree, and remarks on what may have been meant otherwise.
+pub(super) fn parse(text: &str) -> Result<(Vec<Node>, Vec<String>)> {
+    let mut parser = Parser {
+        text,
+        at: 0,
+        prefixed: 0,
+        notes: Vec::new(),
+    };
     parser.space()?;
     let start = parser.at;
-    let nodes = if parser.peek() == Some('\\') {
+    let quoted = text[start..].trim_start_matches('b');
+    let quoted = quoted.strip_prefix(['"', '\'']).unwrap_or(quoted);
+    let nodes = if quoted.starts_with("\\x")
+        || quoted.starts_with("\\X")
+        || text[start..].starts_with('\\')
+    {
         parser.escaped()?
     } else {
         parser.hex()?
     };
     check(text, start, &nodes)?;
-    Ok(nodes)
+    Ok((nodes, parser.notes))
 }
 
 /// What can only be judged when the whole is known.
@@ -65,7 +76,7 @@ fn constrains(nodes: &[Node]) -> bool {
 }
 
 /// Adds a node, joining bytes of any value.
-fn push(nodes: &mut Vec<Node>, node: Node) {
+pub(super) fn push(nodes: &mut Vec<Node>, node: Node) {
     match (nodes.last_mut(), node) {
         (_, Node::Skip { max: 0, .. }) => {}
         (Some(Node::Skip { min, max }), Node::Skip { min: a, max: b })
@@ -78,18 +89,22 @@ fn push(nodes: &mut Vec<Node>, node: Node) {
     }
 }
 
-struct Parser<'t> {
-    text: &'t str,
+pub(super) struct Parser<'t> {
+    pub(super) text: &'t str,
     /// Offset in bytes, always at a character border.
-    at: usize,
+    pub(super) at: usize,
+    /// Bytes with `0x` before them.
+    prefixed: usize,
+    /// What may have been meant otherwise.
+    pub(super) notes: Vec<String>,
 }
 
 impl Parser<'_> {
-    fn peek(&self) -> Option<char> {
+    pub(super) fn peek(&self) -> Option<char> {
         self.text[self.at..].chars().next()
     }
 
-    fn bump(&mut self) {
+    pub(super) fn bump(&mut self) {
         self.at += self.peek().map_or(0, char::len_utf8);
     }
 
@@ -101,7 +116,7 @@ impl Parser<'_> {
         found
     }
 
-    fn error<T>(&self, at: usize, message: impl Into<String>) -> Result<T> {
+    pub(super) fn error<T>(&self, at: usize, message: impl Into<String>) -> Result<T> {
         Err(ParseError::new(self.text, at, message))
     }
 
@@ -115,8 +130,16 @@ impl Parser<'_> {
         self.error(self.at, format!("expected {what}, found {found}"))
     }
 
+    /// The same where a token of another tool may stand.
+    fn expected_token<T>(&self, what: &str) -> Result<T> {
+        match self.foreign() {
+            Some(instead) => self.error(self.at, instead),
+            None => self.expected(what),
+        }
+    }
+
     /// Skips white space and comments.
-    fn space(&mut self) -> Result<()> {
+    pub(super) fn space(&mut self) -> Result<()> {
         loop {
             let rest = &self.text[self.at..];
             if rest.starts_with("//") {
@@ -141,20 +164,39 @@ impl Parser<'_> {
         if braced && !self.eat('}') {
             return match self.peek() {
                 None => self.error(open, "this `{` is never closed: expected `}` at the end"),
-                Some(_) => self.expected("a byte, a jump, `(` or `}`"),
+                Some(_) => self.expected_token("a byte, a jump, `(` or `}`"),
             };
         }
+        if braced {
+            self.eat(',');
+            self.space()?;
+        }
+        let start = self.at;
+        let nodes = self.masked(nodes)?;
+        let has_mask = self.at != start;
         self.space()?;
+        if self.prefixed > 0 && !has_mask {
+            let literal = |node: &Node| match node {
+                Node::Byte(test) => test.literal(),
+                _ => None,
+            };
+            let plain: Option<Vec<u8>> = nodes.iter().map(literal).collect();
+            plain
+                .into_iter()
+                .for_each(|plain| self.without_mask(&plain));
+        }
         match self.peek() {
             None => Ok(nodes),
             Some('}') => self.error(self.at, "this `}` has no `{` before it"),
             Some(')') => self.error(self.at, "this `)` has no `(` before it"),
-            Some('|') => self.error(
+            Some('|') if self.foreign().is_none() => self.error(
                 self.at,
                 "alternatives need parentheses around them: `(E8 | E9)`",
             ),
             Some(_) if braced => self.expected("nothing after `}`"),
-            Some(_) => self.expected("a byte such as `48`, `4?`, `??`, a jump `[2-4]` or `(`"),
+            Some(_) => {
+                self.expected_token("a byte such as `48`, `4?`, `??`, a jump `[2-4]` or `(`")
+            }
         }
     }
 
@@ -198,8 +240,59 @@ impl Parser<'_> {
                         }
                     }
                 }
-                Some('"' | 'u') => nodes.extend(self.quoted()?.into_iter().map(literal)),
-                Some(c) if c == '?' || c.is_ascii_hexdigit() => {
+                Some('"' | 'u') => {
+                    let text = self.quoted()?;
+                    self.refuse_quoted_mask(start, &nodes, &text)?;
+                    nodes.extend(text.into_iter().map(literal));
+                }
+                Some(',') if any && !self.text[..start].trim_end().ends_with(',') => {
+                    self.bump();
+                    continue;
+                }
+                Some('-') if any && self.between_bytes() => {
+                    self.bump();
+                    continue;
+                }
+                Some('*') => {
+                    self.star()?;
+                    push(&mut nodes, Node::Skip { min: 1, max: 1 });
+                }
+                Some('0') if depth == 0 && any && self.is_binary() => {
+                    let bits = self.text[start + 2..]
+                        .chars()
+                        .filter(char::is_ascii_digit)
+                        .count();
+                    if self.prefixed > 0 {
+                        break;
+                    }
+                    if bits == nodes.len() {
+                        return self.error(
+                            start,
+                            "this could be a mask, which goes with bytes that have `0x` before them, or the bytes \
+                             themselves: write these with spaces",
+                        );
+                    }
+                    let byte = self.byte()?;
+                    push(
+                        &mut nodes,
+                        byte.map_or(Node::Skip { min: 1, max: 1 }, Node::Byte),
+                    );
+                }
+                Some('0') if self.text[start + 1..].starts_with(['x', 'X']) => {
+                    let byte = self.prefixed()?;
+                    push(
+                        &mut nodes,
+                        byte.map_or(Node::Skip { min: 1, max: 1 }, Node::Byte),
+                    );
+                }
+                Some(_) if self.is_bit_pattern() => {
+                    return self.error(
+                        start,
+                        "this could be the bits of one byte, which are written as a byte and its mask (`40 : C0`), or \
+                         four bytes: write these with spaces",
+                    );
+                }
+                Some(c) if matches!(c, '?' | '.') || c.is_ascii_hexdigit() => {
                     let node = self
                         .byte()?
                         .map_or(Node::Skip { min: 1, max: 1 }, Node::Byte);
@@ -214,7 +307,7 @@ impl Parser<'_> {
             return self.error(start, jump_at_end("end"));
         }
         if !any {
-            return self.expected("a byte such as `48`, `4?` or `??`");
+            return self.expected_token("a byte such as `48`, `4?` or `??`");
         }
         Ok(nodes)
     }
@@ -266,10 +359,10 @@ impl Parser<'_> {
         let mut mask = 0;
         for half in 0..2 {
             let digit = match self.peek() {
-                Some('?') => None,
+                Some('?' | '.') => None,
                 Some(c) if c.is_ascii_hexdigit() => Some(digit(c)),
                 _ if half == 1
-                    && self.text[..self.at].ends_with('?')
+                    && self.text[..self.at].ends_with(['?', '.'])
                     && self.stands_alone(start) =>
                 {
                     return Ok(None);
@@ -290,9 +383,89 @@ impl Parser<'_> {
         }))
     }
 
+    /// Reads `0x48`, `0x4?`, `0x??` or `0x5`.
+    fn prefixed(&mut self) -> Result<Option<ByteTest>> {
+        let start = self.at;
+        self.at += 2;
+        let rest = &self.text[self.at..];
+        let belongs = |c: char| c.is_ascii_hexdigit() || matches!(c, '?' | '.' | '*');
+        let digits = &rest[..rest.find(|c| !belongs(c)).unwrap_or(rest.len())];
+        let test = match digits.len() {
+            1 if digits.starts_with(|c: char| c.is_ascii_hexdigit()) => {
+                let value = digits.chars().next().map_or(0, digit);
+                self.bump();
+                Some(ByteTest {
+                    value,
+                    mask: 0xff,
+                    negated: false,
+                })
+            }
+            2 if digits == "**" => {
+                self.at += 2;
+                None
+            }
+            2 => self.byte()?,
+            0 => return self.expected("two hexadecimal digits after `0x`"),
+            _ => {
+                return self.error(
+                    start,
+                    "one byte for each `0x`: a number of several bytes is written `48 8B 05`, as it stands in memory",
+                );
+            }
+        };
+        self.prefixed += 1;
+        Ok(test)
+    }
+
+    /// Reads `*` or `**` that stand alone.
+    fn star(&mut self) -> Result<()> {
+        let start = self.at;
+        let touches = |c: char| c.is_ascii_hexdigit() || matches!(c, '?' | '.' | '*' | '~');
+        self.bump();
+        self.eat('*');
+        if self.text[..start].ends_with(touches) || self.peek().is_some_and(touches) {
+            return self.error(
+                start,
+                "`*` is any byte where it stands alone; elsewhere it is half a byte, which is written `4?`, or any \
+                 number of bytes, which is written `[0-100]`",
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether the hyphen here stands between two bytes, as in `48-8B`.
+    fn between_bytes(&self) -> bool {
+        let half = |c: char| c.is_ascii_hexdigit() || c == '?';
+        let mut behind = self.text[self.at + 1..].chars();
+        self.text[..self.at].ends_with(half)
+            && behind.next().is_some_and(half)
+            && behind.next().is_some_and(half)
+    }
+
+    /// Refuses what may be a mask in quotes behind bytes.
+    fn refuse_quoted_mask(&self, start: usize, nodes: &[Node], text: &[u8]) -> Result<()> {
+        let literal = |node: &Node| matches!(node, Node::Byte(test) if test.literal().is_some());
+        let mask =
+            text.contains(&b'?') && text.iter().all(|byte| matches!(byte, b'x' | b'X' | b'?'));
+        if mask && nodes.len() == text.len() && nodes.iter().all(literal) {
+            return self.error(
+                start,
+                "this could be a mask or text: a mask behind bytes such as these has no quotes",
+            );
+        }
+        Ok(())
+    }
+
     /// What to say of the one digit or `?` at `start`.
     fn half_a_byte(&self, start: usize) -> String {
+        let instead = self
+            .foreign()
+            .filter(|_| matches!(self.peek(), Some('h' | 'H')));
+        if let Some(instead) = instead {
+            return instead.to_owned();
+        }
         match &self.text[start..self.at] {
+            "." => "half a byte: expected `..`, or a digit beside it, such as `.8`".to_owned(),
             "?" => {
                 "half a byte: expected `??`, or `?` with a digit beside it, such as `?8`".to_owned()
             }
@@ -302,7 +475,8 @@ impl Parser<'_> {
 
     /// Whether nothing that belongs to a byte touches what starts at `start`.
     fn stands_alone(&self, start: usize) -> bool {
-        !self.text[..start].ends_with(|c: char| c == '?' || c == '~' || c.is_ascii_hexdigit())
+        !self.text[..start]
+            .ends_with(|c: char| matches!(c, '?' | '.' | '~') || c.is_ascii_hexdigit())
     }
 
     fn jump(&mut self) -> Result<Node> {
@@ -395,7 +569,7 @@ impl Parser<'_> {
             if !self.eat('|') {
                 return match self.peek() {
                     None => self.error(open, "this `(` is never closed: expected `)`"),
-                    Some(_) => self.expected("a byte, a jump, `|` or `)`"),
+                    Some(_) => self.expected_token("a byte, a jump, `|` or `)`"),
                 };
             }
         }
@@ -405,8 +579,10 @@ impl Parser<'_> {
         Ok(vec![Node::Alt(branches)])
     }
 
-    /// Reads `\x48\x8B` and its mask.
+    /// Reads `\x48\x8B` and its mask; either may stand in quotes.
     fn escaped(&mut self) -> Result<Vec<Node>> {
+        self.eat('b');
+        let quote = self.quote();
         let mut bytes = Vec::new();
         while self.eat('\\') {
             if !self.eat('x') && !self.eat('X') {
@@ -421,54 +597,60 @@ impl Parser<'_> {
                 self.bump();
             }
             bytes.push(value);
-            self.space()?;
+            if quote.is_none() {
+                self.space()?;
+            }
         }
-        let mut nodes = Vec::new();
-        let mut masked = 0;
-        while let Some(c @ ('x' | 'X' | '?')) = self.peek() {
-            let Some(&value) = bytes.get(masked) else {
-                return self.error(
-                    self.at,
-                    format!(
-                        "the mask is longer than the {} bytes before it",
-                        bytes.len()
-                    ),
-                );
-            };
-            push(
-                &mut nodes,
-                if c == '?' {
-                    Node::Skip { min: 1, max: 1 }
-                } else {
-                    literal(value)
-                },
-            );
-            masked += 1;
-            self.bump();
-        }
-        let mask_end = self.at;
+        self.close(quote)?;
         self.space()?;
-        if self.peek().is_some() {
-            return self.expected(if masked == 0 {
-                "`\\x48`, or a mask of `x` (this byte counts) and `?` (any byte)"
-            } else {
-                "`x` or `?`"
-            });
+        self.eat(',');
+        self.eat(';');
+        self.space()?;
+        let start = self.at;
+        let quote = self.quote();
+        let nodes = match self.peek() {
+            Some('x' | 'X' | '?') => self.letters(&bytes)?,
+            Some(':') if quote.is_none() => {
+                let nodes = bytes.iter().copied().map(literal).collect();
+                self.masked(nodes)?
+            }
+            None if quote.is_none() => {
+                self.without_mask(&bytes);
+                return Ok(bytes.into_iter().map(literal).collect());
+            }
+            _ => {
+                self.at = start;
+                return self.expected_token(
+                    "`\\x48`, or a mask of `x` (this byte counts) and `?` (any byte)",
+                );
+            }
+        };
+        self.close(quote)?;
+        self.eat(';');
+        self.space()?;
+        match self.peek() {
+            None => Ok(nodes),
+            Some(_) => self.expected("`x` or `?`"),
         }
-        if masked == 0 {
-            return Ok(bytes.into_iter().map(literal).collect());
+    }
+
+    /// An opening quote, if there is one.
+    fn quote(&mut self) -> Option<char> {
+        let quote = self.peek().filter(|c| matches!(c, '"' | '\''))?;
+        self.bump();
+        Some(quote)
+    }
+
+    /// Reads the closing quote.
+    fn close(&mut self, quote: Option<char>) -> Result<()> {
+        match quote {
+            Some(quote) if !self.eat(quote) => self.expected(&format!("`{quote}`")),
+            _ => Ok(()),
         }
-        if masked < bytes.len() {
-            return self.error(
-                mask_end,
-                format!("the mask ends after {masked} of {} bytes", bytes.len()),
-            );
-        }
-        Ok(nodes)
     }
 }
 
-fn literal(value: u8) -> Node {
+pub(super) fn literal(value: u8) -> Node {
     Node::Byte(ByteTest {
         value,
         mask: 0xff,
@@ -477,7 +659,7 @@ fn literal(value: u8) -> Node {
 }
 
 /// The value of a hexadecimal digit.
-fn digit(c: char) -> u8 {
+pub(super) fn digit(c: char) -> u8 {
     c.to_digit(16)
         .and_then(|d| u8::try_from(d).ok())
         .unwrap_or(0)

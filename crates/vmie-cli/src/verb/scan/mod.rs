@@ -32,7 +32,7 @@ pub(super) fn run(args: &ScanArgs, options: &Options) -> Result<Done> {
     }
     // Signatures first: a typing mistake should not wait for a large image to open.
     let (typed, names): (Vec<_>, Vec<_>) =
-        signatures::typed(&args.what.signatures, &args.what.files)?
+        signatures::typed(&args.what.signatures, &args.what.files, &options.reporter)?
             .into_iter()
             .unzip();
     let set = signatures::compile(typed, args.engine, &options.reporter)?;

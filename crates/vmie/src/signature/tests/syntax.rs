@@ -61,6 +61,158 @@ fn every_form_is_read_into_one() {
     }
 }
 
+/// What tools print, by tool, and its canonical form.
+const DIALECTS: &[(&str, &str, &str)] = &[
+    ("IDA", "E8 ? ? ? ? 45 33 F6", "E8 ?? ?? ?? ?? 45 33 F6"),
+    ("IDA", "E8 ?? ?? ?? ?? 45", "E8 ?? ?? ?? ?? 45"),
+    ("x64dbg", "E8????????4533F6", "E8 ?? ?? ?? ?? 45 33 F6"),
+    ("x64dbg", "E8 ?? 4? ?5", "E8 ?? 4? ?5"),
+    (
+        "SigMaker, C string",
+        "\\xE8\\x00\\x00\\x00\\x00\\x45 x????x",
+        "E8 ?? ?? ?? ?? 45",
+    ),
+    (
+        "SigMaker, C string",
+        "\\xE8\\x00\\x00\\x00\\x00\\x45, x????x",
+        "E8 ?? ?? ?? ?? 45",
+    ),
+    ("C source", "\"\\xE8\\x00\\x45\", \"x?x\"", "E8 ?? 45"),
+    ("C source", "\"\\xE8\\x00\\x45\"", "E8 00 45"),
+    ("Python", "b'\\xE8\\x00\\x45', 'x?x'", "E8 ?? 45"),
+    (
+        "SigMaker, bit mask",
+        "0xE8, 0x00, 0x00, 0x00, 0x00, 0x45 0b100001",
+        "E8 ?? ?? ?? ?? 45",
+    ),
+    (
+        "SigMaker, bit mask",
+        "0xE8, 0x00, 0x00, 0x00, 0x00, 0x45, 0x33, 0xF6, 0x66, 0x44, 0x89, 0x34, 0x33  0b1111111100001",
+        "E8 ?? ?? ?? ?? 45 33 F6 66 44 89 34 33",
+    ),
+    ("C array", "{ 0x48, 0x8B, 0x5, }", "48 8B 05"),
+    ("C array", "0x48,0x8B,0x05", "48 8B 05"),
+    (
+        "C array with a mask",
+        "{ 0x48, 0x8B, 0x05 }, xx?",
+        "48 8B ??",
+    ),
+    ("spaces and 0x", "0x48 0x8b 0x??", "48 8B ??"),
+    ("commas", "48, 8B, ??", "48 8B ??"),
+    (".NET", "48-8B-05-??", "48 8B 05 ??"),
+    (
+        "Cheat Engine",
+        "48 8B 05 * * * * 48",
+        "48 8B 05 ?? ?? ?? ?? 48",
+    ),
+    ("Cheat Engine", "48 8B ** 48", "48 8B ?? 48"),
+    (
+        "radare2",
+        "48 8B 05 .. .. .. .. 48",
+        "48 8B 05 ?? ?? ?? ?? 48",
+    ),
+    ("radare2", "488b05........48", "48 8B 05 ?? ?? ?? ?? 48"),
+    ("radare2", "48 8B 4. .5 . 48", "48 8B 4? ?5 ?? 48"),
+    ("bytes and a mask", "48 8B 05 00 xxx?", "48 8B 05 ??"),
+    ("bytes and a mask", "488B0500, xxx?", "48 8B 05 ??"),
+    ("bytes and bits", "48 8B 05 : ff f0 00", "48 8? ??"),
+    ("bytes and bits", "48 8B 05 : FFFF0F", "48 8B ?5"),
+    (
+        "bytes and bits",
+        "13 37 : 1f f1",
+        "{ (13 | 33 | 53 | 73 | 93 | B3 | D3 | F3) (31 | 33 | 35 | 37 | 39 | 3B | 3D | 3F) }",
+    ),
+    (
+        "YARA",
+        "{ 48 8B [4] ( E8 | E9 ) ~00 4? }",
+        "{ 48 8B ?? ?? ?? ?? (E8 | E9) ~00 4? }",
+    ),
+];
+
+#[test]
+fn what_other_tools_print_is_read() {
+    for (tool, text, canonical) in DIALECTS {
+        let signature = Signature::parse("x", text)
+            .unwrap_or_else(|error| panic!("{tool}: {text}: {}", error.explain()));
+        assert_eq!(signature.to_string(), *canonical, "{tool}: {text}");
+    }
+}
+
+/// What other tools print and is no signature here: column, and what to write instead.
+const FOREIGN: &[(&str, usize, &str)] = &[
+    ("48 8B xx xx", 7, "that is `??` here"),
+    ("48 xx 8B", 4, "that is `??` here"),
+    ("48 8B 05 xx", 10, "that is `??` here"),
+    ("48 8B 05 xx?x", 13, "longer than the 3 bytes"),
+    ("48 8B 05 xx???", 13, "longer than the 3 bytes"),
+    ("48 8B 05 00 xx?", 16, "ends after 3 of 4 bytes"),
+    ("48 ?? 05 xx?", 10, "without wildcards"),
+    (
+        "48 8B, \"x?\"",
+        8,
+        "a mask behind bytes such as these has no quotes",
+    ),
+    ("48 8B : FF", 11, "ends after 1 of 2 bytes"),
+    ("48 : FF FF", 9, "longer than the 1 bytes"),
+    ("48 8B : FF F", 12, "half a byte of mask"),
+    ("48:8B:05", 3, "spaces between them"),
+    ("0x48, 0x8B 0b1", 15, "ends after 1 of 2 bytes"),
+    ("0x48, 0x8B 0b111", 14, "longer than the 2 bytes"),
+    ("E8 00 00 00 00 45 0b100001", 19, "this could be a mask"),
+    ("0x488B05", 1, "one byte for each `0x`"),
+    ("0x48, 0x", 9, "two hexadecimal digits after `0x`"),
+    ("48,, 8B", 4, "found `,`"),
+    (", 48", 1, "found `,`"),
+    ("48 -1 8B", 4, "any byte is written `??`"),
+    ("48 4* 8B", 4, "half a byte"),
+    ("488B*05", 5, "`*` is any byte where it stands alone"),
+    ("48 8B *05", 7, "`*` is any byte where it stands alone"),
+    ("48 8B{4}05", 6, "a jump is written `[4]`"),
+    ("48 !8B", 4, "written `~E8`"),
+    ("48h 8Bh", 3, "without `h`"),
+    ("|48 8B|", 1, "without bars"),
+    ("01.....0", 1, "this could be the bits of one byte"),
+    ("48 \\x8B", 4, "stand alone"),
+    ("\\x48\\x8B.{4}\\x05", 9, "regular expressions are not read"),
+    ("48 8B & FF FF", 7, "stands behind ` : `"),
+    ("48 L\"text\"", 4, "wide text is written `u"),
+];
+
+#[test]
+fn what_other_tools_print_is_refused_with_what_to_write_instead() {
+    for (text, column, message) in FOREIGN {
+        let error = Signature::parse("x", text).expect_err(text);
+        assert!(error.message().contains(message), "{text}: {error}");
+        assert_eq!(error.column(), *column, "{text}: {error}");
+    }
+}
+
+#[test]
+fn bytes_that_may_stand_for_any_are_remarked_on() {
+    for (text, remarks) in [
+        ("\\x48\\x8B\\x05\\x2A\\x2A\\x2A\\x2A\\x48", 1),
+        ("\\x48\\x8B\\x3F", 1),
+        ("\\x48\\x2A\\x2A\\x48", 1),
+        ("\\x48\\x8B\\x05\\x00\\x00\\x00\\x00\\x48", 1),
+        ("0x48, 0x8B, 0x05, 0x2A, 0x48", 1),
+        // Text; and with a mask all is said.
+        ("\\x57\\x68\\x6f\\x3f", 0),
+        ("\\x48\\x8B\\x2A xx?", 0),
+        ("\\x48\\x8B\\x2A xxx", 0),
+        ("0x48, 0x2A 0b11", 0),
+        ("48 2A 2A 8B", 0),
+        ("\\x48\\x8B\\x00\\x48", 0),
+    ] {
+        let (_, notes) = Signature::parse_noting("x", text).expect(text);
+        assert_eq!(notes.len(), remarks, "{text}: {notes:?}");
+    }
+    let (_, notes) = Signature::parse_noting("x", "\\x48\\x8B\\x2A").expect("parses");
+    assert!(
+        notes[0].starts_with("0x2A is looked for as it is"),
+        "{notes:?}"
+    );
+}
+
 /// Text, column, and a part of the message.
 const BAD: &[(&str, usize, &str)] = &[
     (
@@ -81,8 +233,6 @@ const BAD: &[(&str, usize, &str)] = &[
     ("488B0", 5, "half a byte"),
     ("48? 8B", 3, "half a byte: expected `??`"),
     ("48 ??? 8B", 6, "half a byte: expected `??`"),
-    ("0x48 0x8B", 1, "half a byte"),
-    ("48, 8B", 3, "found `,`"),
     ("é", 1, "found `é`"),
     ("48 é", 4, "found `é`"),
     ("48 \u{1b}[31m", 4, "found the character U+001B"),
