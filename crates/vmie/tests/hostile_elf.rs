@@ -23,6 +23,10 @@ const GNU_HASH: usize = 0x380;
 const HASH: usize = 0x400;
 const VERSIONS: usize = 0x440;
 const DEFINITIONS: usize = 0x480;
+const NEEDED: usize = 0x4c0;
+const RELOCATIONS: usize = 0x800;
+const STUBS: usize = 0xb00;
+const SLOTS: usize = PAGE + 0x900;
 const DYNAMIC: usize = PAGE;
 const SECTIONS: usize = 2 * PAGE;
 const FILE_SYMBOLS: usize = SECTIONS + 0x200;
@@ -128,7 +132,33 @@ impl Elf {
         );
         let chain = GNU_HASH + if wide { 28 } else { 24 };
         elf.fields(chain, &[(2, 4, 4), (4, 4, 4), (7, 4, 4)]);
+        // A version that the imported symbol does not have, needed of nobody in particular.
+        elf.fields(NEEDED, &[(1, 2, 2), (1, 2, 2), (0, 4, 4), (16, 4, 4)]);
+        elf.fields(NEEDED + 22, &[(3, 2, 2), (0x40, 4, 4)]);
+        let mut end = RELOCATIONS;
+        for (slot, kind) in [
+            (SLOTS, 7),
+            (SLOTS + 8, 6),
+            (SLOTS + 16, 1),
+            (SLOTS + 24, 37),
+        ] {
+            let info = if wide { 1 << 32 | kind } else { 1 << 8 | kind };
+            end = elf.fields(end, &[(slot as u64, 4, 8), (info, 4, 8), (0x600, 4, 8)]);
+        }
+        for (at, slot) in [(STUBS, SLOTS), (STUBS + 16, SLOTS + 24)] {
+            elf.bytes[at..at + 2].copy_from_slice(&[0xff, 0x25]);
+            elf.fields(at + 2, &[((slot - at - 6) as u64, 4, 4), (0x68, 1, 1)]);
+            elf.bytes[at + 11] = 0xe9;
+        }
+        let relocations = (end - RELOCATIONS) as u64;
         let dynamic = [
+            (7, RELOCATIONS as u64),
+            (8, relocations),
+            (23, RELOCATIONS as u64),
+            (2, relocations / 4),
+            (20, 7),
+            (3, SLOTS as u64),
+            (0x6fff_fffe, NEEDED as u64),
             (5, NAMES as u64),
             (6, SYMBOLS as u64),
             (10, 0x80),
@@ -228,7 +258,15 @@ fn images_that_nobody_has_touched() {
         let mut bytes = Elf::new(wide).bytes;
         for place in 0..3 {
             bytes[PLACE] = place;
-            let all = ["old@V_1", "open", "hidden", "data"].map(str::to_owned);
+            let all = [
+                "old@V_1",
+                "open",
+                "hidden",
+                "imported@plt",
+                "open@plt",
+                "data",
+            ];
+            let all = all.map(str::to_owned);
             assert_eq!(names(&bytes), Some(all.to_vec()), "{wide} {place}");
         }
         // Its third page would be behind the end of all addresses.
@@ -237,7 +275,7 @@ fn images_that_nobody_has_touched() {
 
         bytes[PLACE] = 1;
         bytes[FILE_HOLES] = 4;
-        let exported = ["old@V_1", "open", "data"].map(str::to_owned);
+        let exported = ["old@V_1", "open", "imported@plt", "open@plt", "data"].map(str::to_owned);
         assert_eq!(names(&bytes), Some(exported.to_vec()), "{wide}");
         bytes[FILE_HOLES] = 0;
         bytes[HOLES] = 2;
@@ -267,7 +305,9 @@ fn images_that_are_damaged() {
                     (16, 48),
                     (HEADERS, 0xa8),
                     (SYMBOLS, 0x300),
-                    (DYNAMIC, 0x80),
+                    (DYNAMIC, 0xf0),
+                    (RELOCATIONS, 0x60),
+                    (STUBS, 0x20),
                     (SECTIONS, 0xc0),
                     (FILE_SYMBOLS, 0x180),
                 ];

@@ -1,6 +1,8 @@
 //! Modules of the kernel and images of processes, with their symbols.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
 
 use object::{Object, ObjectSegment, ObjectSymbol};
 use vmie::os::{Module, Process, SymbolTable};
@@ -199,7 +201,18 @@ fn compare_with_file(case: &Case, path: &str, module: &Module, ours: &SymbolTabl
         })
         .filter(|(_, name)| !name.is_empty())
         .collect();
-    let ours_here: BTreeSet<(u64, String)> = ours.iter().map(|s| (s.va.0, bare(s.name))).collect();
+    let (stubs, ours_here): (Vec<_>, Vec<_>) = ours
+        .iter()
+        .partition(|symbol| symbol.name.ends_with("@plt"));
+    let stubs = stubs.iter().map(|s| (s.va.0 - bias, s.name.to_owned()));
+    let stubs: BTreeSet<_> = stubs.collect();
+    let shown = stubs_of_file(&case.truth.path(format!("files{path}")), &file);
+    // Of files that are linked as a whole objdump knows none.
+    if !shown.is_empty() {
+        assert_eq!(stubs, shown, "{path}: stubs");
+    }
+    let ours_here: BTreeSet<(u64, String)> =
+        ours_here.iter().map(|s| (s.va.0, bare(s.name))).collect();
     assert_eq!(
         ours_here.difference(&theirs).collect::<Vec<_>>(),
         Vec::<&(u64, String)>::new(),
@@ -214,4 +227,34 @@ fn compare_with_file(case: &Case, path: &str, module: &Module, ours: &SymbolTabl
     );
     assert!(ours.missing() == 0, "the lab's file system is in memory");
     ours_here.len()
+}
+
+/// The stubs of imported functions that objdump shows in a file. It has no names for functions that
+/// others choose, but says where those are.
+fn stubs_of_file(path: &Path, file: &object::File<'_>) -> BTreeSet<(u64, String)> {
+    let output = Command::new("objdump")
+        .args(["--disassemble", "--wide"])
+        .arg(path)
+        .output()
+        .expect("objdump runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut stubs = BTreeSet::new();
+    for line in text.lines() {
+        let label = line
+            .strip_suffix("@plt>:")
+            .and_then(|line| line.split_once(" <"));
+        let Some((va, name)) = label else { continue };
+        let va = u64::from_str_radix(va, 16).expect("an address");
+        let chooser = name.strip_prefix("*ABS*+0x");
+        let name = match chooser.and_then(|digits| u64::from_str_radix(digits, 16).ok()) {
+            None => Some(bare(name)),
+            Some(at) => {
+                let mut symbols = file.dynamic_symbols().chain(file.symbols());
+                let symbol = symbols.find(|s| s.address() == at && !s.is_undefined());
+                symbol.map(|symbol| symbol.name().expect("a name").to_owned())
+            }
+        };
+        stubs.extend(name.map(|name| (va, format!("{name}@plt"))));
+    }
+    stubs
 }

@@ -27,14 +27,17 @@
 //!    truth.
 
 mod cache;
+mod code;
 mod declare;
 pub mod elf;
+mod imports;
 #[cfg(feature = "isf")]
 pub mod isf;
 mod layout;
 pub mod linux;
 mod names;
 mod resolver;
+mod routes;
 mod show;
 mod symbols;
 #[cfg(feature = "isf")]
@@ -51,8 +54,11 @@ use crate::memory::{Cause, Fault, Memory, Prot};
 use crate::paging::AddressSpace;
 
 pub use cache::{Cache, Identity, Trail, UnknownTrail};
+pub use code::{Code, CodePages, UnmappedCode};
+pub use imports::{ImportName, Imports, Slot, SlotKind, Stub};
 pub use layout::{Layout, LayoutKind, LayoutRow};
 pub use resolver::{Place, ResolveError, Resolver, Scope, Tier};
+pub use routes::{Astray, Binding, Moved, Route, Routes, Via};
 pub use show::{ShowOptions, ShowRow, Value, show_text};
 pub use symbols::{Symbol, SymbolTable, SymbolTableBuilder};
 pub use types::{
@@ -180,6 +186,28 @@ pub trait Guest: Send + Sync {
         of: Option<&Process>,
         module: &Module,
     ) -> Result<Arc<SymbolTable>, OsError>;
+
+    /// What a module imports that [`Guest::modules`] listed for the process.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    fn imports(&self, of: &Process, module: &Module) -> Result<Imports, OsError>;
+
+    /// What a process would execute within `range` and has not mapped yet: pages of its executable
+    /// mappings of files that allow at least `perm`, in memory or not.
+    ///
+    /// Cost: a walk over the page tables, and some reads for each page that is not mapped.
+    ///
+    /// # Errors
+    ///
+    /// As [`Guest::vmas`].
+    fn unmapped_code(
+        &self,
+        of: &Process,
+        range: AddrRange<Gva>,
+        perm: Prot,
+    ) -> Result<UnmappedCode, OsError>;
 }
 
 /// What a search looked at, and what it saw there.

@@ -15,10 +15,16 @@
 //! Symbols that only the file's section headers know (`.symtab`) are not loaded. They are read when the
 //! caller knows what is in the file.
 //!
+//! What an image imports goes by relocations, and by the code that jumps through what these fill: see
+//! `imports.rs` and `stubs.rs`.
+//!
 //! The image belongs to the guest. All numbers are bounded by the image's own extent and by fixed
 //! limits, and what is in a hole is left out and counted. The `object` crate reads files, whole and
 //! trusted to be readable; it has nothing for images with holes.
 
+mod dynamic;
+mod imports;
+mod stubs;
 mod symbols;
 mod table;
 #[cfg(test)]
@@ -44,6 +50,9 @@ mod num {
     pub(super) const ET_DYN: u64 = 3;
     pub(super) const PT_LOAD: u64 = 1;
     pub(super) const PT_DYNAMIC: u64 = 2;
+    pub(super) const PT_GNU_RELRO: u64 = 0x6474_e552;
+    pub(super) const EM_386: u64 = 3;
+    pub(super) const EM_X86_64: u64 = 62;
     pub(super) const PF_X: u64 = 1;
     pub(super) const PF_W: u64 = 2;
 }
@@ -91,11 +100,14 @@ pub struct Segment {
 pub struct ElfImage<'m> {
     memory: &'m dyn Memory<Addr = Gva>,
     wide: bool,
+    machine: u64,
     base: Gva,
     bias: u64,
     range: AddrRange<Gva>,
     segments: Vec<Segment>,
     dynamic: Option<(Gva, u64)>,
+    /// What the loader makes read-only once it has filled it.
+    relro: Option<AddrRange<Gva>>,
     /// Offset, size of each, and number of the section headers.
     sections: (u64, u64, u64),
 }
@@ -194,11 +206,13 @@ impl<'m> ElfImage<'m> {
         let mut image = Self {
             memory,
             wide,
+            machine: fields.number(18, 2),
             base,
             bias,
             range: AddrRange::new(base, 1).expect("one byte"),
             segments: Vec::new(),
             dynamic: None,
+            relro: None,
             sections: (
                 fields.address(32, 40),
                 fields.fixed(46, 58, 2),
@@ -242,6 +256,7 @@ impl<'m> ElfImage<'m> {
                 });
             }
             num::PT_DYNAMIC => self.dynamic = Some((va, len.min(MAX_DYNAMIC))),
+            num::PT_GNU_RELRO => self.relro = AddrRange::new(va, len),
             _ => {}
         }
         Ok(())

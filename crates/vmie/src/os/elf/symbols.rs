@@ -2,32 +2,25 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::dynamic::{Dynamic, MAX_NAMES};
 use super::table::{MAX_NAME, Table};
 use super::{ElfError, ElfImage, Fields};
 use crate::addr::{AddrRange, Address, Gva};
 use crate::os::{SymbolTable, SymbolTableBuilder};
 
-/// How many symbols of one table, and how many bytes of names, are read.
-const MAX_SYMBOLS: u64 = 2 << 20;
-const MAX_NAMES: u64 = 64 << 20;
+/// How many symbols of one table are read.
+pub(super) const MAX_SYMBOLS: u64 = 2 << 20;
 
 /// How many bytes of names may be gone through in all.
-const MAX_NAMES_READ: usize = 256 << 20;
+pub(super) const MAX_NAMES_READ: usize = 256 << 20;
 
-/// How many section headers and versions are read.
+/// How many section headers are read.
 const MAX_SECTIONS: u64 = 4096;
 const MAX_HEADERS: u64 = 1 << 20;
-const MAX_VERSIONS: usize = 1024;
 
 /// Numbers of the format, by the names they have in `elf.h`.
 mod num {
-    pub(super) const DT_HASH: u64 = 4;
-    pub(super) const DT_STRTAB: u64 = 5;
-    pub(super) const DT_SYMTAB: u64 = 6;
-    pub(super) const DT_STRSZ: u64 = 10;
-    pub(super) const DT_GNU_HASH: u64 = 0x6fff_fef5;
-    pub(super) const DT_VERSYM: u64 = 0x6fff_fff0;
-    pub(super) const DT_VERDEF: u64 = 0x6fff_fffc;
+    pub(super) use super::super::dynamic::num::*;
     pub(super) const SHT_SYMTAB: u64 = 2;
     pub(super) const SHN_UNDEF: u64 = 0;
     pub(super) const SHN_ABS: u64 = 0xfff1;
@@ -40,8 +33,6 @@ mod num {
     pub(super) const STB_LOCAL: u8 = 0;
     pub(super) const STB_WEAK: u8 = 2;
     pub(super) const STB_GNU_UNIQUE: u8 = 10;
-    /// In the version of a symbol: not the one that new programs are linked with.
-    pub(super) const HIDDEN: u16 = 0x8000;
 }
 
 impl ElfImage<'_> {
@@ -51,7 +42,8 @@ impl ElfImage<'_> {
     /// could.
     ///
     /// Names of symbols that have versions, and are not of the default one, go on with `@` and the
-    /// version, as in `memcpy@GLIBC_2.2.5`.
+    /// version, as in `memcpy@GLIBC_2.2.5`. Stubs of imported functions are symbols too, named as by
+    /// debuggers: `memcpy@plt`.
     ///
     /// # Errors
     ///
@@ -67,6 +59,7 @@ impl ElfImage<'_> {
         if others.is_err() {
             dynamic?;
         }
+        self.add_stubs(file, &mut found);
         let mut table = SymbolTableBuilder::with_capacity(found.symbols.len(), found.bytes);
         for symbol in found.symbols {
             table.push_sized(&symbol.name, symbol.va, symbol.letter, symbol.size);
@@ -75,47 +68,63 @@ impl ElfImage<'_> {
         Ok(table.build(Some(self.range)))
     }
 
-    /// An address in the dynamic section, which the loader may have moved.
-    fn moved(&self, value: u64) -> Gva {
-        match self.range.contains(Gva(value)) {
-            true => Gva(value),
-            false => Gva(value.wrapping_add(self.bias)),
+    /// Names the stubs of imported functions, but for those within functions that have names: those are
+    /// functions that do nothing else.
+    fn add_stubs(&self, file: &dyn Fn(u64, &mut [u8]) -> bool, found: &mut Found) {
+        // Without it, all that is missing are these names.
+        let Ok(imports) = self.imports(file) else {
+            return;
+        };
+        let mut chosen: HashMap<Gva, &[u8]> = HashMap::new();
+        let mut functions = Vec::new();
+        for symbol in &found.symbols {
+            let name = symbol.name.split(|&byte| byte == b'@').next();
+            chosen.entry(symbol.va).or_insert(name.unwrap_or_default());
+            if symbol.size > 0 && matches!(symbol.letter, b'T' | b't' | b'W' | b'w' | b'i') {
+                functions.push((symbol.va, symbol.size));
+            }
+        }
+        functions.sort_unstable();
+        // Up to where one of the functions so far goes, by their order.
+        let mut last = Gva(0);
+        for (va, size) in &mut functions {
+            last = last.max(Gva(va.0.saturating_add(*size - 1)));
+            *size = last.0;
+        }
+        let is_within = |va: Gva| {
+            let behind = functions.partition_point(|function| function.0 <= va);
+            let before = behind.checked_sub(1).and_then(|at| functions.get(at));
+            before.is_some_and(|&(_, last)| last >= va.0)
+        };
+        let mut stubs = Vec::new();
+        let mut bytes = 0;
+        for stub in &imports.stubs {
+            let slot = imports.slot(stub.slot);
+            let name = slot.and_then(|slot| match imports.name_of(slot) {
+                Some(name) => Some(name.symbol.as_bytes()),
+                None => chosen.get(&slot.resolver?).copied(),
+            });
+            if let Some(name) = name.filter(|_| !is_within(stub.va)) {
+                bytes += name.len();
+                if bytes > MAX_NAMES_READ {
+                    break;
+                }
+                stubs.push(([name, b"@plt"].concat(), stub));
+            }
+        }
+        for (name, stub) in stubs {
+            found.add(name, stub.va, b't', stub.len);
         }
     }
 
     fn dynamic_symbols(&self, found: &mut Found) -> Result<(), ElfError> {
         let damaged = |what: &str| ElfError::Damaged(what.to_owned());
-        let (at, len) = self.dynamic.ok_or(ElfError::NoSymbols)?;
-        let table = Table::of_image(self, at, len)
-            .ok_or_else(|| damaged("dynamic section is outside of it"))?;
-        if let Some(&(hole, _)) = table.holes.first() {
-            let at = Gva(at.raw() + hole as u64);
-            let fault = self.memory.read(at, &mut [0]).err();
-            return Err(fault.map_or_else(
-                || damaged("dynamic section changes while it is read"),
-                |fault| ElfError::Unreadable {
-                    what: "dynamic section",
-                    fault,
-                },
-            ));
-        }
-        let each = if self.wide { 16 } else { 8 };
-        let mut values = HashMap::new();
-        for entry in table.bytes.chunks_exact(each) {
-            let entry = Fields {
-                bytes: entry,
-                wide: self.wide,
-            };
-            match entry.address(0, 0) {
-                0 => break,
-                tag => values.insert(tag, entry.address(4, 8)),
-            };
-        }
-        let address = |tag| values.get(&tag).map(|&value| self.moved(value));
+        let dynamic = Dynamic::of(self)?;
+        let address = |tag| dynamic.address(tag);
         let symtab = address(num::DT_SYMTAB).ok_or(ElfError::NoSymbols)?;
         let strtab = address(num::DT_STRTAB).ok_or(ElfError::NoSymbols)?;
-        let names = values.get(&num::DT_STRSZ).copied().unwrap_or(0);
-        let names = Table::of_image(self, strtab, names.min(MAX_NAMES))
+        let names = dynamic
+            .names()
             .ok_or_else(|| damaged("names of symbols are outside of it"))?;
         let each = self.symbol_size();
         let count = address(num::DT_HASH)
@@ -133,15 +142,13 @@ impl ElfImage<'_> {
             .ok_or_else(|| damaged("symbols are outside of it"))?;
         let versions = Versions {
             of_symbols: address(num::DT_VERSYM).and_then(|at| Table::of_image(self, at, count * 2)),
-            names: address(num::DT_VERDEF)
-                .map(|at| self.version_names(at, &names))
-                .unwrap_or_default(),
+            names: dynamic.defined_versions(&names),
         };
         self.take_symbols(&symbols, &names, &versions, found);
         Ok(())
     }
 
-    fn symbol_size(&self) -> u64 {
+    pub(super) fn symbol_size(&self) -> u64 {
         if self.wide { 24 } else { 16 }
     }
 
@@ -186,44 +193,6 @@ impl ElfImage<'_> {
             }
         }
         None
-    }
-
-    /// Names of the versions that the image defines, by number.
-    fn version_names(&self, at: Gva, names: &Table) -> HashMap<u16, Vec<u8>> {
-        let mut versions = HashMap::new();
-        let mut at = at;
-        for _ in 0..MAX_VERSIONS {
-            let Some(record) = Table::of_image(self, at, 20).filter(|table| table.holes.is_empty())
-            else {
-                break;
-            };
-            let record = Fields {
-                bytes: &record.bytes,
-                wide: self.wide,
-            };
-            let (number, aux, next) = (
-                record.number(4, 2) as u16,
-                record.number(12, 4),
-                record.number(16, 4),
-            );
-            let name = at
-                .checked_add(aux)
-                .and_then(|aux| Table::of_image(self, aux, 4));
-            if let Some(name) = name.filter(|table| table.holes.is_empty()) {
-                let name = Fields {
-                    bytes: &name.bytes,
-                    wide: self.wide,
-                };
-                if let Some(name) = names.text(name.number(0, 4) as usize) {
-                    versions.insert(number & !num::HIDDEN, name.to_vec());
-                }
-            }
-            match at.checked_add(next) {
-                Some(there) if next != 0 => at = there,
-                _ => break,
-            }
-        }
-        versions
     }
 
     /// Symbols by section headers, where these and what they lead to are mapped.

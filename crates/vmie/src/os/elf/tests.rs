@@ -1,5 +1,7 @@
 //! Images made by an encoder: both widths, every way to count symbols, moved and not, with holes.
 
+mod imports;
+
 use proptest::prelude::*;
 
 use super::{ElfError, ElfImage};
@@ -506,6 +508,11 @@ proptest! {
             && let Ok(symbols) = image.symbols(&file)
         {
             prop_assert!(symbols.len() < 5 * PAGE);
+        }
+        if let Ok(image) = ElfImage::open(&memory, Gva(base))
+            && let Ok(imports) = image.imports(&file)
+        {
+            prop_assert!(imports.slots.len() < 5 * PAGE);
         }
     }
 }

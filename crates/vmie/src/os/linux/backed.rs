@@ -16,6 +16,7 @@
 //! has been read completely.
 
 use super::Linux;
+use super::images::VDSO;
 use super::mm::Mm;
 use super::object::{BadLink, Plan, Planner, Slot, link};
 use super::software::{EMPTY, page_flag};
@@ -144,6 +145,27 @@ impl Backed<'_> {
         at.is_some_and(|at| self.space.phys().read(at, buf).is_ok())
     }
 
+    /// Whether an area is of a file, or of what stands for one.
+    pub(super) fn has_file(&self, vma: &Vma) -> bool {
+        vma.file.is_some() || vma.name.as_deref() == Some(VDSO)
+    }
+
+    /// The frame with the page that an area has at `va`, if it is in memory.
+    pub(super) fn frame(&self, vma: &Vma, va: Gva) -> Option<Gpa> {
+        let plan = self.plan?;
+        let within = va.raw().checked_sub(vma.range.start().raw())?;
+        match &vma.file {
+            Some(file) => {
+                let offset = within.checked_add(file.offset)?;
+                self.cached(&plan, vma, offset).ok().flatten()
+            }
+            None => {
+                let at = self.vdso(&plan, vma, within, 1)?;
+                Some(self.kernel.translate(at).ok()?.gpa.align_down(PAGE))
+            }
+        }
+    }
+
     /// Reads within one page that the process has not mapped.
     fn fill(&self, va: Gva, buf: &mut [u8]) -> Option<()> {
         let behind = self.vmas.partition_point(|vma| vma.range.last() < va);
@@ -156,7 +178,7 @@ impl Backed<'_> {
 
     /// Where the kernel has its copy of the vdso.
     fn vdso(&self, plan: &CachePlan, vma: &Vma, offset: u64, len: u64) -> Option<Gva> {
-        if vma.name.as_deref() != Some("[vdso]") {
+        if vma.name.as_deref() != Some(VDSO) {
             return None;
         }
         let vdso = plan.vdso?;

@@ -11,14 +11,16 @@ use super::Linux;
 use super::ring::Budget;
 use crate::addr::{AddrRange, Address, Gva};
 use crate::os::elf::{ElfError, ElfImage};
-use crate::os::{Finding, FindingKind, Listing, Module, OsError, Process, SymbolTable, Vma};
+use crate::os::{
+    Finding, FindingKind, Imports, Listing, Module, OsError, Process, SymbolTable, Vma,
+};
 
 /// How many mappings are looked at for all images of a process. A guest may describe a million images
 /// that all claim to reach over a million mappings.
 const MAX_LOOKS: usize = 4 << 20;
 
 /// The name of the library that the kernel gives each process.
-const VDSO: &str = "[vdso]";
+pub(super) const VDSO: &str = "[vdso]";
 
 /// Whether two mappings are of the same file.
 fn same_file(a: &Vma, b: &Vma) -> bool {
@@ -89,6 +91,31 @@ impl Linux {
         process: &Process,
         module: &Module,
     ) -> Result<Arc<SymbolTable>, OsError> {
+        let symbols = self.of_image(process, module, "symbols", |image, file| {
+            image.symbols(file)
+        });
+        symbols.map(Arc::new)
+    }
+
+    /// What a program or a library imports.
+    pub(super) fn image_imports(
+        &self,
+        process: &Process,
+        module: &Module,
+    ) -> Result<Imports, OsError> {
+        self.of_image(process, module, "imports", |image, file| {
+            image.imports(file)
+        })
+    }
+
+    /// Opens an image, and has something read of it and of its file.
+    fn of_image<T>(
+        &self,
+        process: &Process,
+        module: &Module,
+        view: &'static str,
+        read: impl FnOnce(&ElfImage<'_>, &dyn Fn(u64, &mut [u8]) -> bool) -> Result<T, ElfError>,
+    ) -> Result<T, OsError> {
         let start = module.range.start();
         let vmas = self.list_vmas(process)?.items;
         let memory = self.backed(process, &vmas)?;
@@ -97,15 +124,14 @@ impl Linux {
             first.is_some_and(|first| memory.read_file(first, offset, buf))
         };
         ElfImage::open(&memory, start)
-            .and_then(|image| image.symbols(&file))
-            .map(Arc::new)
+            .and_then(|image| read(&image, &file))
             .map_err(|error| match error {
                 ElfError::Unreadable { what, fault } => OsError::Unreadable {
                     what: format!("{what} of {}", module.name),
                     fault,
                 },
                 error => OsError::Unavailable {
-                    view: "symbols",
+                    view,
                     why: format!("{}: {error}", module.name),
                 },
             })

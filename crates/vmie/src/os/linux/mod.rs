@@ -8,6 +8,7 @@ mod anchor;
 mod backed;
 mod banner;
 mod btf;
+mod code;
 mod files;
 mod find;
 mod hints;
@@ -37,11 +38,12 @@ mod xarray;
 use std::sync::{Arc, OnceLock};
 
 use super::{
-    FindOptions, Guest, Kind, Listing, Module, OsError, PageState, Phys, Process, Residency, Step,
-    SuppliedTypes, SymbolTable, Trail, Types, Vma,
+    FindOptions, Guest, Imports, Kind, Listing, Module, OsError, PageState, Phys, Process,
+    Residency, Step, SuppliedTypes, SymbolTable, Trail, Types, UnmappedCode, Vma,
 };
 use crate::addr::{AddrRange, Gva};
 use crate::cpu::CpuState;
+use crate::memory::Prot;
 use crate::paging::AddressSpace;
 
 /// Where a kernel's text starts as linked: the image window, and CONFIG_PHYSICAL_START, which everybody
@@ -219,5 +221,18 @@ impl Guest for Linux {
             None => self.kernel_module_symbols(module),
             Some(process) => self.image_symbols(process, module),
         }
+    }
+
+    fn imports(&self, of: &Process, module: &Module) -> Result<Imports, OsError> {
+        self.image_imports(of, module)
+    }
+
+    fn unmapped_code(
+        &self,
+        of: &Process,
+        range: AddrRange<Gva>,
+        perm: Prot,
+    ) -> Result<UnmappedCode, OsError> {
+        self.code_not_mapped(of, range, perm)
     }
 }
