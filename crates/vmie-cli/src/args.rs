@@ -340,6 +340,18 @@ pub(crate) struct EverywhereArgs {
     pub(crate) all_processes: bool,
 }
 
+/// For what looks at many spaces one by one.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct EachArgs {
+    /// Every process's own half, names looked up in each; with --kernel, the kernel too
+    #[arg(
+        long,
+        help_heading = SPACE,
+        conflicts_with_all = ["pid", "process", "cr3", "phys", "paging"]
+    )]
+    pub(crate) all_processes: bool,
+}
+
 /// Where to search.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SearchArgs {
@@ -534,6 +546,8 @@ pub(crate) struct XrefArgs {
     pub(crate) source: SourceArgs,
     #[command(flatten)]
     pub(crate) space: SpaceArgs,
+    #[command(flatten)]
+    pub(crate) everywhere: EachArgs,
 
     /// References to an address, or to any of a range; may be given several times
     #[arg(long, value_name = "ADDR|RANGE", required_unless_present_any = ["str", "all"])]
@@ -544,7 +558,7 @@ pub(crate) struct XrefArgs {
     pub(crate) str: Vec<String>,
 
     /// All references to where something is mapped, by target
-    #[arg(long, conflicts_with_all = ["to", "str"])]
+    #[arg(long, conflicts_with_all = ["to", "str", "all_processes"])]
     pub(crate) all: bool,
 
     /// Only references from these addresses

@@ -17,7 +17,7 @@ pub(crate) struct Place {
 }
 
 /// In which of many spaces a result is.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub(crate) struct Site {
     /// Null for the kernel.
     pub(crate) pid: Option<u32>,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anstream::ColorChoice;
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use vmie::{Address, Coverage, Gap, Gva};
+use vmie::{AddrRange, Address, Coverage, Gap, Gva};
 
 use crate::escape;
 use crate::exit::Failure;
@@ -114,8 +114,19 @@ impl Reporter {
 
     /// The coverage line; with details, every gap that was kept.
     pub(crate) fn coverage<A: Address>(&self, coverage: &Coverage<A>, words: Words) {
-        let text = coverage_text(coverage, words, "");
-        self.coverage_line(coverage.is_complete(), &text);
+        self.coverage_beyond(coverage, words, None);
+    }
+
+    /// As [`Reporter::coverage`], with what is not mapped and belongs to it.
+    pub(crate) fn coverage_beyond<A: Address>(
+        &self,
+        coverage: &Coverage<A>,
+        words: Words,
+        beyond: Option<Beyond>,
+    ) {
+        let text = text_beyond(coverage, words, "", beyond);
+        let whole = beyond.is_none_or(|beyond| beyond.missing == 0);
+        self.coverage_line(coverage.is_complete() && whole, &text);
         self.gaps(coverage, words, "");
     }
 
@@ -142,10 +153,12 @@ impl Reporter {
         words: Words,
         spaces: usize,
         place: &str,
+        beyond: Option<Beyond>,
     ) {
-        let text = coverage_text(total, words, place);
+        let text = text_beyond(total, words, place, beyond);
         let text = format!("{spaces} spaces, {text}");
-        self.coverage_line(words.complete(total), &text);
+        let whole = beyond.is_none_or(|beyond| beyond.missing == 0);
+        self.coverage_line(words.complete(total) && whole, &text);
     }
 
     fn coverage_line(&self, complete: bool, text: &str) {
@@ -259,17 +272,53 @@ impl Words {
     }
 }
 
+/// Code that a process has not mapped, in bytes.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Beyond {
+    /// In memory, and looked at: of what counts as mapped, so much is not.
+    pub(crate) cached: u64,
+    /// Not in memory.
+    pub(crate) missing: u64,
+    /// The first of that.
+    pub(crate) first_missing: Option<AddrRange<Gva>>,
+}
+
+impl Beyond {
+    /// Of two spaces together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            cached: self.cached.saturating_add(other.cached),
+            missing: self.missing.saturating_add(other.missing),
+            // An address in which of them?
+            first_missing: None,
+        }
+    }
+}
+
 /// One line about what was looked at. `place` says more of where the first gap is.
 pub(crate) fn coverage_text<A: Address>(
     coverage: &Coverage<A>,
     words: Words,
     place: &str,
 ) -> String {
+    text_beyond(coverage, words, place, None)
+}
+
+/// One line about what was looked at, and what is not mapped and belongs to it.
+fn text_beyond<A: Address>(
+    coverage: &Coverage<A>,
+    words: Words,
+    place: &str,
+    beyond: Option<Beyond>,
+) -> String {
+    let beyond = beyond.unwrap_or_default();
     let mut text = format!("{} {}", size::approx(coverage.mapped), words.mapped);
     if coverage.mapped == 0 {
         text = format!("nothing {}", words.mapped);
-    } else if coverage.absent == 0 {
+    } else if coverage.absent == 0 && beyond.missing == 0 {
         text.push_str(&format!(", all of it {}", words.read));
+    } else if coverage.absent == 0 {
+        text.push_str(&format!(", {} {}", size::approx(coverage.read), words.read));
     } else {
         text.push_str(&format!(
             ", {} {}, {} {}",
@@ -284,6 +333,21 @@ pub(crate) fn coverage_text<A: Address>(
     }
     if coverage.unmapped > 0 && words.unmapped {
         text.push_str(&format!("; {} not mapped", size::approx(coverage.unmapped)));
+    }
+    if beyond.cached > 0 {
+        let cached = size::approx(beyond.cached);
+        text.push_str(&format!("; {cached} of it only in the page cache"));
+    }
+    if beyond.missing > 0 {
+        let missing = size::approx(beyond.missing);
+        text.push_str(&format!("; {missing} of code not in memory"));
+        if let Some(first) = beyond.first_missing {
+            text.push_str(&format!(
+                ", the first at {}+{:#x}",
+                first.start(),
+                first.len()
+            ));
+        }
     }
     let mut gaps = words.gaps(coverage);
     if let Some(gap) = gaps.next() {

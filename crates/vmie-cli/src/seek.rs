@@ -18,7 +18,7 @@ use crate::interrupt;
 use crate::options::Options;
 use crate::output::{Hex, Row, SpaceKind, Totals};
 use crate::place::Place;
-use crate::report::{Reporter, Words};
+use crate::report::{Beyond, Reporter, Words};
 use crate::rows::Rows;
 use crate::source::Source;
 use crate::space::{Space, Target};
@@ -193,8 +193,26 @@ impl Seek<'_> {
         source: &Source,
         space: &Space<'_>,
         memory: &dyn Memory<Addr = A>,
+        keep: Option<&mut dyn Keep<I>>,
+        row: impl FnMut(Place, I, &dyn Around) -> Option<R>,
+        sweep: impl FnOnce(&SweepOptions<A>, Progress<'_>, Emit<'_, A, I>) -> SweepOutcome<A>,
+    ) -> Result<Done> {
+        self.one_beyond(source, space, memory, keep, row, None, sweep)
+    }
+
+    /// As [`Seek::one`], of a memory with more in it than the space maps: `beyond`.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one more than what each of them needs"
+    )]
+    pub(crate) fn one_beyond<A: Address, I, R: Row>(
+        &self,
+        source: &Source,
+        space: &Space<'_>,
+        memory: &dyn Memory<Addr = A>,
         mut keep: Option<&mut dyn Keep<I>>,
         mut row: impl FnMut(Place, I, &dyn Around) -> Option<R>,
+        beyond: Option<Beyond>,
         sweep: impl FnOnce(&SweepOptions<A>, Progress<'_>, Emit<'_, A, I>) -> SweepOutcome<A>,
     ) -> Result<Done> {
         let reporter = &self.options.reporter;
@@ -232,10 +250,11 @@ impl Seek<'_> {
             let range = filter.range.as_ref().map(ToString::to_string);
             return Err(nothing_read(coverage, space, source, range, filter.perm).into());
         }
-        sink.finish::<R>(Some(&Totals::from(coverage)))?;
-        reporter.coverage(coverage, Words::SEARCH);
+        sink.finish::<R>(Some(&Totals::from(coverage).beyond(beyond)))?;
+        reporter.coverage_beyond(coverage, Words::SEARCH, beyond);
         // What is not mapped in --range was not asked for: the range only narrows the search.
         let complete = coverage.absent == 0 && coverage.lost == 0 && !interrupt::asked();
+        let complete = complete && beyond.is_none_or(|beyond| beyond.missing == 0);
         Ok(Done { found, complete })
     }
 

@@ -17,9 +17,10 @@ use crate::names::Names;
 use crate::output::{Hex, Totals};
 use crate::place::{Place, Site};
 use crate::regions::Arranged;
-use crate::report::{Reporter, Words};
+use crate::report::{Beyond, Reporter, Words};
 use crate::size;
 use crate::source::Source;
+use crate::space::{Space, Target};
 
 /// All spaces of a guest.
 pub(crate) struct Spaces<'s> {
@@ -104,8 +105,39 @@ impl<'s> Spaces<'s> {
         self.members.iter().map(part).collect()
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Space `index` alone, with its own names.
+    pub(crate) fn space(&self, index: usize) -> Space<'s> {
+        let member = &self.members[index];
+        Space {
+            target: Target::Virtual(member.space.clone()),
+            names: match member.process {
+                Some(process) => Names::of_process(self.os, process),
+                None => Names::of_kernel(self.os),
+            },
+        }
+    }
+
+    /// The part of space `index` that is looked at.
+    pub(crate) fn own(&self, index: usize) -> AddrRange<Gva> {
+        self.members[index].range
+    }
+
+    /// Whose space `index` is, for rows; without a region.
+    pub(crate) fn site(&self, index: usize) -> Site {
+        let process = self.members[index].process;
+        Site {
+            pid: process.map(|process| process.pid),
+            process: process.map(|process| process.name.clone()),
+            region: None,
+        }
+    }
+
     /// Whose space `index` is, for messages.
-    #[cfg(feature = "yara")]
     pub(crate) fn title(&self, index: usize) -> String {
         self.members[index].title()
     }
@@ -142,6 +174,18 @@ impl<'s> Spaces<'s> {
         source: &Source,
         reporter: &Reporter,
     ) -> Result<(Totals, bool), Failure> {
+        self.cover_beyond(outcome, None, words, source, reporter)
+    }
+
+    /// As [`Spaces::cover`], with what belongs to the spaces and is not mapped, for each.
+    pub(crate) fn cover_beyond(
+        &self,
+        outcome: &ManyOutcome,
+        beyond: Option<&[Beyond]>,
+        words: Words,
+        source: &Source,
+        reporter: &Reporter,
+    ) -> Result<(Totals, bool), Failure> {
         let total = outcome.total();
         let all = || self.members.iter().zip(&outcome.coverage);
         if total.read == 0 {
@@ -158,14 +202,16 @@ impl<'s> Spaces<'s> {
         let first = all().find(|(_, one)| words.gaps(one).next().is_some());
         let place = |member: &Member<'_>| format!(" in {}", member.title());
         let first = first.map_or_else(String::new, |(member, _)| place(member));
-        reporter.coverage_of_many(&total, words, self.members.len(), &first);
+        let more = beyond.map(|all| all.iter().fold(Beyond::default(), |sum, one| sum.and(*one)));
+        reporter.coverage_of_many(&total, words, self.members.len(), &first, more);
         for (member, one) in all() {
             reporter.gaps(one, words, &place(member));
         }
         let pid = |member: &Member<'_>| member.process.map(|process| process.pid);
         let totals = Totals::of_many(&total, all().map(|(member, one)| (pid(member), one)));
-        let complete = self.complete && words.complete(&total);
-        Ok((totals, complete))
+        let whole = more.is_none_or(|more| more.missing == 0);
+        let complete = self.complete && words.complete(&total) && whole;
+        Ok((totals.beyond(more), complete))
     }
 
     fn nothing_read(&self, total: &Coverage<Gva>, source: &Source) -> Failure {

@@ -37,6 +37,45 @@ impl Texts {
         space: &Space<'_>,
         options: &Options,
     ) -> std::result::Result<Self, Failure> {
+        let (found, said) = Self::look(verb, texts, source, space, options)?;
+        let reporter = &options.reporter;
+        reporter.progress_end();
+        let times = match found.places.len() {
+            0 => "stands nowhere".to_owned(),
+            1 => "stands at one place".to_owned(),
+            n => format!("stands at {n} places"),
+        };
+        reporter.note(&format!("--str {times}"));
+        if !found.complete {
+            let text = format!("while --str was looked for: {said}");
+            reporter.warn(&text);
+        }
+        Ok(found)
+    }
+
+    /// As [`Texts::find`], and says nothing, for one of many spaces.
+    ///
+    /// # Errors
+    ///
+    /// For a text that cannot be searched for.
+    pub(crate) fn find_quietly(
+        verb: &'static str,
+        texts: &[String],
+        source: &Source,
+        space: &Space<'_>,
+        options: &Options,
+    ) -> std::result::Result<Self, Failure> {
+        Ok(Self::look(verb, texts, source, space, options)?.0)
+    }
+
+    /// Looks for texts; what could not be looked at is told besides.
+    fn look(
+        verb: &'static str,
+        texts: &[String],
+        source: &Source,
+        space: &Space<'_>,
+        options: &Options,
+    ) -> std::result::Result<(Self, String), Failure> {
         let mut queries = Vec::new();
         for text in texts {
             let query = TextQuery {
@@ -78,25 +117,14 @@ impl Texts {
                 Looked::of(&outcome, source, space)?
             }
         };
-        let reporter = &options.reporter;
-        reporter.progress_end();
         places.sort_unstable();
         places.dedup();
-        let times = match places.len() {
-            0 => "stands nowhere".to_owned(),
-            1 => "stands at one place".to_owned(),
-            n => format!("stands at {n} places"),
-        };
-        reporter.note(&format!("--str {times}"));
-        if !looked.complete {
-            let text = format!("while --str was looked for: {}", looked.said);
-            reporter.warn(&text);
-        }
-        Ok(Self {
+        let found = Self {
             places,
             complete: looked.complete,
             totals: looked.totals,
-        })
+        };
+        Ok((found, looked.said))
     }
 
     /// What becomes of a verb when the texts are nowhere.

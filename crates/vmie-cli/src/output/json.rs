@@ -13,6 +13,7 @@ use vmie::{Address, Coverage, Gap, Gva, Prot};
 
 use super::{Row, SpaceKind};
 use crate::escape;
+use crate::report::Beyond;
 
 /// A number as `"0x1f"`: addresses and table entries, which do not fit a JavaScript number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,6 +63,12 @@ pub(crate) struct Totals {
     pub(crate) absent: u64,
     pub(crate) lost: u64,
     pub(crate) unmapped: u64,
+    /// Of what counts as mapped, bytes that a process has not mapped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cached: Option<u64>,
+    /// Bytes of code that are not in memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) not_in_memory: Option<u64>,
     pub(crate) gap_count: u64,
     pub(crate) gaps: Vec<GapRow>,
 }
@@ -81,8 +88,19 @@ impl Totals {
             absent: total.absent,
             lost: total.lost,
             unmapped: total.unmapped,
+            cached: None,
+            not_in_memory: None,
             gap_count: total.gap_count,
             gaps,
+        }
+    }
+
+    /// The same with what is not mapped and belongs to it.
+    pub(crate) fn beyond(self, beyond: Option<Beyond>) -> Self {
+        Self {
+            cached: beyond.map(|beyond| beyond.cached),
+            not_in_memory: beyond.map(|beyond| beyond.missing),
+            ..self
         }
     }
 

@@ -14,6 +14,7 @@ mod dissect;
 mod entries;
 mod everywhere;
 mod images;
+mod imports;
 mod names;
 mod narrow;
 mod objects;

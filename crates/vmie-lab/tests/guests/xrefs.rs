@@ -73,13 +73,13 @@ fn is_code(process: &Process, vma: &Vma) -> bool {
 }
 
 /// What objdump prints of a file.
-struct Listing {
+pub(crate) struct Listing {
     file: Vec<u8>,
-    text: String,
+    pub(crate) text: String,
 }
 
 impl Listing {
-    fn of(snapshot: &Snapshot, vma: &Vma) -> Self {
+    pub(crate) fn of(snapshot: &Snapshot, vma: &Vma) -> Self {
         let path = snapshot.path(format!("files{}", vma.path));
         let file = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", vma.path));
         Self {
@@ -88,7 +88,7 @@ impl Listing {
         }
     }
 
-    fn elf(&self) -> object::File<'_> {
+    pub(crate) fn elf(&self) -> object::File<'_> {
         object::File::parse(&*self.file).expect("an ELF file")
     }
 
@@ -104,7 +104,7 @@ impl Listing {
     }
 
     /// Where an address of the file is in the process, if it is in this mapping.
-    fn va(&self, address: u64, vma: &Vma) -> Option<u64> {
+    pub(crate) fn va(&self, address: u64, vma: &Vma) -> Option<u64> {
         let offset = file_offset(&self.elf(), address) as u64;
         let within = offset.checked_sub(vma.offset)?;
         (within < vma.range.end - vma.range.start).then(|| vma.range.start + within)
@@ -141,7 +141,7 @@ fn objdump(path: &Path) -> String {
 }
 
 /// Address, number of bytes and text of a line of the listing.
-fn instruction(line: &str) -> Option<(u64, u64, &str)> {
+pub(crate) fn instruction(line: &str) -> Option<(u64, u64, &str)> {
     let mut parts = line.split('\t');
     let address = parts.next()?.trim().strip_suffix(':')?;
     let bytes = parts.next()?.split_whitespace().count();
@@ -150,7 +150,7 @@ fn instruction(line: &str) -> Option<(u64, u64, &str)> {
 }
 
 /// How an instruction refers to an address.
-fn refers(text: &str, address: u64) -> Option<&'static str> {
+pub(crate) fn refers(text: &str, address: u64) -> Option<&'static str> {
     let is_it = |digits: &str| u64::from_str_radix(digits, 16) == Ok(address);
     let words: Vec<&str> = text.split_whitespace().collect();
     let opcode = words
@@ -229,7 +229,9 @@ fn command(snapshot: &Snapshot, pid: u32, asked: &[&str], target: u64, vma: &Vma
     let pid = pid.to_string();
     let args = [&["--pid", &pid, "--linear"], asked].concat();
     let (rows, _) = run_bare(snapshot, image, "xref", &args);
-    let rows = rows.iter().filter(|row| hex(&row["target"]) == target);
+    // Code that is not mapped is judged in `imports.rs`.
+    let mapped = rows.iter().filter(|row| row.get("state").is_none());
+    let rows = mapped.filter(|row| hex(&row["target"]) == target);
     let refs = rows.map(|row| {
         let kind = row["kind"].as_str().expect("text").to_owned();
         (hex(&row["va"]), kind)

@@ -32,8 +32,9 @@ use super::{
 use crate::addr::{AddrRange, Gva};
 use crate::memory::Memory;
 
-/// How many images of a process are looked at.
+/// How many images of a process are looked at, and how many bytes these may take together.
 const MAX_IMAGES: usize = 4096;
+const MAX_SPAN: u64 = 16 << 30;
 
 /// How many bytes of read-only pointers of one image are looked at.
 const MAX_CONSTANT: u64 = 64 << 20;
@@ -202,8 +203,18 @@ impl Routes {
         let listing = guest.modules(Some(process))?;
         routes.findings = listing.findings;
         let mut modules = listing.items;
-        if modules.len() > MAX_IMAGES {
-            modules.truncate(MAX_IMAGES);
+        let mut span = 0_u64;
+        let mut fits = |module: &Module| {
+            span = span.saturating_add(module.range.len());
+            span <= MAX_SPAN
+        };
+        let count = modules
+            .iter()
+            .take(MAX_IMAGES)
+            .take_while(|module| fits(module))
+            .count();
+        if modules.len() > count {
+            modules.truncate(count);
             routes.find(
                 FindingKind::Limit,
                 None,

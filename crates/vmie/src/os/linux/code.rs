@@ -2,11 +2,11 @@
 
 use super::Linux;
 use super::backed::Backed;
-use super::residency;
 use super::ring::Budget;
+use super::software::EMPTY;
 use crate::addr::{AddrRange, Gva};
-use crate::memory::{Cause, Memory, Prot, SpanKind};
-use crate::os::{CodePages, OsError, PageState, Process, UnmappedCode, Vma};
+use crate::memory::{Cause, Memory, Prot};
+use crate::os::{CodePages, OsError, Process, UnmappedCode, Vma};
 use crate::paging::AddressSpace;
 
 const PAGE: u64 = 4096;
@@ -50,8 +50,7 @@ impl Linux {
                 if let Some(last) = span.start.0.checked_sub(1).filter(|&last| last >= at) {
                     collector.gap(vma, at, last);
                 }
-                // Where it is not known what is mapped, the search itself says so.
-                let (SpanKind::Mapped(_) | SpanKind::Lost(_)) = span.kind;
+                // Where it is not known what is mapped, or what is mapped is swapped out, the search itself says so.
                 at = span.range().last().0.saturating_add(1);
             }
             if at <= part.last().0 {
@@ -90,10 +89,9 @@ impl Collector<'_> {
         let Some(range) = AddrRange::inclusive(Gva(at), Gva(last)) else {
             return;
         };
-        let untouched = self.space.translate(Gva(at)).is_err_and(|fault| {
-            matches!(fault.cause, Cause::NotMapped { entry, .. }
-                if residency::state(entry, PAGE, Gva(at), 0) == PageState::Empty)
-        });
+        let untouched = self.space.translate(Gva(at)).is_err_and(
+            |fault| matches!(fault.cause, Cause::NotMapped { entry, .. } if EMPTY.holds(entry)),
+        );
         let frame = untouched.then(|| self.memory.frame(vma, Gva(at))).flatten();
         let Some(gpa) = frame else {
             self.missing(at, last);

@@ -1,0 +1,265 @@
+//! `vmie xref --all-processes`: the same question to each process.
+//!
+//! What relative code refers to depends on where it is mapped, and names are at other addresses in each
+//! process. So spaces are looked at one by one, each with its own targets.
+
+use std::cell::Cell;
+
+use vmie::os::ResolveError;
+use vmie::xref::{Xref, XrefIndex, scan};
+use vmie::{AddrRange, Coverage, Gva, ManyOutcome, Memory, SweepOptions};
+
+use super::asked::{Asked, Teller};
+use super::row::{RowMaker, XrefRow};
+use super::{bits, index_to};
+use crate::args::XrefArgs;
+use crate::exit::{Done, Failure, Result};
+use crate::interrupt;
+use crate::options::Options;
+use crate::output::{Hex, SpaceKind};
+use crate::place::{Place, Site};
+use crate::regions::Arranged;
+use crate::report::{Beyond, Reporter, Words};
+use crate::rows::Rows;
+use crate::seek::{In, go_on, progress, said_if_stopped};
+use crate::source::Source;
+use crate::space::Space;
+use crate::spaces::Spaces;
+use crate::texts::Texts;
+
+/// Spaces in which a name means nothing are listed up to here.
+const SHOWN: usize = 8;
+
+/// What a name may be in one of many spaces.
+enum Targets {
+    /// These addresses.
+    Are(Vec<AddrRange<Gva>>),
+    /// Nothing.
+    None { why: Failure, how_far: HowFar },
+}
+
+/// How far a name led that leads to no address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum HowFar {
+    /// Nothing is called so.
+    Nowhere,
+    /// There is the module, and not the symbol.
+    Module,
+    /// To several addresses.
+    Ambiguous,
+}
+
+/// A space in which the question could not be asked.
+struct Without {
+    title: String,
+    why: Failure,
+    how_far: HowFar,
+}
+
+pub(super) fn run(args: &XrefArgs, source: &Source, options: &Options) -> Result<Done> {
+    let reporter = &options.reporter;
+    let spaces = Spaces::select(source, &args.space, reporter)?;
+    let typed = spaces.range(args.range.as_ref())?;
+    let sink = options.sink("xref", SpaceKind::Virtual);
+    let mut rows = Rows::new(sink.named(true).many(true), false);
+    let mut outcome = ManyOutcome {
+        coverage: Vec::new(),
+        looked_at: 0,
+        stopped: false,
+    };
+    let mut beyond = Vec::new();
+    let mut complete = true;
+    let mut without = Vec::new();
+    let mut teller = Teller::new(reporter);
+    let mut bar = progress("xref", source, reporter);
+    let mut done = 0;
+    for index in 0..spaces.len() {
+        outcome.coverage.push(Coverage::default());
+        beyond.push(Beyond::default());
+        if interrupt::asked() || outcome.stopped {
+            continue;
+        }
+        let space = spaces.space(index);
+        let own = spaces.own(index);
+        let range = match typed {
+            Some(range) => range.intersect(own),
+            None => Some(own),
+        };
+        let (Some(range), Some(memory)) = (range, space.target.by_virtual()) else {
+            continue;
+        };
+        let targets = match targets(args, &space, own) {
+            Targets::Are(targets) => targets,
+            Targets::None { why, how_far } => {
+                let title = spaces.title(index);
+                if how_far == HowFar::Ambiguous {
+                    complete = false;
+                    let found = why.found.join("; ");
+                    reporter.warn(&format!("{title} was not looked at: {found}"));
+                }
+                without.push(Without {
+                    title,
+                    why,
+                    how_far,
+                });
+                continue;
+            }
+        };
+        let asked = match ask(args, source, &space, targets, range, options) {
+            Ok(asked) => asked,
+            Err(failure) => {
+                complete = false;
+                let title = spaces.title(index);
+                reporter.warn(&format!("{title} was not looked at: {}", failure.what));
+                continue;
+            }
+        };
+        let (texts, asked) = asked;
+        complete &= texts.as_ref().is_none_or(|texts| texts.complete);
+        complete &= asked.complete;
+        let code = asked.code(&space);
+        let memory: &dyn Memory<Addr = Gva> = match &code {
+            Some(code) => code,
+            None => memory,
+        };
+        let bits = bits(args.bits, space.mode());
+        let sweep = SweepOptions {
+            range: Some(range),
+            perm: args.perm,
+            threads: options.threads,
+            max_bytes: source.sweep_bound(),
+            ..SweepOptions::default()
+        };
+        let mut maker = RowMaker::new(args.linear, bits);
+        let mut site = None;
+        let mut emit = |xref: Xref| {
+            go_on()?;
+            let (at, arranged) = site.get_or_insert_with(|| {
+                let arranged = Arranged::of(&space.names, reporter).unwrap_or_default();
+                (spaces.site(index), arranged)
+            });
+            let place = Place {
+                site: Some(Site {
+                    region: arranged.name(&space.names, xref.va),
+                    ..at.clone()
+                }),
+                va: Hex(xref.va.0),
+                name: space.names.name(xref.va.0),
+            };
+            rows.add(maker.row(&space, &asked, place, xref, &In(memory)))
+        };
+        let mut tick = |bytes: u64| bar(done + bytes);
+        let found = match &texts {
+            None => scan(memory, &asked.xrefs(bits), &sweep, &mut tick, &mut emit),
+            Some(texts) => {
+                let (built, mut outcome) = XrefIndex::build(memory, bits, &sweep, &mut tick);
+                let found = index_to(&built, memory, &texts.places);
+                outcome.stopped |= found.into_iter().try_for_each(&mut emit).is_break();
+                outcome
+            }
+        };
+        teller.whose = Some(spaces.title(index));
+        asked.tell_astray(&space, &mut teller);
+        done += found.coverage.read;
+        outcome.looked_at += found.coverage.read;
+        outcome.stopped |= found.stopped;
+        outcome.coverage[index] = found.coverage;
+        beyond[index] = asked.beyond();
+    }
+    reporter.progress_end();
+    teller.end();
+    if without.len() == spaces.len() {
+        // The one that tells most.
+        without.sort_by_key(|one| std::cmp::Reverse(one.how_far));
+        let why = without.swap_remove(0).why;
+        let found = format!("{} spaces, and in none of them one address", spaces.len());
+        return Err(why.found(found).into());
+    }
+    tell_without(&without, spaces.len(), reporter);
+    let sink = rows.end()?;
+    let found = sink.rows() > 0;
+    said_if_stopped(outcome.stopped, found, reporter)?;
+    let (totals, covered) =
+        spaces.cover_beyond(&outcome, Some(&beyond), Words::SEARCH, source, reporter)?;
+    sink.finish::<XrefRow>(Some(&totals))?;
+    let complete = complete && covered && !interrupt::asked();
+    Ok(Done { found, complete })
+}
+
+/// What is to be looked for in a space: places of texts, targets and what leads to them.
+fn ask(
+    args: &XrefArgs,
+    source: &Source,
+    space: &Space<'_>,
+    targets: Vec<AddrRange<Gva>>,
+    range: AddrRange<Gva>,
+    options: &Options,
+) -> std::result::Result<(Option<Texts>, Asked), Failure> {
+    let texts = match &args.str[..] {
+        [] => None,
+        texts => Some(Texts::find_quietly("xref", texts, source, space, options)?),
+    };
+    let asked = Asked::new(space, targets, Some(range), args.perm, &options.reporter)?;
+    Ok((texts, asked))
+}
+
+/// What was typed stands for in a space, of which `own` is looked at.
+fn targets(args: &XrefArgs, space: &Space<'_>, own: AddrRange<Gva>) -> Targets {
+    let how_far = Cell::new(HowFar::Nowhere);
+    let lookup = |name: &str| {
+        let resolver = space.names.resolver();
+        let far = match resolver.map(|resolver| resolver.address(name)) {
+            Some(Err(ResolveError::Ambiguous { .. })) => HowFar::Ambiguous,
+            Some(Err(ResolveError::NoSymbol { .. } | ResolveError::Unreadable { .. })) => {
+                HowFar::Module
+            }
+            _ => HowFar::Nowhere,
+        };
+        how_far.set(how_far.get().max(far));
+        space.lookup(name)
+    };
+    let mut targets = Vec::new();
+    let mut why = None;
+    for to in &args.to {
+        let target = match to.resolve::<Gva>(&lookup) {
+            Ok(target) => target,
+            Err(failure) => {
+                why.get_or_insert(failure);
+                continue;
+            }
+        };
+        // A name that the process does not know may be one of the kernel's.
+        match target.intersect(own) {
+            Some(_) => targets.push(target),
+            None => {
+                why.get_or_insert_with(|| {
+                    Failure::new(format!("`{to}` is not in the memory of this process"))
+                        .found(format!("{}", target.start()))
+                });
+            }
+        }
+    }
+    match why {
+        Some(why) if targets.is_empty() || how_far.get() == HowFar::Ambiguous => Targets::None {
+            why,
+            how_far: how_far.get(),
+        },
+        _ => Targets::Are(targets),
+    }
+}
+
+/// Says in which spaces the question could not be asked.
+fn tell_without(without: &[Without], spaces: usize, reporter: &Reporter) {
+    let shown: Vec<&str> = without.iter().take(SHOWN).map(|one| &*one.title).collect();
+    let more = match without.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    if !shown.is_empty() {
+        reporter.note(&format!(
+            "what --to names is not in {} of {spaces} spaces, which were not looked at: {}{more}",
+            without.len(),
+            shown.join(", ")
+        ));
+    }
+}
