@@ -23,6 +23,7 @@ pub mod signature;
 pub mod snapshot;
 mod sweep;
 mod view;
+mod width;
 pub mod xref;
 
 pub use addr::{AddrRange, Address, Gpa, Gva};
@@ -43,3 +44,4 @@ pub use sweep::{
     sweep_many,
 };
 pub use view::View;
+pub use width::ProgramWidth;

@@ -118,7 +118,7 @@ fn check_enumeration(name: &str, engine: &AddressSpace, truth: &Truth) {
                 let at = i * e.page_size;
                 (e.va.0 + at, e.gpa.0 + at, e.page_size, e.prot)
             })),
-            ExtentItem::Lost { len, .. } => lost += len,
+            ExtentItem::Lost { len, .. } | ExtentItem::Away { len, .. } => lost += len,
         }
     }
     pages.retain(|page| truth.knows(page.0));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use vmie::ProgramWidth;
 use vmie::os::ProcessState;
 
 use crate::support::each;
@@ -105,5 +106,40 @@ fn what_has_no_memory_says_why() {
             }
         }
         assert!(kernel > 10 && exited == 1);
+    });
+}
+
+/// Every program is as wide as its file says, by all that tells it: nothing contradicts, and nothing is missing.
+#[test]
+fn programs_are_as_wide_as_their_files() {
+    each(|case| {
+        let listing = case.guest.processes().expect("lists processes");
+        let mut checked = 0;
+        for process in listing.items.iter().filter(|one| one.root.is_some()) {
+            let Ok(Some(program)) = case.guest.program(process) else {
+                continue;
+            };
+            let file = case
+                .truth
+                .dir
+                .join("files")
+                .join(program.trim_start_matches('/'));
+            let Ok(file) = std::fs::read(file) else {
+                continue;
+            };
+            let expected = match (file[4], file[18]) {
+                (1, 3) => ProgramWidth::I386,
+                (1, 62) => ProgramWidth::X32,
+                (2, 62) => ProgramWidth::X86_64,
+                other => panic!("{program}: {other:?}"),
+            };
+            let told = case.guest.width_of(process).expect("has memory");
+            let what = format!("{}: {} {program}: {told:?}", case.name(), process.pid);
+            assert_eq!(told.width, expected, "{what}");
+            assert_eq!(told.findings, [], "{what}");
+            assert!(told.signs.len() >= 2, "{what}");
+            checked += 1;
+        }
+        assert!(checked > 10, "{}: {checked}", case.name());
     });
 }

@@ -38,6 +38,8 @@ pub struct KernelPlan {
     pub all_symbols: bool,
     /// Its BTF; empty for none.
     pub btf: Vec<u8>,
+    /// More data symbols, each so far behind the start of its data: from 0x20000 to 0xf0000.
+    pub objects: Vec<(&'static str, u64)>,
 }
 
 impl Default for KernelPlan {
@@ -51,6 +53,7 @@ impl Default for KernelPlan {
             functions: 3000,
             all_symbols: true,
             btf: Vec::new(),
+            objects: Vec::new(),
         }
     }
 }
@@ -143,6 +146,8 @@ impl Kernel {
                 .into_iter()
                 .filter(|(_, _, name)| !plan.btf.is_empty() || !name.contains("BTF"));
             symbols.extend(wanted.map(|(va, kind, name)| Sym::new(va, kind, name)));
+            let objects = plan.objects.iter();
+            symbols.extend(objects.map(|&(name, offset)| Sym::new(data + offset, 'D', name)));
         }
         symbols.sort_by_key(|symbol| symbol.va);
         let kallsyms = kallsyms(plan.arrangement, &symbols, kallsyms_va);

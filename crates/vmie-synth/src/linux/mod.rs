@@ -1,5 +1,5 @@
 //! The inside of a Linux kernel, as far as an observer of its memory needs it: symbol tables, type
-//! information, the crash-dump note, and a small kernel that has them all.
+//! information, the crash-dump note, and a small kernel that has them all, and runs programs if asked to.
 //!
 //! Everything is written from the kernel's sources (`scripts/kallsyms.c` and Documentation/bpf/btf.rst,
 //! `kernel/vmcore_info.c`), not from what reads it.
@@ -7,7 +7,9 @@
 mod btf;
 mod kallsyms;
 mod kernel;
+mod programs;
 
 pub use btf::{Btf, btf_header};
 pub use kallsyms::{Arrangement, Kallsyms, Sym, kallsyms};
 pub use kernel::{Kernel, KernelPlan, note};
+pub use programs::{Era, Program, Programs, Sort};

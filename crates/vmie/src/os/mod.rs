@@ -43,6 +43,7 @@ mod symbols;
 #[cfg(feature = "isf")]
 mod table;
 mod types;
+mod width;
 
 use std::fmt;
 use std::sync::Arc;
@@ -65,6 +66,7 @@ pub use types::{
     Encoding, Field, MAX_CHAIN, MAX_NESTING, Member, Record, Type, TypeError, TypeId, TypeSource,
     Types,
 };
+pub use width::{ProcessWidth, WidthSign};
 
 /// Which operating system a guest runs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -145,6 +147,16 @@ pub trait Guest: Send + Sync {
     ///
     /// [`OsError::NoMemory`] for kernel threads and for processes that have exited.
     fn space_of(&self, process: &Process) -> Result<AddressSpace, OsError>;
+
+    /// How wide the pointers and the code of a process's program are, and by which signs that is known. What no
+    /// sign tells is unknown, and signs that contradict each other are findings.
+    ///
+    /// Cost: tens of microseconds; no part of [`Guest::processes`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Guest::space_of`].
+    fn width_of(&self, process: &Process) -> Result<ProcessWidth, OsError>;
 
     /// What a process has arranged to be mapped, present or not, by ascending address.
     ///

@@ -14,6 +14,7 @@ use std::str::FromStr;
 
 use crate::cpu::CpuState;
 use crate::memory::Prot;
+use crate::width::ProgramWidth;
 
 /// A question about an entry: do the bits under `mask` have this `value`?
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -463,6 +464,15 @@ impl Mode {
             Self::Pae => "pae",
             Self::FourLevel => "4level",
             Self::FiveLevel => "5level",
+        }
+    }
+
+    /// How wide the code that the CPU runs in this mode usually is, and its pointers: those of the kernel whose
+    /// tables these are. A 64-bit kernel may run 32-bit programs as well.
+    pub const fn width(self) -> ProgramWidth {
+        match self {
+            Self::X86 | Self::Pae => ProgramWidth::I386,
+            Self::FourLevel | Self::FiveLevel => ProgramWidth::X86_64,
         }
     }
 

@@ -32,38 +32,14 @@ mod words;
 use crate::addr::{AddrRange, Address};
 use crate::memory::Prot;
 use crate::sweep::DEFAULT_MAX_BYTES;
+pub use crate::width::Width;
 pub use file::{IndexError, IndexErrorKind};
 pub use map::{Edge, Foreign, PointerMap};
 pub use paths::{Base, Path, PathFinder, PathOptions, PathOutcome, find_paths, find_paths_once};
-pub use referrers::Referrers;
+pub use referrers::{Referrer, Referrers, ReferrersOfAnyWidth};
 
 /// The most pointers that an index holds; the format counts them in 32 bits.
 pub const MAX_EDGES: u64 = (1 << 32) - 1;
-
-/// How wide a pointer is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub enum Width {
-    /// 32 bits.
-    Four,
-    /// 64 bits.
-    #[default]
-    Eight,
-}
-
-impl Width {
-    /// In bytes.
-    pub const fn bytes(self) -> usize {
-        match self {
-            Self::Four => 4,
-            Self::Eight => 8,
-        }
-    }
-
-    /// An alignment, brought to a power of two and to no more than the width.
-    fn alignment(self, align: u64) -> u64 {
-        1 << align.clamp(1, self.bytes() as u64).ilog2()
-    }
-}
 
 /// What counts as a pointer, and where to look.
 #[derive(Clone, Debug)]

@@ -200,9 +200,11 @@ proptest! {
         max_offset in 0u64..0x60,
         back in prop_oneof![Just(0u64), 0u64..0x20],
         loops: bool,
+        wide: bool,
     ) {
         let memory = any_map(seed);
-        let pointers = PointerOptions { threads: 1, ..PointerOptions::default() };
+        let (width, align) = if wide { (Width::Eight, 8) } else { (Width::Four, 4) };
+        let pointers = PointerOptions { threads: 1, width, align, ..PointerOptions::default() };
         let options = PathOptions {
             ranges: vec![AddrRange::new(Gva(base), 0x800).unwrap(), AddrRange::new(Gva(base + 0x700), 0x300).unwrap()],
             values: value.map(Gva).into_iter().collect(),
@@ -221,7 +223,7 @@ proptest! {
         });
         prop_assert_eq!(outcome, PathOutcome { stopped: false, depth });
         for path in &paths {
-            prop_assert_eq!(path.follow(&memory, Width::Eight), Ok(Gva(target)));
+            prop_assert_eq!(path.follow(&memory, width), Ok(Gva(target)));
         }
         prop_assert_eq!(&paths, &chains(&naive(&memory, &pointers), target, &options));
         let mut once = Vec::new();

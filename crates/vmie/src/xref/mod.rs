@@ -45,30 +45,13 @@ use std::ops::ControlFlow;
 use crate::addr::{AddrRange, Gva};
 use crate::memory::Memory;
 use crate::sweep::{Found, SweepOptions, SweepOutcome, Window, sweep};
+pub use crate::width::CodeBits;
 pub use filter::FilterKind;
 pub use index::XrefIndex;
 use resolve::{BEFORE, Resolver};
 
 /// No x86 instruction is longer.
 const MAX_INSTRUCTION: usize = 15;
-
-/// How wide code is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum CodeBits {
-    /// 32-bit code, protected mode.
-    B32,
-    /// 64-bit code.
-    B64,
-}
-
-impl CodeBits {
-    fn number(self) -> u32 {
-        match self {
-            Self::B32 => 32,
-            Self::B64 => 64,
-        }
-    }
-}
 
 /// What an instruction does with the address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

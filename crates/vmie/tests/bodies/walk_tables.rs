@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use vmie::paging::ExtentItem;
+use vmie::paging::{Backing, Bits, ExtentItem, Form, Frame, Meaning, SoftwareEntries, Test};
 use vmie::{
     AddrRange, Address, AddressSpace, Cause, Fault, Gpa, Gva, Memory, Mode, Prot, Span, SpanKind,
     Spans, View,
@@ -58,14 +58,60 @@ impl Memory for Bytes {
     }
 }
 
-/// Walks the tables that `data` holds: its first two bytes choose mode and root, the rest is memory.
+/// Entries that are not present, as an operating system might use them: one bit says that there is a page whose frame
+/// stands inverted, everything else is a place in swap.
+fn software() -> SoftwareEntries {
+    struct Striped;
+    impl Backing for Striped {
+        fn prot(&self, va: Gva) -> (Prot, Gva) {
+            let prot = match va.0 >> 14 & 1 {
+                0 => Prot::NONE,
+                _ => Prot::RWX,
+            };
+            (prot, Gva(va.0 | 0x3fff))
+        }
+
+        fn is_compressed(&self, _area: u32, offset: u64) -> bool {
+            offset % 2 == 1
+        }
+    }
+    const FRAME: u64 = 0x000f_ffff_ffff_f000;
+    let form = |levels, mask, value, meaning| Form {
+        levels,
+        test: Test { mask, value },
+        meaning,
+    };
+    let frame = Frame {
+        flip: FRAME,
+        shift: 0,
+        mask: FRAME,
+    };
+    let number = |flip, shift, mask| Bits { flip, shift, mask };
+    let swapped = Meaning::Swapped {
+        area: number(0, 59, 31),
+        offset: number(!0, 9, (1 << 50) - 1),
+    };
+    let forms = [
+        form(0b1110, 0x101, 0x100, Meaning::Resident(frame)),
+        form(0b10, 1, 0, swapped),
+    ];
+    let empty = Test { mask: !0, value: 0 };
+    SoftwareEntries::new(empty, &forms, Arc::new(Striped))
+}
+
+/// Walks the tables that `data` holds: its first two bytes choose mode and root, the rest is memory. Once as the CPU
+/// would, and once with entries of an operating system's.
 ///
-/// Answers how many extents and unknown ranges it saw, at most 4000.
+/// Answers how many extents and unknown ranges it saw, at most 4000 each time.
 ///
 /// # Panics
 ///
 /// When the walk breaks a promise.
 pub fn walk_tables(data: &[u8]) -> usize {
+    walk(data, None) + walk(data, Some(software()))
+}
+
+fn walk(data: &[u8], software: Option<SoftwareEntries>) -> usize {
     let [choice, root, memory @ ..] = data else {
         return 0;
     };
@@ -77,7 +123,11 @@ pub fn walk_tables(data: &[u8]) -> usize {
             bytes: bytes.clone(),
             direct,
         });
-        AddressSpace::new(phys, root, mode).with_table_limit(3000)
+        let space = AddressSpace::new(phys, root, mode).with_table_limit(3000);
+        match &software {
+            Some(software) => space.with_software(software.clone()),
+            None => space,
+        }
     };
     let (direct, plain) = (space(true), space(false));
 
@@ -93,7 +143,7 @@ pub fn walk_tables(data: &[u8]) -> usize {
     for item in &extents {
         let (va, len) = match *item {
             ExtentItem::Extent(e) => (e.va, e.len),
-            ExtentItem::Lost { va, len, .. } => (va, len),
+            ExtentItem::Lost { va, len, .. } | ExtentItem::Away { va, len, .. } => (va, len),
         };
         assert!(
             len > 0 && end.is_some_and(|end| end <= va),
@@ -144,7 +194,7 @@ fn check_translation(direct: &AddressSpace, plain: &AddressSpace, item: ExtentIt
             cause: Cause::Limit,
             ..
         } => (),
-        ExtentItem::Lost { va, cause, .. } => {
+        ExtentItem::Lost { va, cause, .. } | ExtentItem::Away { va, cause, .. } => {
             let fault = Err(Fault { addr: va, cause });
             assert_eq!((direct.translate(va), plain.translate(va)), (fault, fault));
         }

@@ -32,6 +32,7 @@ mod tests;
 
 use crate::addr::{AddrRange, Address, Gva};
 use crate::memory::{Fault, Memory, Prot};
+use crate::width::ProgramWidth;
 
 const PAGE: u64 = 4096;
 
@@ -46,15 +47,35 @@ const MAX_DYNAMIC: u64 = 64 << 10;
 
 /// Numbers of the format, by the names they have in `elf.h`.
 mod num {
+    pub(super) const EM_386: u64 = 3;
+    /// What the kernel takes for i386 as well.
+    pub(super) const EM_486: u64 = 6;
+    pub(super) const EM_X86_64: u64 = 62;
     pub(super) const ET_EXEC: u64 = 2;
     pub(super) const ET_DYN: u64 = 3;
     pub(super) const PT_LOAD: u64 = 1;
     pub(super) const PT_DYNAMIC: u64 = 2;
     pub(super) const PT_GNU_RELRO: u64 = 0x6474_e552;
-    pub(super) const EM_386: u64 = 3;
-    pub(super) const EM_X86_64: u64 = 62;
     pub(super) const PF_X: u64 = 1;
     pub(super) const PF_W: u64 = 2;
+}
+
+/// How many bytes of a file its identity takes: magic, class, byte order, kind and machine.
+pub const IDENTITY: usize = 20;
+
+/// How wide a program is by the identity that its file begins with: its class tells of pointers, the machine that
+/// it is for of code. `None` for what is no little-endian ELF file for x86.
+pub fn program_width(identity: &[u8; IDENTITY]) -> Option<ProgramWidth> {
+    let [0x7f, b'E', b'L', b'F', class, 1, ..] = *identity else {
+        return None;
+    };
+    let machine = u64::from(u16::from_le_bytes([identity[18], identity[19]]));
+    match (class, machine) {
+        (1, num::EM_386 | num::EM_486) => Some(ProgramWidth::I386),
+        (1, num::EM_X86_64) => Some(ProgramWidth::X32),
+        (2, num::EM_X86_64) => Some(ProgramWidth::X86_64),
+        _ => None,
+    }
 }
 
 /// Why an image was not opened, or has no symbols.

@@ -96,6 +96,54 @@ impl CachePlan {
     }
 }
 
+/// The page cache: pages of files that are in memory.
+#[derive(Clone, Copy)]
+pub(super) struct Pages<'b> {
+    kernel: &'b AddressSpace,
+    plan: CachePlan,
+    /// Where the `struct page` of frame 0 would be.
+    vmemmap: u64,
+}
+
+impl<'b> Pages<'b> {
+    /// That of a kernel; `None` where it is not known how to find its pages.
+    pub(super) fn of(linux: &'b Linux) -> Option<Self> {
+        let base = linux.symbols.address_of("vmemmap_base")?;
+        Some(Self {
+            kernel: &linux.space,
+            plan: linux.cache_plan().ok()?,
+            vmemmap: linux.space.read_u64(base).ok()?,
+        })
+    }
+
+    /// The frame that holds the page at `offset` of a file, whose `struct file` is at `file`, if the kernel
+    /// has it in memory.
+    pub(super) fn frame(&self, file: u64, offset: u64) -> Result<Option<Gpa>, BadLink> {
+        let plan = &self.plan;
+        let index = offset / PAGE;
+        let file = plan.file.follow(self.kernel, file)?;
+        let mapping = plan
+            .mapping
+            .follow(self.kernel, file.number(plan.f_mapping))?;
+        let top = mapping.number(plan.pages);
+        let Ok(page) = link(plan.nodes.get(self.kernel, top, index)?) else {
+            // Not in memory: null, or a note about where it went.
+            return Ok(None);
+        };
+        let folio = plan.folio.follow(self.kernel, page.raw())?;
+        let within = index.wrapping_sub(folio.number(plan.folio_index));
+        let is_it = folio.number(plan.folio_mapping) == mapping.at.raw()
+            && within < MAX_FOLIO
+            && folio.number(plan.flags) & plan.uptodate != 0;
+        let number = page.raw().wrapping_sub(self.vmemmap);
+        if !is_it || !number.is_multiple_of(plan.page_size) {
+            return Ok(None);
+        }
+        let frame = (number / plan.page_size).wrapping_add(within);
+        Ok(frame.checked_mul(PAGE).map(Gpa))
+    }
+}
+
 impl Linux {
     /// The memory of a process whose mappings are `vmas`, with what is not mapped but known.
     pub(super) fn backed<'b>(
@@ -103,7 +151,6 @@ impl Linux {
         process: &Process,
         vmas: &'b [Vma],
     ) -> Result<Backed<'b>, OsError> {
-        let base = self.symbols.address_of("vmemmap_base");
         Ok(Backed {
             kernel: &self.space,
             space: self.user_space(process)?,
@@ -111,7 +158,7 @@ impl Linux {
             plan: self.cache_plan().ok(),
             vma_plan: self.vma_plan()?,
             // Without it, pages of files are as absent as their page tables say.
-            vmemmap: base.and_then(|base| self.space.read_u64(base).ok()),
+            pages: Pages::of(self),
             mm: self.mm_of(process)?,
         })
     }
@@ -125,8 +172,7 @@ pub(super) struct Backed<'b> {
     vmas: &'b [Vma],
     plan: Option<CachePlan>,
     vma_plan: VmaPlan,
-    /// Where the `struct page` of frame 0 would be.
-    vmemmap: Option<u64>,
+    pages: Option<Pages<'b>>,
     mm: Mm,
 }
 
@@ -140,7 +186,7 @@ impl Backed<'_> {
             let at = self.vdso(&plan, vma, offset, buf.len() as u64);
             return at.is_some_and(|at| self.kernel.read(at, buf).is_ok());
         }
-        let frame = self.cached(&plan, vma, offset).ok().flatten();
+        let frame = self.cached(vma, offset).ok().flatten();
         let at = frame.and_then(|frame| frame.checked_add(offset % PAGE));
         at.is_some_and(|at| self.space.phys().read(at, buf).is_ok())
     }
@@ -152,15 +198,14 @@ impl Backed<'_> {
 
     /// The frame with the page that an area has at `va`, if it is in memory.
     pub(super) fn frame(&self, vma: &Vma, va: Gva) -> Option<Gpa> {
-        let plan = self.plan?;
         let within = va.raw().checked_sub(vma.range.start().raw())?;
         match &vma.file {
             Some(file) => {
                 let offset = within.checked_add(file.offset)?;
-                self.cached(&plan, vma, offset).ok().flatten()
+                self.cached(vma, offset).ok().flatten()
             }
             None => {
-                let at = self.vdso(&plan, vma, within, 1)?;
+                let at = self.vdso(&self.plan?, vma, within, 1)?;
                 Some(self.kernel.translate(at).ok()?.gpa.align_down(PAGE))
             }
         }
@@ -190,35 +235,15 @@ impl Backed<'_> {
 
     /// The frame that holds the page at `offset` of the file that `vma` maps a part of, if the kernel has
     /// it in memory.
-    fn cached(&self, plan: &CachePlan, vma: &Vma, offset: u64) -> Result<Option<Gpa>, BadLink> {
-        let Some(vmemmap) = self.vmemmap else {
+    fn cached(&self, vma: &Vma, offset: u64) -> Result<Option<Gpa>, BadLink> {
+        let Some(pages) = self.pages else {
             return Ok(None);
         };
         let area = self.vma_plan.raw(self.kernel, vma.object)?;
         if area.flags & VM_HUGETLB != 0 {
             return Ok(None);
         }
-        let index = offset / PAGE;
-        let file = plan.file.follow(self.kernel, area.file)?;
-        let mapping = plan
-            .mapping
-            .follow(self.kernel, file.number(plan.f_mapping))?;
-        let top = mapping.number(plan.pages);
-        let Ok(page) = link(plan.nodes.get(self.kernel, top, index)?) else {
-            // Not in memory: null, or a note about where it went.
-            return Ok(None);
-        };
-        let folio = plan.folio.follow(self.kernel, page.raw())?;
-        let within = index.wrapping_sub(folio.number(plan.folio_index));
-        let is_it = folio.number(plan.folio_mapping) == mapping.at.raw()
-            && within < MAX_FOLIO
-            && folio.number(plan.flags) & plan.uptodate != 0;
-        let number = page.raw().wrapping_sub(vmemmap);
-        if !is_it || !number.is_multiple_of(plan.page_size) {
-            return Ok(None);
-        }
-        let frame = (number / plan.page_size).wrapping_add(within);
-        Ok(frame.checked_mul(PAGE).map(Gpa))
+        pages.frame(area.file, offset)
     }
 
     /// Reads within one page.

@@ -74,6 +74,7 @@ pub(super) fn find(
             cache_plan: OnceLock::new(),
             module_plan: OnceLock::new(),
             known: OnceLock::new(),
+            width_plan: OnceLock::new(),
         }),
         None => Err(log.into_steps()),
     }

@@ -4,13 +4,20 @@ use crate::addr::{Address, Gpa, Gva};
 use crate::memory::Memory;
 use crate::os::types::{TypeError, Types};
 use crate::paging::AddressSpace;
+use crate::width::ProgramWidth;
 
 use super::object::{BadLink, Object, Plan, Planner, Slot, link};
 
 const PAGE: usize = 4096;
 
-/// Bit of `context.flags`: the process has the page of old system calls (`MM_CONTEXT_HAS_VSYSCALL`).
+/// Bits of `context.flags`: the program is of i386 (`MM_CONTEXT_UPROBE_IA32`), and the process has the page of old
+/// system calls (`MM_CONTEXT_HAS_VSYSCALL`), which only 64-bit programs have.
+const IA32: u64 = 1;
 const HAS_VSYSCALL: u64 = 2;
+
+/// Values of `context.ia32_compat`, numbers of thread flags: `TIF_IA32` and `TIF_X32`.
+const COMPAT_IA32: u64 = 17;
+const COMPAT_X32: u64 = 30;
 
 /// Members of `mm_struct`.
 #[derive(Clone, Copy, Debug)]
@@ -142,6 +149,26 @@ impl Mm {
             (Some(compat), _) => number(compat) == 0,
             (None, Some(flags)) => number(flags) & HAS_VSYSCALL != 0,
             (None, None) => false,
+        }
+    }
+
+    /// How wide the program is by what the kernel noted when it was started; unknown where it did not.
+    pub(super) fn width(&self) -> ProgramWidth {
+        let number = |slot| self.object.number(slot);
+        match (self.plan.ia32_compat, self.plan.context_flags) {
+            (Some(compat), _) => match number(compat) {
+                0 => ProgramWidth::X86_64,
+                COMPAT_IA32 => ProgramWidth::I386,
+                COMPAT_X32 => ProgramWidth::X32,
+                _ => ProgramWidth::UNKNOWN,
+            },
+            (None, Some(flags)) => match number(flags) & (IA32 | HAS_VSYSCALL) {
+                IA32 => ProgramWidth::I386,
+                HAS_VSYSCALL => ProgramWidth::X86_64,
+                // Neither is set for programs of the x32 ABI, nor by who knows what else.
+                _ => ProgramWidth::UNKNOWN,
+            },
+            (None, None) => ProgramWidth::UNKNOWN,
         }
     }
 

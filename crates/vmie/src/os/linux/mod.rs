@@ -33,13 +33,14 @@ mod tests;
 mod typeinfo;
 mod vma;
 mod vmcoreinfo;
+mod width;
 mod xarray;
 
 use std::sync::{Arc, OnceLock};
 
 use super::{
     FindOptions, Guest, Imports, Kind, Listing, Module, OsError, PageState, Phys, Process,
-    Residency, Step, SuppliedTypes, SymbolTable, Trail, Types, UnmappedCode, Vma,
+    ProcessWidth, Residency, Step, SuppliedTypes, SymbolTable, Trail, Types, UnmappedCode, Vma,
 };
 use crate::addr::{AddrRange, Gva};
 use crate::cpu::CpuState;
@@ -66,6 +67,7 @@ pub struct Linux {
     cache_plan: OnceLock<Result<backed::CachePlan, OsError>>,
     module_plan: OnceLock<Result<Arc<modules::ModulePlan>, OsError>>,
     known: OnceLock<Arc<software::Known>>,
+    width_plan: OnceLock<Result<width::WidthPlan, OsError>>,
 }
 
 impl Linux {
@@ -116,6 +118,12 @@ impl Linux {
     fn cache_plan(&self) -> Result<backed::CachePlan, OsError> {
         let look_up = || Ok(backed::CachePlan::new(&*self.types()?)?);
         self.cache_plan.get_or_init(look_up).clone()
+    }
+
+    /// The same for what tells how wide programs are.
+    fn width_plan(&self) -> Result<width::WidthPlan, OsError> {
+        let look_up = || Ok(width::WidthPlan::new(&*self.types()?));
+        self.width_plan.get_or_init(look_up).clone()
     }
 
     /// The same for modules of the kernel.
@@ -191,6 +199,10 @@ impl Guest for Linux {
 
     fn space_of(&self, process: &Process) -> Result<AddressSpace, OsError> {
         self.user_space(process)
+    }
+
+    fn width_of(&self, process: &Process) -> Result<ProcessWidth, OsError> {
+        self.program_width(process)
     }
 
     fn vmas(&self, process: &Process) -> Result<Listing<Vma>, OsError> {

@@ -13,6 +13,7 @@ mod swap;
 mod tasks;
 mod typeinfo;
 mod types;
+mod width;
 mod world;
 mod xarray;
 
