@@ -15,9 +15,9 @@ use clap::{
     ArgGroup, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint,
 };
 use clap_complete::Shell;
-use vmie::paging::Mode;
 use vmie::signature::EngineKind;
-use vmie::{AddressSpace, Prot};
+use vmie::xref::CodeBits;
+use vmie::{AddressSpace, ProgramWidth, Prot};
 
 use crate::addr::{AddrExpr, RangeExpr, TargetExpr, parse_u64};
 use crate::glob::Glob;
@@ -310,7 +310,7 @@ pub(crate) struct ReadArgs {
     #[arg(long, value_name = "BYTE", value_parser = parse_byte)]
     pub(crate) fill: Option<u8>,
 
-    /// With --as asm: how wide the code is [default: by the paging mode]
+    /// With --as asm: how wide the code is [default: as the process's program, else by the paging mode]
     #[arg(long, value_name = "BITS", value_parser = ["16", "32", "64"])]
     pub(crate) bits: Option<String>,
 }
@@ -581,9 +581,9 @@ pub(crate) struct XrefArgs {
 /// How wide code or pointers are, as typed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum BitsArg {
-    /// By the paging mode: 64 in long mode, else 32
+    /// As wide as the process's program; without a process, by the paging mode: 64 in long mode, else 32
     Auto,
-    /// 32 bits: a 32-bit process of a 64-bit guest, too
+    /// 32 bits
     #[value(name = "32")]
     B32,
     /// 64 bits
@@ -592,12 +592,12 @@ pub(crate) enum BitsArg {
 }
 
 impl BitsArg {
-    /// Whether 32 bits are meant, in a space of this mode.
-    pub(crate) fn is_32(self, mode: Option<Mode>) -> bool {
+    /// The width of the code of a program that is this wide.
+    pub(crate) fn code(self, program: ProgramWidth) -> CodeBits {
         match self {
-            Self::Auto => matches!(mode, Some(Mode::X86 | Mode::Pae)),
-            Self::B32 => true,
-            Self::B64 => false,
+            Self::B32 => CodeBits::B32,
+            Self::B64 => CodeBits::B64,
+            Self::Auto => program.code.unwrap_or(CodeBits::B64),
         }
     }
 }

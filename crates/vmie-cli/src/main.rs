@@ -52,6 +52,7 @@ mod texts;
 mod unread;
 mod unseen;
 mod verb;
+mod width;
 
 use std::process::ExitCode;
 

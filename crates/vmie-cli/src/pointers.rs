@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use vmie::paging::Mode;
-use vmie::pointers::{BuildError, Foreign, IndexErrorKind, PointerMap, PointerOptions, Width};
+use vmie::pointers::{BuildError, Foreign, IndexErrorKind, PointerMap, PointerOptions};
 use vmie::{AddrRange, Address, Memory, Prot};
 
 use crate::args::{BitsArg, FilterArgs, PointerArgs};
@@ -45,13 +44,14 @@ impl Indexing<'_, '_> {
         pointer: PointerArgs,
         filter: Option<&FilterArgs>,
     ) -> Result<PointerOptions<A>> {
-        let width = width(pointer.bits, self.space.mode());
         let typed = filter.and_then(|filter| filter.range.as_ref());
         let sources = typed
             .map(|typed| self.space.range(Some(typed)))
             .transpose()?
             .flatten();
         let range = self.space.range(None)?;
+        let reporter = &self.options.reporter;
+        let width = self.space.pointers(pointer.bits, sources, reporter);
         Ok(PointerOptions {
             // Whoever asks for pointers outside of a process's half means the whole space.
             range: range
@@ -148,8 +148,19 @@ impl Indexing<'_, '_> {
             };
             return Err(failure.hint(hint).into());
         }
+        let reporter = &self.options.reporter;
+        let stand = about.as_ref().and_then(|about| about.sources);
+        let stand = stand.and_then(|(from, to)| AddrRange::inclusive(A::new(from), A::new(to)));
+        let own = self.space.pointers(BitsArg::Auto, stand, reporter);
+        if self.space.mode().is_some() && own != map.width() {
+            reporter.warn(&format!(
+                "the index knows pointers of {} bits, and this space has pointers of {}: `vmie refs --save FILE` \
+                 writes one of those",
+                map.width().bytes() * 8,
+                own.bytes() * 8
+            ));
+        }
         if let Some(about) = about {
-            let reporter = &self.options.reporter;
             if about.file != self.source.stamp() {
                 reporter.warn(&format!(
                     "the index was built over {}, another file than {} or an earlier state of it; 64 pages of it are the same, others may have changed",
@@ -183,14 +194,5 @@ pub(crate) fn not_indexed(error: &BuildError) -> Failure {
         _ => Failure::new("the pointers cannot be indexed")
             .found(error.to_string())
             .hint("--range or --perm, to look at less"),
-    }
-}
-
-/// How wide pointers are in a space.
-pub(crate) fn width(bits: BitsArg, mode: Option<Mode>) -> Width {
-    if bits.is_32(mode) {
-        Width::Four
-    } else {
-        Width::Eight
     }
 }

@@ -67,6 +67,7 @@ pub(crate) fn origin(
     };
     let about = serde_json::to_string(&about)
         .map_err(|error| Failure::new(format!("the snapshot cannot be described: {error}")))?;
+    let width = space.known_width(reporter);
     let space = match &space.target {
         Target::Virtual(space) => Some((space.root(), space.mode())),
         Target::Saved(snapshot) => snapshot.origin().space,
@@ -76,6 +77,7 @@ pub(crate) fn origin(
         about,
         space,
         cpus: source.info().cpus.clone(),
+        width,
     })
 }
 

@@ -3,14 +3,12 @@
 
 use std::ops::ControlFlow::{self, Break, Continue};
 
-use vmie::paging::Mode;
 use vmie::search::{Text, continue_text};
 use vmie::{
     Address, Gva, Memory, Prot, Scanner, SweepOptions, SweepOutcome, read_around_holes, seek,
     seek_many, seek_space,
 };
 
-use crate::addr::Lookup;
 use crate::args::SearchArgs;
 use crate::candidates::{Scope, Whose};
 use crate::exit::{Done, Failure, Result};
@@ -115,40 +113,39 @@ impl Seek<'_> {
         keep: Option<&mut dyn Keep<S::Item>>,
         row: impl FnMut(Place, S::Item, &dyn Around) -> Option<R>,
     ) -> Result<Done> {
-        self.run_made(|_, _| Ok(scanner), keep, row)
+        interrupt::listen();
+        let reporter = &self.options.reporter;
+        let source = Source::open(&self.args.source, reporter)?;
+        if self.args.everywhere.all_processes {
+            let spaces = Spaces::select(&source, &self.args.space, reporter)?;
+            let mut row = row;
+            return self.everywhere(&source, &spaces, scanner, keep, |_, place, item, around| {
+                row(place, item, around)
+            });
+        }
+        let space = Space::select(&source, &self.args.space, reporter)?;
+        self.over(&source, &space, scanner, keep, row)
     }
 
-    /// As [`Seek::run_keeping`], with a scanner that is made when names mean something and the paging mode
-    /// (of one space) is known.
-    pub(crate) fn run_made<S: Scanner, R: Row>(
+    /// Sends the scanner over one space.
+    pub(crate) fn over<S: Scanner, R: Row>(
         &self,
-        scanner: impl FnOnce(Lookup<'_>, Option<Mode>) -> std::result::Result<S, Failure>,
+        source: &Source,
+        space: &Space<'_>,
+        scanner: &S,
         keep: Option<&mut dyn Keep<S::Item>>,
         row: impl FnMut(Place, S::Item, &dyn Around) -> Option<R>,
     ) -> Result<Done> {
-        interrupt::listen();
-        let source = Source::open(&self.args.source, &self.options.reporter)?;
-        if self.args.everywhere.all_processes {
-            let lookup = |name: &str| {
-                Err(Failure::new(format!("`{name}` is not an address"))
-                    .found("a name, which means something in one space only")
-                    .hint("a number, with --all-processes"))
-            };
-            let scanner = scanner(&lookup, None)?;
-            return self.everywhere(&source, &scanner, keep, row);
-        }
-        let space = Space::select(&source, &self.args.space, &self.options.reporter)?;
-        let scanner = scanner(&|name| space.lookup(name), space.mode())?;
         match &space.target {
-            Target::Physical(memory) => self.plain(&source, &space, &**memory, &scanner, keep, row),
-            Target::Saved(memory) => self.plain(&source, &space, &**memory, &scanner, keep, row),
+            Target::Physical(memory) => self.plain(source, space, &**memory, scanner, keep, row),
+            Target::Saved(memory) => self.plain(source, space, &**memory, scanner, keep, row),
             Target::Virtual(memory) => self.one(
-                &source,
-                &space,
+                source,
+                space,
                 memory,
                 keep,
                 row,
-                |options, progress, emit| seek_space(memory, &scanner, options, progress, emit),
+                |options, progress, emit| seek_space(memory, scanner, options, progress, emit),
             ),
         }
     }
@@ -258,15 +255,16 @@ impl Seek<'_> {
         Ok(Done { found, complete })
     }
 
-    fn everywhere<S: Scanner, R: Row>(
+    /// Sends the scanner over many spaces; `row` is told in which of them a result is.
+    pub(crate) fn everywhere<S: Scanner, R: Row>(
         &self,
         source: &Source,
+        spaces: &Spaces<'_>,
         scanner: &S,
         mut keep: Option<&mut dyn Keep<S::Item>>,
-        mut row: impl FnMut(Place, S::Item, &dyn Around) -> Option<R>,
+        mut row: impl FnMut(usize, Place, S::Item, &dyn Around) -> Option<R>,
     ) -> Result<Done> {
         let reporter = &self.options.reporter;
-        let spaces = Spaces::select(source, &self.args.space, reporter)?;
         let sweep = self.sweep(source, spaces.range(self.args.filter.range.as_ref())?);
         let sink = self.options.sink(self.verb, SpaceKind::Virtual);
         let sink = sink.named(true).many(true).asked(self.asked);
@@ -289,7 +287,7 @@ impl Seek<'_> {
                     return Continue(());
                 }
                 let place = places.name(found.space, found.addr);
-                rows.add(row(place, found.item, &In(memory)))
+                rows.add(row(found.space, place, found.item, &In(memory)))
             },
         );
         reporter.progress_end();

@@ -4,12 +4,12 @@
 //! `--phys`) into a [`Space`]: the memory itself, and the [`Names`] of its addresses. The verbs see only
 //! what comes out.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use vmie::os::Process;
 use vmie::paging::{Mode, detect};
 use vmie::snapshot::Snapshot;
-use vmie::{AddrRange, Address, AddressSpace, CpuState, Gpa, Gva, Memory};
+use vmie::{AddrRange, Address, AddressSpace, CpuState, Gpa, Gva, Memory, ProgramWidth};
 
 use crate::addr::RangeExpr;
 use crate::args::{OwnerArgs, Paging, SpaceArgs};
@@ -30,6 +30,8 @@ pub(crate) struct Space<'s> {
     pub(crate) target: Target,
     /// The names.
     pub(crate) names: Names<'s>,
+    /// How wide what is in it is, once somebody has asked.
+    pub(crate) width: OnceLock<ProgramWidth>,
 }
 
 /// The memory that is meant.
@@ -54,6 +56,15 @@ impl Target {
 }
 
 impl<'s> Space<'s> {
+    /// A memory and its names.
+    pub(crate) fn new(target: Target, names: Names<'s>) -> Self {
+        Self {
+            target,
+            names,
+            width: OnceLock::new(),
+        }
+    }
+
     /// Chooses by what was typed.
     pub(crate) fn select(
         source: &'s Source,
@@ -64,31 +75,31 @@ impl<'s> Space<'s> {
             if args.is_typed() {
                 return Err(saved::no_other_space(source));
             }
-            return Ok(Self {
-                target: Target::Saved(Arc::clone(snapshot)),
-                names: Names::of_snapshot(),
-            });
+            return Ok(Self::new(
+                Target::Saved(Arc::clone(snapshot)),
+                Names::of_snapshot(),
+            ));
         }
         if args.phys {
-            return Ok(Self {
-                target: Target::Physical(Arc::clone(&source.memory)),
-                names: Names::of_physical(),
-            });
+            return Ok(Self::new(
+                Target::Physical(Arc::clone(&source.memory)),
+                Names::of_physical(),
+            ));
         }
         if args.owner.kernel {
             let os = source.os()?;
-            return Ok(Self {
-                target: Target::Virtual(args.seen(os.guest().kernel_space().clone())),
-                names: Names::of_kernel(os),
-            });
+            return Ok(Self::new(
+                Target::Virtual(args.seen(os.guest().kernel_space().clone())),
+                Names::of_kernel(os),
+            ));
         }
         if let Some((os, process)) = select_process(source, &args.owner, reporter)? {
             let space = os.guest().space_of(process);
             let space = space.map_err(|error| guest::failed(&error))?;
-            return Ok(Self {
-                target: Target::Virtual(args.seen(space)),
-                names: Names::of_process(os, process),
-            });
+            return Ok(Self::new(
+                Target::Virtual(args.seen(space)),
+                Names::of_process(os, process),
+            ));
         }
         let Some(root) = args.cr3 else {
             return Err(no_space(source));
@@ -107,10 +118,10 @@ impl<'s> Space<'s> {
             unseen::tell(source, &space, reporter);
         }
         let root = space.root();
-        Ok(Self {
-            target: Target::Virtual(space),
-            names: Names::of_root(source, root),
-        })
+        Ok(Self::new(
+            Target::Virtual(space),
+            Names::of_root(source, root),
+        ))
     }
 
     /// Whose memory it is, to be told again at another moment.

@@ -5,7 +5,7 @@
 //! one space after the other, and only for those in which something is found.
 
 use vmie::os::{OsError, Process};
-use vmie::{AddrRange, AddressSpace, Coverage, Gva, ManyOutcome, SpacePart};
+use vmie::{AddrRange, AddressSpace, Coverage, Gva, ManyOutcome, ProgramWidth, SpacePart};
 
 use crate::addr::RangeExpr;
 use crate::args::SpaceArgs;
@@ -21,6 +21,7 @@ use crate::report::{Beyond, Reporter, Words};
 use crate::size;
 use crate::source::Source;
 use crate::space::{Space, Target};
+use crate::width;
 
 /// All spaces of a guest.
 pub(crate) struct Spaces<'s> {
@@ -85,6 +86,15 @@ impl<'s> Spaces<'s> {
         })
     }
 
+    /// How wide the program of each is.
+    pub(crate) fn widths(&self, reporter: &Reporter) -> Vec<ProgramWidth> {
+        let members = self.members.iter();
+        let members: Vec<_> = members
+            .map(|member| (member.process, member.space.mode()))
+            .collect();
+        width::of_all(self.os, &members, reporter)
+    }
+
     /// Whose memory they are, to be told again at another moment.
     pub(crate) fn whose(&self) -> Vec<Whose> {
         let whose = |member: &Member<'_>| match member.process {
@@ -113,13 +123,11 @@ impl<'s> Spaces<'s> {
     /// Space `index` alone, with its own names.
     pub(crate) fn space(&self, index: usize) -> Space<'s> {
         let member = &self.members[index];
-        Space {
-            target: Target::Virtual(member.space.clone()),
-            names: match member.process {
-                Some(process) => Names::of_process(self.os, process),
-                None => Names::of_kernel(self.os),
-            },
-        }
+        let names = match member.process {
+            Some(process) => Names::of_process(self.os, process),
+            None => Names::of_kernel(self.os),
+        };
+        Space::new(Target::Virtual(member.space.clone()), names)
     }
 
     /// The part of space `index` that is looked at.

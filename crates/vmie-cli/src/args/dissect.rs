@@ -32,12 +32,11 @@ pub(crate) struct DissectArgs {
         long,
         value_name = "FILE",
         value_hint = ValueHint::FilePath,
-        requires = "like",
-        conflicts_with = "bits"
+        requires = "like"
     )]
     pub(crate) index: Option<PathBuf>,
 
-    /// How wide pointers are; auto goes by the paging mode
+    /// How wide pointers are
     #[arg(long, value_name = "BITS", default_value = "auto")]
     pub(crate) bits: BitsArg,
 

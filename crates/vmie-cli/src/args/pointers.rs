@@ -13,7 +13,7 @@ const INDEX: &str = "Index";
 /// What counts as a pointer.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct PointerArgs {
-    /// How wide pointers are; auto goes by the paging mode
+    /// How wide pointers are
     #[arg(long, value_name = "BITS", default_value = "auto")]
     pub(crate) bits: BitsArg,
 

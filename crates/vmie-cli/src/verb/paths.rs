@@ -82,13 +82,12 @@ fn search<A: Address>(
     sink = sink.asked(!also.is_empty());
     let mut failed = None;
     let pointers: PointerOptions<A> = indexing.pointers(args.pointer, None)?;
-    let width = pointers.width;
     let mut emit = |path: Path<A>| {
         // One base may begin millions of paths.
         go_on()?;
         let mut led = Vec::new();
         for other in &also {
-            match other.follow(&path, space, width) {
+            match other.follow(&path, space) {
                 Some(addr) => led.push(Hex(addr)),
                 None => return Continue(()),
             }

@@ -1,21 +1,23 @@
 //! `vmie refs`: what points at something.
 
 use serde::Serialize;
-use vmie::pointers::{Edge, PointerMap, Referrers};
+use vmie::pointers::{Edge, PointerMap, Referrers, ReferrersOfAnyWidth, Width};
 use vmie::{AddrRange, Address, Gva, Memory};
 
-use crate::args::RefsArgs;
+use crate::addr::TargetExpr;
+use crate::args::{BitsArg, RefsArgs};
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
 use crate::names::Names;
 use crate::options::Options;
 use crate::output::{Cell, Column, Hex, Row, Totals, View};
 use crate::place::Place;
-use crate::pointers::{Indexing, width};
+use crate::pointers::Indexing;
 use crate::report::Words;
 use crate::seek::{Around, Seek, said_if_stopped};
 use crate::source::Source;
 use crate::space::{Space, Target};
+use crate::spaces::Spaces;
 use crate::texts::Texts;
 use crate::unread::nothing_read;
 
@@ -25,19 +27,15 @@ pub(super) fn run(args: &RefsArgs, options: &Options) -> Result<Done> {
     }
     match &args.what {
         Some(what) if args.save.is_none() && args.index.is_none() && !args.pointees => {
-            let seek = Seek {
-                verb: "refs",
-                args: &args.search,
-                options,
-                asked: false,
-            };
-            let scanner = |lookup: crate::addr::Lookup<'_>, mode| {
-                let width = width(args.pointer.bits, mode);
-                let align = args.pointer.align.unwrap_or(width.bytes() as u64);
-                let range: AddrRange<Gva> = what.resolve(lookup)?;
-                Ok(Referrers::new(range, width, align))
-            };
-            seek.run_made(scanner, None, |place, value, _| {
+            interrupt::listen();
+            let source = Source::open(&args.search.source, &options.reporter)?;
+            if args.search.everywhere.all_processes {
+                return everywhere(args, what, options, &source);
+            }
+            let space = Space::select(&source, &args.search.space, &options.reporter)?;
+            let range: AddrRange<Gva> = what.resolve(&|name| space.lookup(name))?;
+            let scanner = referrers(args, range, &space, options)?;
+            seek(args, options).over(&source, &space, &scanner, None, |place, value, _| {
                 Some(RefRow {
                     place,
                     value: Hex(value),
@@ -56,6 +54,81 @@ pub(super) fn run(args: &RefsArgs, options: &Options) -> Result<Done> {
     }
 }
 
+fn seek<'a>(args: &'a RefsArgs, options: &'a Options) -> Seek<'a> {
+    Seek {
+        verb: "refs",
+        args: &args.search,
+        options,
+        asked: false,
+    }
+}
+
+/// What looks for pointers into a range in one space, as wide as they are there.
+fn referrers(
+    args: &RefsArgs,
+    range: AddrRange<Gva>,
+    space: &Space<'_>,
+    options: &Options,
+) -> Result<Referrers> {
+    let stand = args.search.filter.range.as_ref();
+    let stand: Option<AddrRange<Gva>> = stand
+        .map(|typed| space.range(Some(typed)))
+        .transpose()?
+        .flatten();
+    let width = space.pointers(args.pointer.bits, stand, &options.reporter);
+    let align = args.pointer.align.unwrap_or(width.bytes() as u64);
+    Ok(Referrers::new(range, width, align))
+}
+
+/// What points into a range in all processes, in each as wide as its pointers are.
+fn everywhere(
+    args: &RefsArgs,
+    what: &TargetExpr,
+    options: &Options,
+    source: &Source,
+) -> Result<Done> {
+    let range: AddrRange<Gva> = what.resolve(&|name: &str| {
+        Err(Failure::new(format!("`{name}` is not an address"))
+            .found("a name, which means something in one space only")
+            .hint("a number, with --all-processes"))
+    })?;
+    let reporter = &options.reporter;
+    let spaces = Spaces::select(source, &args.search.space, reporter)?;
+    let widths: Vec<Width> = match args.pointer.bits {
+        BitsArg::Auto => {
+            let widths = spaces.widths(reporter).into_iter();
+            widths
+                .map(|width| width.pointers.unwrap_or_default())
+                .collect()
+        }
+        BitsArg::B32 => vec![Width::Four],
+        BitsArg::B64 => vec![Width::Eight],
+    };
+    let row = |place, value| {
+        Some(RefRow {
+            place,
+            value: Hex(value),
+        })
+    };
+    let seek = seek(args, options);
+    let one = widths.first().copied().unwrap_or_default();
+    if widths.iter().all(|&width| width == one) {
+        let align = args.pointer.align.unwrap_or(one.bytes() as u64);
+        let scanner = Referrers::new(range, one, align);
+        return seek.everywhere(source, &spaces, &scanner, None, |_, place, value, _| {
+            row(place, value)
+        });
+    }
+    // Frames that programs of both sorts map are looked at both ways; what counts is a matter of the space.
+    let scanner = ReferrersOfAnyWidth::new(range, args.pointer.align);
+    seek.everywhere(source, &spaces, &scanner, None, |space, place, found, _| {
+        if found.width != widths[space] {
+            return None;
+        }
+        row(place, found.value)
+    })
+}
+
 /// What points at the places of texts.
 fn to_texts(args: &RefsArgs, options: &Options) -> Result<Done> {
     interrupt::listen();
@@ -67,16 +140,9 @@ fn to_texts(args: &RefsArgs, options: &Options) -> Result<Done> {
         return texts.nowhere::<RefRow>("refs", &space, options);
     };
     // Whatever points between the first and the last place; most of it is none.
-    let width = width(args.pointer.bits, space.mode());
-    let align = args.pointer.align.unwrap_or(width.bytes() as u64);
     let all = AddrRange::inclusive(Gva(first), Gva(last)).expect("in order");
-    let referrers = Referrers::new(all, width, align);
-    let seek = Seek {
-        verb: "refs",
-        args: &args.search,
-        options,
-        asked: false,
-    };
+    let referrers = referrers(args, all, &space, options)?;
+    let seek = seek(args, options);
     let row = |place, value: u64, _: &dyn Around| {
         let is_one = places.binary_search(&value).is_ok();
         is_one.then_some(RefRow {

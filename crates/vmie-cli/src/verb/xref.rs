@@ -4,10 +4,10 @@ mod asked;
 mod everywhere;
 mod row;
 
-use vmie::xref::{CodeBits, Xref, XrefIndex, scan};
-use vmie::{AddrRange, Gva, Memory, Mode};
+use vmie::xref::{Xref, XrefIndex, scan};
+use vmie::{AddrRange, Gva, Memory};
 
-use crate::args::{BitsArg, EverywhereArgs, FilterArgs, SearchArgs, XrefArgs};
+use crate::args::{EverywhereArgs, FilterArgs, SearchArgs, XrefArgs};
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
 use crate::options::Options;
@@ -43,7 +43,13 @@ pub(super) fn run(args: &XrefArgs, options: &Options) -> Result<Done> {
     if let Some(texts) = texts.as_ref().filter(|texts| texts.places.is_empty()) {
         return texts.nowhere::<XrefRow>("xref", &space, options);
     }
-    let bits = bits(args.bits, space.mode());
+    let part: Option<AddrRange<Gva>> = args
+        .range
+        .as_ref()
+        .map(|typed| space.range(Some(typed)))
+        .transpose()?
+        .flatten();
+    let bits = space.code(args.bits, part, &options.reporter);
     let search = args.search();
     let seek = Seek {
         verb: "xref",
@@ -114,13 +120,5 @@ impl XrefArgs {
                 perm: Some(self.perm),
             },
         }
-    }
-}
-
-fn bits(typed: BitsArg, mode: Option<Mode>) -> CodeBits {
-    if typed.is_32(mode) {
-        CodeBits::B32
-    } else {
-        CodeBits::B64
     }
 }

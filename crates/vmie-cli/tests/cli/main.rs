@@ -11,3 +11,4 @@ mod rules;
 mod series;
 mod snap;
 mod support;
+mod width;

@@ -49,6 +49,7 @@ use crate::cpu::CpuState;
 use crate::memory::{Coverage, Fault, Gap, Memory, Prot, Region, SpanKind, Spans};
 use crate::paging::Mode;
 use crate::view::View;
+use crate::width::ProgramWidth;
 use content::{Content, Slots};
 pub use diff::{Change, ChangeKind, DiffOptions, DiffOutcome, diff};
 pub use file::{Compression, FileError, FileErrorKind, SaveOptions, Saved, holds};
@@ -86,6 +87,8 @@ pub struct Origin {
     pub space: Option<(Gpa, Mode)>,
     /// The registers of the CPUs.
     pub cpus: Vec<CpuState>,
+    /// How wide the program is whose space it is. Unknown in files of before this was kept.
+    pub width: ProgramWidth,
 }
 
 /// What was mapped within a range at one moment, with its bytes.

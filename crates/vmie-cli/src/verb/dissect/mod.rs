@@ -18,7 +18,7 @@ use crate::interrupt;
 use crate::names::Names;
 use crate::options::Options;
 use crate::output::{Cell, Column, Format, Hex, Output, Row, Sink, Totals, View};
-use crate::pointers::{Indexing, width};
+use crate::pointers::Indexing;
 use crate::report::Words;
 use crate::seek::go_on;
 use crate::source::Source;
@@ -79,7 +79,8 @@ fn dissect<A: Address>(
             .hint("--len N, or A+LEN")
             .into());
     }
-    let width = width(args.bits, space.mode());
+    let object = AddrRange::inclusive(start, start);
+    let width = space.pointers(args.bits, object, &options.reporter);
     let mut instances = vec![start];
     let mut searched = Coverage::default();
     if args.like {
@@ -255,6 +256,22 @@ fn alike<A: Address>(
             options,
         };
         let map = indexing.open(path, memory)?;
+        if map.width() != width {
+            let bits = |width: Width| width.bytes() * 8;
+            return Err(Failure::new("the index knows none of these objects")
+                .found(format!(
+                    "{} holds pointers of {} bits; the object is read with pointers of {}",
+                    path.display(),
+                    bits(map.width()),
+                    bits(width)
+                ))
+                .hint("`vmie refs --save FILE`, to write it anew")
+                .hint(format!(
+                    "--bits {}, to read the object so",
+                    bits(map.width())
+                ))
+                .into());
+        }
         let writable = |at: &A| {
             let at = AddrRange::inclusive(*at, *at);
             let mut regions = at.into_iter().flat_map(|at| memory.regions(at));

@@ -15,6 +15,8 @@ pub(super) struct Also<'s> {
     space: Space<'s>,
     /// Where paths must lead.
     target: Option<u64>,
+    /// How wide pointers are there.
+    width: Width,
 }
 
 impl<'s> Also<'s> {
@@ -67,17 +69,18 @@ impl<'s> Also<'s> {
         let target = target
             .map(|target| target.resolve(&|name| space.lookup(name)))
             .transpose()?;
-        Ok(Self { space, target })
+        let width = space.pointers::<Gva>(args.pointer.bits, None, reporter);
+        Ok(Self {
+            space,
+            target,
+            width,
+        })
     }
 
     /// Where a path of `from` leads in this space; `None` when it cannot be followed or leads elsewhere
     /// than it must.
-    pub(super) fn follow<A: Address>(
-        &self,
-        path: &Path<A>,
-        from: &Space<'_>,
-        width: Width,
-    ) -> Option<u64> {
+    pub(super) fn follow<A: Address>(&self, path: &Path<A>, from: &Space<'_>) -> Option<u64> {
+        let width = self.width;
         let base = self.base(path.base.addr().raw(), from)?;
         let led = match &self.space.target {
             Target::Physical(memory) => follow(path, base, &**memory, width)?,

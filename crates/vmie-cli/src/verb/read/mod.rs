@@ -10,9 +10,10 @@ mod tests;
 mod views;
 
 use vmie::paging::Mode;
+use vmie::xref::CodeBits;
 use vmie::{AddrRange, Address, Coverage, Memory};
 
-use crate::args::{ReadArgs, ReadAs};
+use crate::args::{BitsArg, ReadArgs, ReadAs};
 use crate::asm::Bits;
 use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
@@ -75,7 +76,10 @@ impl Reading<'_, '_> {
         let coverage = match self.args.view {
             ReadAs::Hex => self.rows(memory, range, Hex16)?,
             ReadAs::U64 => self.rows(memory, range, Words64)?,
-            ReadAs::Asm => self.rows(memory, range, Asm::new(self.bits(), &self.space.names))?,
+            ReadAs::Asm => {
+                let asm = Asm::new(self.bits(range), &self.space.names);
+                self.rows(memory, range, asm)?
+            }
             ReadAs::Raw => raw::write(memory, range, self.args.fill)?,
         };
         if coverage.read == 0 {
@@ -112,21 +116,27 @@ impl Reading<'_, '_> {
         Ok(coverage)
     }
 
-    /// How wide code is: as asked, else by the paging mode.
-    fn bits(&self) -> Bits {
+    /// How wide code is: as asked, else as the program, else by the paging mode.
+    fn bits<A: Address>(&self, range: AddrRange<A>) -> Bits {
         match self.args.bits.as_deref() {
             Some("16") => return Bits::B16,
             Some("32") => return Bits::B32,
             Some(_) => return Bits::B64,
             None => {}
         }
-        let mode = match &self.space.target {
-            Target::Virtual(_) | Target::Saved(_) => self.space.mode(),
-            Target::Physical(_) => self.source.info().cpus.iter().find_map(Mode::from_cpu),
+        let code = match &self.space.target {
+            Target::Virtual(_) | Target::Saved(_) => {
+                let reporter = &self.options.reporter;
+                Some(self.space.code(BitsArg::Auto, Some(range), reporter))
+            }
+            Target::Physical(_) => {
+                let mode = self.source.info().cpus.iter().find_map(Mode::from_cpu);
+                mode.and_then(|mode| mode.width().code)
+            }
         };
-        match mode {
-            Some(Mode::X86 | Mode::Pae) => Bits::B32,
-            Some(Mode::FourLevel | Mode::FiveLevel) | None => Bits::B64,
+        match code {
+            Some(CodeBits::B32) => Bits::B32,
+            Some(CodeBits::B64) | None => Bits::B64,
         }
     }
 }

@@ -7,12 +7,12 @@ use std::cell::Cell;
 
 use vmie::os::ResolveError;
 use vmie::xref::{Xref, XrefIndex, scan};
-use vmie::{AddrRange, Coverage, Gva, ManyOutcome, Memory, SweepOptions};
+use vmie::{AddrRange, Coverage, Gva, ManyOutcome, Memory, ProgramWidth, SweepOptions};
 
 use super::asked::{Asked, Teller};
+use super::index_to;
 use super::row::{RowMaker, XrefRow};
-use super::{bits, index_to};
-use crate::args::XrefArgs;
+use crate::args::{BitsArg, XrefArgs};
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
 use crate::options::Options;
@@ -59,6 +59,10 @@ struct Without {
 pub(super) fn run(args: &XrefArgs, source: &Source, options: &Options) -> Result<Done> {
     let reporter = &options.reporter;
     let spaces = Spaces::select(source, &args.space, reporter)?;
+    let widths = match args.bits {
+        BitsArg::Auto => spaces.widths(reporter),
+        _ => vec![ProgramWidth::UNKNOWN; spaces.len()],
+    };
     let typed = spaces.range(args.range.as_ref())?;
     let sink = options.sink("xref", SpaceKind::Virtual);
     let mut rows = Rows::new(sink.named(true).many(true), false);
@@ -122,7 +126,7 @@ pub(super) fn run(args: &XrefArgs, source: &Source, options: &Options) -> Result
             Some(code) => code,
             None => memory,
         };
-        let bits = bits(args.bits, space.mode());
+        let bits = args.bits.code(widths[index]);
         let sweep = SweepOptions {
             range: Some(range),
             perm: args.perm,

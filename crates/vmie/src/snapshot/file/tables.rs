@@ -16,6 +16,7 @@
 //! | 64 | 8 | length of the text about its origin |
 //! | 72 | 40 | how many CPUs, spans, gaps, slots, distinct pages |
 //! | 112 | 16 | root of the address space; its mode, from 1, or 0 |
+//! | 128 | 2 | bytes of its program's pointers, bits of its code; 0 where not known |
 //! | 248 | 8 | XXH3 of the 248 bytes before |
 //!
 //! In a series (see [`Form`]) the file begins with `vmiemomt`, is one such piece, and its blocks are in another file.
@@ -37,12 +38,14 @@ use crate::addr::{AddrRange, Address, Gpa};
 use crate::cpu::CpuState;
 use crate::memory::{Cause, Gap, Prot, Span, SpanKind};
 use crate::paging::Mode;
+use crate::width::{CodeBits, ProgramWidth, Width};
 
 const END: &[u8; 8] = b"vmietbls";
 const VERSION: u32 = 1;
 pub(super) const SPACE_AT: usize = 12;
 pub(super) const HEADER: usize = 256;
 pub(super) const TRAILER: usize = 24;
+const WIDTH_AT: usize = 128;
 const SUM_AT: usize = HEADER - 8;
 const CPU: usize = 64;
 const SPAN: usize = 40;
@@ -186,6 +189,9 @@ impl<A: Address> Tables<A> {
         for (to, word) in header[16..].chunks_exact_mut(8).zip(words) {
             to.copy_from_slice(&word.to_le_bytes());
         }
+        let ProgramWidth { pointers, code } = self.origin.width;
+        header[WIDTH_AT] = pointers.map_or(0, |pointers| pointers.bytes() as u8);
+        header[WIDTH_AT + 1] = code.map_or(0, |code| code.number() as u8);
         let sum = xxh3_64(&header[..SUM_AT]);
         header[SUM_AT..].copy_from_slice(&sum.to_le_bytes());
     }
@@ -343,6 +349,7 @@ impl Header {
                     .map_err(|_| Kind::Inconsistent("its text"))?,
                 space: mode.map(|mode| (Gpa(at(12)), mode)),
                 cpus: cpus.chunks_exact(CPU).map(get_cpu).collect(),
+                width: get_width(header[WIDTH_AT], header[WIDTH_AT + 1])?,
             },
             compression,
             pages,
@@ -358,6 +365,23 @@ impl Header {
 fn word(bytes: &[u8], at: usize) -> u64 {
     let bytes = bytes[at..].first_chunk().expect("within the record");
     u64::from_le_bytes(*bytes)
+}
+
+fn get_width(pointers: u8, code: u8) -> Result<ProgramWidth, Kind> {
+    Ok(ProgramWidth {
+        pointers: match pointers {
+            0 => None,
+            4 => Some(Width::Four),
+            8 => Some(Width::Eight),
+            _ => return Err(Kind::Inconsistent("the width of its pointers")),
+        },
+        code: match code {
+            0 => None,
+            32 => Some(CodeBits::B32),
+            64 => Some(CodeBits::B64),
+            _ => return Err(Kind::Inconsistent("the width of its code")),
+        },
+    })
 }
 
 fn put_cpu(out: &mut Vec<u8>, cpu: &CpuState) {

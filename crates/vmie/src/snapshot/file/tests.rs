@@ -80,6 +80,7 @@ fn rich() -> (TestMemory<Gva>, Snapshot<Gva>) {
                 ..CpuState::default()
             },
         ],
+        width: crate::ProgramWidth::X32,
     };
     (memory, snapshot.with_origin(origin))
 }
