@@ -38,13 +38,18 @@ typedef struct pmap_options {
     pmap_range from;    /* where they stand, if that is only a part of `range`; both 0: all of it */
     uint64_t max_edges; /* building fails beyond so many pointers, up to 32 bytes each; 0: 2^28 */
     uint32_t prot_all;  /* where they stand allows all of these VMIE_PROT_ bits; they may lead anywhere */
-    uint32_t width;     /* bytes of a pointer, 4 or 8; 0: 4 with the paging modes x86 and PAE, else 8 */
+    uint32_t width;     /* bytes of a pointer, 4 or 8; 0: as the program has them */
     uint32_t align;     /* they stand at multiples of 1, 2, 4 or 8, no more than the width; 0: of the width */
     uint32_t reserved;  /* 0 */
 } pmap_options;
 
 /*
  * Builds the map of what is in memory now. `options` NULL is all 0. Costs one sweep over the memory and a sort.
+ *
+ * With `width` 0, the pointers of a process's own half are as wide as its program has them, if the handle knows:
+ * because vmie_os_find() of os.h has found its operating system, or because it is a snapshot that says so. All others
+ * have 4 bytes with the paging modes x86 and PAE, else 8. A map has pointers of one width: where `from` reaches
+ * from a 32-bit program's half into the kernel's, those of the program.
  *
  * Returns a map to be freed with pmap_free(), or NULL: VMIE_E_ARGUMENT, VMIE_E_PAGING, VMIE_E_LIMIT when there is too
  * much memory or there are too many pointers, VMIE_E_UNREADABLE when nothing could be looked at. Where only a part
@@ -221,7 +226,7 @@ typedef struct struct_field {
 
 /*
  * Lists the fields of the object of `len` bytes at `addr`, in order and without holes between them, guessed from
- * its bytes and from what its words point at. Pointers are as wide as pmap_options says of 0. `len` is 1 to
+ * its bytes and from what its words point at. Pointers are as wide as pmap_build() says of 0. `len` is 1 to
  * 64 KiB; not more than `len` fields are told. vmie_last_coverage() is about the object's own bytes.
  *
  * Returns the total, or -1: VMIE_E_ARGUMENT; VMIE_E_LIMIT when `len` is more; VMIE_E_PAGING; VMIE_E_UNREADABLE when
@@ -229,7 +234,7 @@ typedef struct struct_field {
  */
 int struct_dissect(vmie_mem *m, uintptr_t cr3, uint64_t addr, uint64_t len, struct_field *fields, int max);
 
-/* The same with pointers of `width` bytes, 4 or 8: of 32-bit programs on a 64-bit system, for one. */
+/* The same with pointers of `width` bytes, 4 or 8, whatever is known. */
 int struct_dissect_width(vmie_mem *m, uintptr_t cr3, uint64_t addr, uint64_t len, uint32_t width,
                          struct_field *fields, int max);
 

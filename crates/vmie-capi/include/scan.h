@@ -93,8 +93,8 @@ typedef struct code_xref {
 
 /*
  * Lists every instruction in [lo, hi] that targets an address in [target_lo, target_hi]; the same address
- * twice for one. With `prot_all` 0, where code may be executed. `bits` is 64 or 32, how wide the code is, or 0 to go
- * by the paging mode.
+ * twice for one. With `prot_all` 0, where code may be executed. `bits` is 64 or 32, how wide the code is, or 0: in
+ * a process's own half as wide as its program's, if the handle knows (see pmap_build() in pmap.h), else by the paging mode.
  *
  * Returns the total or -1; VMIE_E_ARGUMENT for VMIE_PHYS, for code refers to virtual addresses.
  */
@@ -161,7 +161,7 @@ typedef struct scan_path {
 
 /*
  * Lists how `target` is reached from the pointers that stand in [base_lo, base_hi], following at most `depth`
- * pointers and adding at most `max_offset` to each. Pointers are as wide as the paging mode has them, stand at
+ * pointers and adding at most `max_offset` to each. Pointers are as wide as pmap_build() of pmap.h says of 0, stand at
  * multiples of that, and stand and lead in [lo, hi]. Shortest paths come first, then by base, then by offsets.
  *
  * This reads all of [lo, hi] once for each pointer of depth and keeps nothing. pmap.h, which keeps an index, is for

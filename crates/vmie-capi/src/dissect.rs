@@ -187,7 +187,7 @@ unsafe fn dissect(
     let m = unsafe { handle(m) }?;
     // SAFETY: the caller's contract.
     let mut list = unsafe { List::new(fields, max) }?;
-    pointer_width(width, None)?;
+    let typed = pointer_width(width)?;
     if AddrRange::new(Gva(addr), len).is_none() {
         return Err(Error::argument(format!(
             "an object of {len:#x} bytes at {addr:#x} is none, or goes beyond the address space"
@@ -200,7 +200,8 @@ unsafe fn dissect(
         ));
     }
     let space = m.space(cr3)?;
-    let width = pointer_width(width, space.mode)?;
+    let width = typed.or_else(|| m.width(&space, addr).pointers);
+    let width = width.unwrap_or_default();
     let found = Dissector::new(&*space.memory, width).instance(Gva(addr), len);
     coverage::searched(&covered(Gva(addr), &found), false)?;
     for field in &found {

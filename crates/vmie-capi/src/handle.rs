@@ -6,11 +6,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use vmie::os::Guest;
 use vmie::paging::detect;
 use vmie::snapshot::{self, Snapshot};
 use vmie::{
     AddrRange, Address, AddressSpace, CpuState, Gpa, Gva, Image, LiveGuest, Memory, Mode,
-    OpenOptions, Paused, Region, SweepOptions,
+    OpenOptions, Paused, ProgramWidth, Region, SweepOptions,
 };
 
 use crate::error::{Code, Error, to_c};
@@ -32,6 +33,7 @@ pub struct Mem {
     pub(crate) live: bool,
     threads: AtomicUsize,
     spaces: Mutex<Spaces>,
+    programs: Mutex<Programs>,
     pub(crate) pause: Option<Pause>,
 }
 
@@ -58,6 +60,15 @@ struct Spaces {
     known: HashMap<usize, Tables>,
 }
 
+/// What is known about the programs whose spaces the roots are.
+#[derive(Default)]
+struct Programs {
+    /// The operating system, once the caller has had it found.
+    guest: Option<Arc<dyn Guest>>,
+    /// By root; of guests that do not change.
+    known: HashMap<u64, ProgramWidth>,
+}
+
 /// An address space behind page tables.
 #[derive(Clone)]
 struct Tables {
@@ -74,6 +85,8 @@ pub(crate) struct Space {
     pub(crate) tables: Option<AddressSpace>,
     /// The paging mode, unless it is physical memory.
     pub(crate) mode: Option<Mode>,
+    /// How wide the program was of which this is a snapshot, as far as it says so.
+    kept: ProgramWidth,
     /// Whether the mode is more than a guess.
     pub(crate) confirmed: bool,
 }
@@ -154,6 +167,7 @@ impl Mem {
             live: false,
             threads: AtomicUsize::new(0),
             spaces: Mutex::default(),
+            programs: Mutex::default(),
             pause: None,
         }
     }
@@ -180,6 +194,7 @@ impl Mem {
                 memory: Arc::new(Phys(Arc::clone(phys))),
                 tables: None,
                 mode: None,
+                kept: ProgramWidth::UNKNOWN,
                 confirmed: true,
             });
         }
@@ -187,6 +202,7 @@ impl Mem {
         Ok(Space {
             memory: Arc::new(tables.space.clone()),
             mode: Some(tables.space.mode()),
+            kept: ProgramWidth::UNKNOWN,
             confirmed: tables.confirmed,
             tables: Some(tables.space),
         })
@@ -228,6 +244,61 @@ impl Mem {
             spaces.known.insert(cr3, tables.clone());
         }
         Ok(tables)
+    }
+
+    /// Remembers the operating system that was found, which knows how wide programs are.
+    pub(crate) fn set_guest(&self, guest: Arc<dyn Guest>) {
+        let mut programs = lock(&self.programs);
+        programs.guest = Some(guest);
+        programs.known.clear();
+    }
+
+    /// How wide the pointers and the code are that stand from `va` on in a space.
+    ///
+    /// Those of a process's own half are its program's, where the operating system was found and knows; all others
+    /// are as the paging mode has them. Unknown in physical memory.
+    pub(crate) fn width(&self, space: &Space, va: u64) -> ProgramWidth {
+        let Some(mode) = space.mode else {
+            return ProgramWidth::UNKNOWN;
+        };
+        let own = match mode {
+            Mode::FourLevel | Mode::FiveLevel if va >> 63 == 0 => match &space.tables {
+                Some(tables) => self.program(tables.root()),
+                None => space.kept,
+            },
+            _ => ProgramWidth::UNKNOWN,
+        };
+        own.or(mode.width())
+    }
+
+    /// How wide the program is whose space has this root.
+    fn program(&self, root: Gpa) -> ProgramWidth {
+        let guest = {
+            let programs = lock(&self.programs);
+            if let Some(&known) = programs.known.get(&root.raw()) {
+                return known;
+            }
+            programs.guest.clone()
+        };
+        let Some(guest) = guest else {
+            return ProgramWidth::UNKNOWN;
+        };
+        // Without the lock: this reads from the guest.
+        let width = guest.processes().ok().and_then(|listing| {
+            let mut processes = listing.items.into_iter();
+            let owner = processes.find(|one| one.root == Some(root) || one.user_root == Some(root));
+            Some(guest.width_of(&owner?).ok()?.width)
+        });
+        let width = width.unwrap_or_default();
+        // The next process with this root may be of another sort where the guest runs on.
+        if !self.live {
+            let mut programs = lock(&self.programs);
+            if programs.known.len() >= MAX_KNOWN {
+                programs.known.clear();
+            }
+            programs.known.insert(root.raw(), width);
+        }
+        width
     }
 
     /// Says which paging mode all spaces have; `None` lets it be found out.
@@ -371,6 +442,78 @@ fn saved_space(snapshot: &Arc<Snapshot<Gva>>, cr3: usize) -> Result<Space, Error
         memory,
         tables: None,
         mode: recorded.map(|(_, mode)| mode),
+        kept: snapshot.origin().width,
         confirmed: true,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use vmie_synth::guest::Machine;
+    use vmie_synth::linux::{Era, Program, Programs, Sort};
+    use vmie_synth::write;
+
+    use super::*;
+
+    #[test]
+    fn widths_are_those_of_programs_once_their_system_is_known() {
+        let mut machine = Machine::new(0..32 << 20);
+        let sorts = [Sort::X86_64, Sort::I386, Sort::X32];
+        let programs: Vec<Program> = (1..)
+            .zip(sorts)
+            .map(|(pid, sort)| Program::of(pid, "program", sort))
+            .collect();
+        let made = Programs::load(&mut machine, Era::Flags, &programs);
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("guest.raw");
+        let ranges = machine.phys.ranges().to_vec();
+        let mut source =
+            |gpa: u64, buf: &mut [u8]| machine.phys.read(gpa, buf).map_err(std::io::Error::other);
+        let mut file = std::fs::File::create(&path).expect("a file");
+        write::raw(&mut file, &ranges, &mut source).expect("writes");
+        drop(file);
+
+        let m = Mem::image(&path, &OpenOptions::default()).expect("an image");
+        m.set_mode(Some(Mode::FourLevel));
+        let width = |root: u64, va| {
+            let space = m.space(root as usize).expect("a space");
+            m.width(&space, va)
+        };
+        let widths = |va| {
+            made.spaces
+                .iter()
+                .map(|space| width(space.root(), va))
+                .collect()
+        };
+        let all = vec![ProgramWidth::X86_64; 3];
+        // By the paging mode, for nobody knows better.
+        let before: Vec<ProgramWidth> = widths(0x1000);
+        assert_eq!(before, all);
+
+        let phys = m.phys().expect("physical memory");
+        m.set_guest(vmie::os::find(phys, &m.cpus).expect("a kernel").into());
+        let expected = [ProgramWidth::X86_64, ProgramWidth::I386, ProgramWidth::X32];
+        for _ in 0..2 {
+            let own: Vec<ProgramWidth> = widths(0x1000);
+            assert_eq!(own, expected);
+            // The kernel's half, seen from a process, and the kernel's own space.
+            let upper: Vec<ProgramWidth> = widths(1 << 63);
+            assert_eq!(upper, all);
+            assert_eq!(
+                width(made.kernel.space.root(), 0x1000),
+                ProgramWidth::X86_64
+            );
+        }
+        assert_eq!(
+            width(made.spaces[1].root() | 0xfff, 0x1000),
+            ProgramWidth::I386
+        );
+        let physical = m.space(PHYS).expect("physical memory");
+        assert_eq!(m.width(&physical, 0), ProgramWidth::UNKNOWN);
+        // What users say of pointers decides.
+        assert_eq!(
+            crate::pmap::width(4).ok(),
+            Some(Some(vmie::pointers::Width::Four))
+        );
+    }
 }

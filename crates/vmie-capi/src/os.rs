@@ -218,10 +218,12 @@ pub unsafe extern "C" fn vmie_os_find(m: *mut Mem) -> *mut Os {
         let m = unsafe { handle(m) }?;
         let guest = os::find(m.phys()?, &m.cpus);
         let guest = guest.map_err(|error| Error::new(Code::Os, error.to_string()))?;
+        let guest: Arc<dyn Guest> = guest.into();
+        m.set_guest(Arc::clone(&guest));
         Ok(Box::into_raw(Box::new(Os {
             kind: to_c(guest.kind().to_string()),
             version: to_c(guest.version().to_owned()),
-            guest: guest.into(),
+            guest,
         })))
     })
 }

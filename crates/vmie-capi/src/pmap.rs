@@ -8,7 +8,7 @@ use std::fmt;
 use std::ptr;
 
 use vmie::pointers::{BuildError, Edge, Foreign, PointerMap, PointerOptions, Width};
-use vmie::{AddrRange, Address as _, Gva, Memory, Mode, Prot};
+use vmie::{AddrRange, Address as _, Gva, Memory, Prot};
 
 use crate::coverage;
 use crate::error::{Code, Error};
@@ -124,11 +124,12 @@ impl CRange {
     }
 }
 
-/// How wide pointers are: what the caller says, or as the paging mode has it.
-pub(crate) fn width(bytes: u32, mode: Option<Mode>) -> Result<Width, Error> {
-    match (bytes, mode) {
-        (4, _) | (0, Some(Mode::X86 | Mode::Pae)) => Ok(Width::Four),
-        (8 | 0, _) => Ok(Width::Eight),
+/// How wide pointers are, as the caller says; `None` where that is left to what is known.
+pub(crate) fn width(bytes: u32) -> Result<Option<Width>, Error> {
+    match bytes {
+        0 => Ok(None),
+        4 => Ok(Some(Width::Four)),
+        8 => Ok(Some(Width::Eight)),
         _ => Err(Error::argument(format!(
             "pointers of {bytes} bytes; expected 4 or 8"
         ))),
@@ -136,8 +137,12 @@ pub(crate) fn width(bytes: u32, mode: Option<Mode>) -> Result<Width, Error> {
 }
 
 impl COptions {
-    /// What the engine is told, besides the bounds that a guest sets.
-    fn read(&self, mode: Option<Mode>) -> Result<(PointerOptions<Gva>, About), Error> {
+    /// What the engine is told, besides the bounds that a guest sets. `usual` tells how wide pointers are that
+    /// stand from an address on.
+    fn read(
+        &self,
+        usual: impl FnOnce(u64) -> Option<Width>,
+    ) -> Result<(PointerOptions<Gva>, About), Error> {
         let range = self.range.or(AddrRange::all())?;
         let from = self.from.or(range)?;
         if !range.covers(from) {
@@ -153,7 +158,10 @@ impl COptions {
             from,
             prot: prot(self.prot_all)?,
         };
-        let width = width(self.width, mode)?;
+        let width = match width(self.width)? {
+            Some(width) => width,
+            None => usual(from.start().raw()).unwrap_or_default(),
+        };
         let align = match u64::from(self.align) {
             0 => width.bytes() as u64,
             align if align.is_power_of_two() && align <= width.bytes() as u64 => align,
@@ -194,9 +202,9 @@ pub unsafe extern "C" fn pmap_build(m: *mut Mem, cr3: usize, options: *const COp
         // SAFETY: the caller's contract.
         let options = unsafe { options.as_ref() }.copied().unwrap_or_default();
         // What is wrong by itself is said before any table is read.
-        options.read(None)?;
+        options.read(|_| None)?;
         let space = m.space(cr3)?;
-        let (options, about) = options.read(space.mode)?;
+        let (options, about) = options.read(|va| m.width(&space, va).pointers)?;
         let options = PointerOptions {
             threads: m.threads(),
             max_bytes: m.sweep_bound(),
@@ -438,12 +446,10 @@ mod tests {
     }
 
     #[test]
-    fn widths_follow_the_mode_unless_told() {
-        assert_eq!(width(0, Some(Mode::Pae)).ok(), Some(Width::Four));
-        assert_eq!(width(8, Some(Mode::Pae)).ok(), Some(Width::Eight));
-        assert_eq!(width(0, Some(Mode::FourLevel)).ok(), Some(Width::Eight));
-        assert_eq!(width(0, None).ok(), Some(Width::Eight));
-        assert_eq!(width(4, None).ok(), Some(Width::Four));
-        assert!(width(5, None).is_err());
+    fn widths_are_what_the_caller_says_or_left_open() {
+        assert_eq!(width(0).ok(), Some(None));
+        assert_eq!(width(4).ok(), Some(Some(Width::Four)));
+        assert_eq!(width(8).ok(), Some(Some(Width::Eight)));
+        assert!(width(5).is_err());
     }
 }

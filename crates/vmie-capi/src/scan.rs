@@ -9,8 +9,8 @@ use vmie::search::{Finder, Query, ValueQuery, ValueType};
 use vmie::signature::Set;
 use vmie::xref::{self, CodeBits, XrefKind, Xrefs};
 use vmie::{
-    Address as _, Found, Gva, MAX_WINDOW, Mode, Piece, Prot, Scanner, SweepOptions, SweepOutcome,
-    Window, quiet, seek, seek_space, sweep,
+    Address as _, Found, Gva, MAX_WINDOW, Piece, Prot, Scanner, SweepOptions, SweepOutcome, Window,
+    quiet, seek, seek_space, sweep,
 };
 
 use crate::coverage::{self, searched};
@@ -19,7 +19,6 @@ use crate::guard::guard;
 use crate::handle::{Mem, Space, asked, range};
 use crate::list::List;
 use crate::memmodel::handle;
-use crate::pmap::width;
 use crate::sigscan::{CSig, CSigset};
 use crate::text::shared;
 
@@ -299,33 +298,42 @@ pub unsafe extern "C" fn gva_code_xref(
         };
         let options = m.sweep(lo, hi, prot_all)?;
         let space = m.space(cr3)?;
-        let Some(mode) = space.mode else {
+        if space.mode.is_none() {
             return Err(Error::argument(
                 "code refers to virtual addresses; a cr3 is needed",
             ));
-        };
-        let bits = match (bits, mode) {
-            (32, _) | (0, Mode::X86 | Mode::Pae) => CodeBits::B32,
-            (64, _) | (0, _) => CodeBits::B64,
+        }
+        let usual = |va| m.width(&space, va).code.unwrap_or(CodeBits::B64);
+        // A 32-bit program's half and the kernel's may be asked for together.
+        let passes = match bits {
+            0 if usual(lo) != usual(hi) => vec![(usual(lo), false), (usual(hi), true)],
+            0 => vec![(usual(lo), lo >> 63 != 0)],
+            32 => vec![(CodeBits::B32, false)],
+            64 => vec![(CodeBits::B64, false)],
             _ => {
                 return Err(Error::argument(format!(
                     "bits is {bits}; expected 0, 32 or 64"
                 )));
             }
         };
-        let xrefs = Xrefs::to(targets, bits);
-        let outcome: SweepOutcome<Gva> =
-            xref::scan(&*space.memory, &xrefs, &options, &mut quiet, |xref| {
-                list.push(CXref {
-                    va: xref.va.raw(),
-                    target: xref.target.raw(),
-                    kind: kind_number(xref.kind),
-                    len: xref.len.into(),
-                    linear: xref.linear.into(),
+        let both = passes.len() > 1;
+        for (bits, upper) in passes {
+            let xrefs = Xrefs::to(targets, bits);
+            let outcome: SweepOutcome<Gva> =
+                xref::scan(&*space.memory, &xrefs, &options, &mut quiet, |xref| {
+                    if !both || (xref.va.raw() >> 63 != 0) == upper {
+                        list.push(CXref {
+                            va: xref.va.raw(),
+                            target: xref.target.raw(),
+                            kind: kind_number(xref.kind),
+                            len: xref.len.into(),
+                            linear: xref.linear.into(),
+                        });
+                    }
+                    Continue(())
                 });
-                Continue(())
-            });
-        searched(&outcome.coverage, outcome.stopped)?;
+            searched(&outcome.coverage, outcome.stopped)?;
+        }
         Ok(list.total())
     })
 }
@@ -483,7 +491,7 @@ pub unsafe extern "C" fn scan_pointer(
             ..PathOptions::default()
         };
         let space = m.space(cr3)?;
-        let width = width(0, space.mode)?;
+        let width = m.width(&space, base_lo).pointers.unwrap_or_default();
         let pointers = PointerOptions {
             range: asked(within),
             width,
