@@ -1,6 +1,6 @@
 //! How wide programs are: what each place says on its own, and what is made of places that contradict each other.
 
-use vmie_synth::guest::Machine;
+use vmie_synth::guest::{Machine, Rng};
 use vmie_synth::linux::{Era, Program, Programs, Sort};
 
 use super::Ram;
@@ -241,4 +241,43 @@ fn identities_of_programs() {
         assert_eq!(identity(class, order, machine), None);
     }
     assert_eq!(elf::program_width(&[0; elf::IDENTITY]), None);
+}
+
+#[test]
+fn damaged_records_are_no_more_than_silent_or_contradicted() {
+    let mut machine = Machine::new(0..32 << 20);
+    let programs = [
+        Program::of(1, "one", Sort::I386),
+        Program::of(2, "two", Sort::X86_64),
+    ];
+    Programs::load(&mut machine, Era::Flags, &programs);
+    // All that is not the kernel's image and says something: tasks, memory descriptors, stacks, tables.
+    let words: Vec<u64> = (0..4 << 20)
+        .chain(14 << 20..32 << 20)
+        .step_by(8)
+        .filter(|&gpa| machine.phys.read_uint(gpa, 8).is_ok_and(|word| word != 0))
+        .collect();
+    let mut rng = Rng::new(7);
+    let mut asked = 0;
+    for _ in 0..60 {
+        let mut machine = machine.clone();
+        for _ in 0..3 {
+            let value = match rng.below(4) {
+                0 => u64::MAX - rng.below(64),
+                1 => 0xffff_8880_0000_0000 + rng.below(33 << 20),
+                2 => rng.below(1 << 30),
+                _ => 0xffff_ffff_ffff_f000,
+            };
+            let at = words[rng.below(words.len() as u64) as usize];
+            machine.phys.write_uint(at, value, 8);
+        }
+        let Ok(linux) = Linux::find(&Ram::of(machine), &[]) else {
+            continue;
+        };
+        let listing = linux.processes().unwrap_or_default();
+        for process in &listing.items {
+            asked += usize::from(linux.width_of(process).is_ok());
+        }
+    }
+    assert!(asked > 60, "{asked}");
 }
