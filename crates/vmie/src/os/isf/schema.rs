@@ -26,7 +26,9 @@ pub(super) struct Metadata {
 
 #[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
 pub(super) struct Producer {
+    #[serde(default)]
     pub(super) name: String,
+    #[serde(default)]
     pub(super) version: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) datetime: Option<String>,
@@ -41,12 +43,19 @@ pub(super) struct Linux {
     pub(super) types: Vec<Origin>,
 }
 
-#[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
+/// One of these sources. The schema has all of them optional.
+#[derive(Clone, PartialEq, Debug, Default, Deserialize, Serialize)]
 pub(super) struct Origin {
-    pub(super) kind: String,
-    pub(super) name: String,
-    pub(super) hash_type: String,
-    pub(super) hash_value: String,
+    /// `symtab`, `system-map` or `dwarf`; readers that check find others invalid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) kind: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<String>,
+    /// `sha256`, of a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) hash_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) hash_value: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]

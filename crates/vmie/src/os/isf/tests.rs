@@ -70,6 +70,9 @@ fn types() -> Types {
     w.structure("other", 16, &[("head", other, 0), ("pair", pair, 64)]);
     w.structure("taint_flag", 3, &[("c_true", char, 0)]);
     w.structure("printk_ringbuffer", 8, &[("text", name, 0)]);
+    w.structure("seq_operations", 8, &[("start", open, 0)]);
+    // What no compiler makes: a bit-field of a record.
+    w.bit_fields("broken", 16, &[("pair", pair, 0, 3)]);
     // No record has one of these.
     w.enumeration("lonely", false, &[("ALONE", 3)]);
     types_of_btf(w.bytes()).expect("well-formed")
@@ -87,6 +90,7 @@ fn symbols() -> SymbolTable {
         ("taint_flags", text + 0x210_0010, b'R'),
         ("cap_last_cap", text + 0x210_0028, b'R'),
         ("prb", text + 0x210_0030, b'D'),
+        ("tcp4_seq_ops", text + 0x210_0038, b'r'),
     ] {
         builder.push(name.as_bytes(), Gva(va), kind);
     }
@@ -184,7 +188,14 @@ fn what_is_written_reads_the_same() {
 #[test]
 fn the_json_is_what_others_expect() {
     let json: serde_json::Value = serde_json::from_slice(&written()).expect("JSON");
-    assert_eq!(json["metadata"]["format"], "6.2.0");
+    // All that the schema allows here: it has no word for BTF, and no hash of what is no file.
+    let metadata = serde_json::json!({
+        "format": "6.2.0",
+        "producer": {"name": "vmie", "version": "1.0.0"},
+        "linux": {"symbols": [{"kind": "symtab", "name": "kallsyms"}]},
+    });
+    assert_eq!(json["metadata"], metadata);
+    assert!(json["user_types"].get("broken").is_none());
     let task = &json["user_types"]["task_struct"];
     assert_eq!(
         (&task["kind"], &task["size"]),
@@ -217,6 +228,7 @@ fn the_json_is_what_others_expect() {
     assert_eq!(ty("taint_flags")["subtype"]["name"], "taint_flag");
     assert_eq!(ty("prb")["kind"], "pointer");
     assert_eq!(ty("prb")["subtype"]["name"], "printk_ringbuffer");
+    assert_eq!(ty("tcp4_seq_ops")["name"], "seq_operations");
     assert_eq!(json["base_types"]["void"]["kind"], "void");
     assert_eq!(json["base_types"]["pointer"]["size"], 8);
     assert_eq!(json["enums"]["mode"]["constants"]["BACK"], -1);
@@ -229,6 +241,33 @@ fn the_json_is_what_others_expect() {
     let pair = &json["user_types"]["other"]["fields"]["pair"]["type"]["name"];
     assert_eq!(*pair, "pair_t");
     assert_eq!(json["user_types"]["pair_t"]["size"], 8);
+}
+
+#[test]
+fn files_of_any_writer_are_read() {
+    let mut json: serde_json::Value = serde_json::from_slice(&written()).expect("JSON");
+    let origin = |kind: &str, hash: &str, value: &str| serde_json::json!([{"kind": kind, "name": "x", "hash_type": hash, "hash_value": value}]);
+    for metadata in [
+        // As this was before the schema was kept to.
+        serde_json::json!({
+            "format": "6.2.0",
+            "producer": {"name": "vmie", "version": "0.1.0"},
+            "linux": {"symbols": origin("symtab", "none", "none"), "types": origin("btf", "none", "none")},
+        }),
+        serde_json::json!({
+            "format": "6.2.0",
+            "producer": {"name": "dwarf2json", "version": "0.9.0", "datetime": "2024-01-01T00:00:00Z"},
+            "linux": {"symbols": origin("dwarf", "sha256", "00ff"), "types": origin("dwarf", "sha256", "00ff")},
+        }),
+        // The least that the schema asks for, and parts of what it allows.
+        serde_json::json!({"format": "6.0.0"}),
+        serde_json::json!({"format": "6.1.0", "producer": {"name": "somebody"}, "linux": {"types": [{}]}}),
+    ] {
+        json["metadata"] = metadata;
+        let isf = Isf::parse(json.to_string().as_bytes()).expect("readable");
+        assert_eq!(places(&isf.types, &PATHS), places(&types(), &PATHS));
+        assert_eq!(isf.fits(BANNER), Some(true));
+    }
 }
 
 #[test]

@@ -21,6 +21,11 @@ use crate::os::{Guest, OsError, SymbolTable};
 /// The version of the schema that is written.
 const FORMAT: &str = "6.2.0";
 
+/// Who has written a file, and the version of what it writes: three numbers, the last of which grows with what
+/// mends the content, the second with what adds to it, the first with what readers have to know. Not the
+/// version of this crate, since readers tell good files from bad ones by this.
+const PRODUCER: (&str, &str) = ("vmie", "1.0.0");
+
 /// Bytes in a pointer.
 const POINTER: u64 = 8;
 
@@ -148,23 +153,22 @@ impl<'e> Exporter<'e> {
             }
         }
         let symbols = self.symbols();
-        let origin = |kind: &str| Origin {
-            kind: kind.into(),
-            name: "memory".into(),
-            hash_type: "none".into(),
-            hash_value: "none".into(),
-        };
         File {
             metadata: Metadata {
                 format: FORMAT.into(),
                 producer: Some(Producer {
-                    name: "vmie".into(),
-                    version: env!("CARGO_PKG_VERSION").into(),
+                    name: PRODUCER.0.into(),
+                    version: PRODUCER.1.into(),
                     datetime: None,
                 }),
+                // The schema has no word for BTF, and a hash for files only.
                 linux: Some(Linux {
-                    symbols: vec![origin("symtab")],
-                    types: vec![origin("btf")],
+                    symbols: vec![Origin {
+                        kind: Some("symtab".into()),
+                        name: Some("kallsyms".into()),
+                        ..Origin::default()
+                    }],
+                    types: Vec::new(),
                 }),
             },
             base_types: self.base,
@@ -189,6 +193,10 @@ impl<'e> Exporter<'e> {
             let mut ty = self.descriptor(member.ty, 0)?;
             let mut offset = member.bit_offset / 8;
             if let Some(bit_length) = member.bit_size {
+                // The schema knows bit-fields of these only, and so does C.
+                if !matches!(ty, Descriptor::Base { .. } | Descriptor::Enum { .. }) {
+                    return Err(TypeError::Damaged(member.ty.0));
+                }
                 // The position counts from the start of the type, which is aligned to its size.
                 let size = self.what.types.size_of(member.ty)?.max(1);
                 let start = offset - offset % size;
