@@ -7,7 +7,8 @@
 //! double, two floats or chance.
 //!
 //! Several instances of one class say more than one ([`Dissector::instances`]): each votes with its
-//! confidence, zeros (a null pointer, an empty text) vote for nothing, and what differs shows.
+//! confidence and against what it contradicts, zeros (a null pointer, an empty text) vote for nothing, and what differs
+//! shows. Copies in memory that has been freed ([`Dissector::life`]) are best left without a vote.
 //!
 //! Invariants, for memory that was made to deceive: no more than [`MAX_LEN`] bytes of no more than
 //! [`MAX_INSTANCES`] instances are taken apart, no pointer is followed more than four deep, and every text,
@@ -18,6 +19,7 @@
 
 mod class;
 mod fields;
+mod life;
 mod like;
 mod look;
 mod number;
@@ -28,13 +30,15 @@ mod strings;
 mod tests;
 mod text;
 mod vote;
+mod wide;
 
 use std::fmt;
 
 use crate::addr::Address;
 use crate::memory::{Cause, Memory};
-use crate::pointers::Width;
+use crate::pointers::{Edge, Width};
 pub use class::{Rtti, Vtable};
+pub use life::Life;
 pub use like::Likeness;
 use look::Look;
 pub use vote::{Common, Comparison};
@@ -269,11 +273,28 @@ impl<'m, A: Address> Dissector<'m, A> {
         like::likeness(&mut self.look, model, others, len)
     }
 
+    /// Whether these instances of a class, of `len` bytes, are still in use, or copies in memory that has been freed.
+    /// One judgement for each, in the order given.
+    ///
+    /// `pointers` are those that lead into them, all that there are; without, only the notes of malloc tell.
+    ///
+    /// Cost: two words of memory for each, and a search by halves for each pointer.
+    pub fn life(&self, at: &[A], len: u64, pointers: Option<&[Edge<A>]>) -> Vec<Life> {
+        life::judge(&self.look, at, len, pointers)
+    }
+
     /// The fields that the instances at these addresses have in common, each of `len` bytes.
     ///
     /// No more than [`MAX_INSTANCES`] are compared, the first ones.
     pub fn instances(&mut self, at: &[A], len: u64) -> Comparison<A> {
-        vote::compare(&mut self.look, at, len)
+        vote::compare(&mut self.look, at, |_| true, len)
+    }
+
+    /// As [`Dissector::instances`], with a vote only for those of which `votes` is true; for all where none is. The values
+    /// of the others are told.
+    pub fn instances_that_vote(&mut self, at: &[A], votes: &[bool], len: u64) -> Comparison<A> {
+        let votes = |index: usize| votes.get(index).copied().unwrap_or(true);
+        vote::compare(&mut self.look, at, votes, len)
     }
 }
 

@@ -147,9 +147,10 @@ pub(super) fn eight(bits: u64) -> Vec<Reading> {
             };
         }
     }
-    // Half of a hash or of a random number may be a plausible float, with many digits.
-    let random = |half: &Reading, bits| match half.kind {
+    // Half of a hash or of a random number may be a plausible float, with many digits, or a large number.
+    let random = |half: &Reading, bits: u32| match half.kind {
         Kind::Unknown => true,
+        Kind::Integer => bits.cast_signed().unsigned_abs() >= 1 << 24,
         Kind::Float => float_digits(bits).is_some_and(|digits| digits >= 6),
         _ => false,
     };

@@ -28,8 +28,8 @@ pub(super) struct Part {
 }
 
 /// The parts of a number at an offset; `None` when nothing speaks against its being one.
-pub(super) fn parts(all: &[Bytes], offset: usize, len: usize) -> Option<Vec<Part>> {
-    let read = |one: &&Bytes| one.is_read(offset, offset + len);
+pub(super) fn parts(all: &[&Bytes], offset: usize, len: usize) -> Option<Vec<Part>> {
+    let read = |one: &&&Bytes| one.is_read(offset, offset + len);
     let seen: Vec<u64> = all
         .iter()
         .filter(read)
@@ -122,6 +122,7 @@ mod tests {
                 holes: Vec::new(),
             })
             .collect();
+        let all: Vec<&Bytes> = all.iter().collect();
         parts(&all, 0, 4).map(|parts| parts.iter().map(|part| part.len).collect())
     }
 

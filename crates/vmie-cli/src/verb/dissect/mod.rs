@@ -3,10 +3,11 @@
 mod c;
 
 use std::ops::ControlFlow::{Break, Continue};
+use std::path::Path;
 
 use serde::Serialize;
-use vmie::dissect::{Common, Dissector, Kind, MAX_INSTANCES, MAX_LEN, Value};
-use vmie::pointers::{Referrers, Width};
+use vmie::dissect::{Common, Dissector, Kind, Life, MAX_INSTANCES, MAX_LEN, Value};
+use vmie::pointers::{Edge, PointerMap, Referrers, Width};
 use vmie::{AddrRange, Address, Coverage, Memory, Prot, SweepOptions, seek};
 
 use super::types::Text;
@@ -31,6 +32,8 @@ const USUAL_LEN: u64 = 128;
 const MAX_PLACES: usize = 4096;
 /// How many values stand side by side.
 const SHOWN: usize = 16;
+/// How many pointers into objects are looked at.
+const MAX_POINTERS: usize = 1 << 20;
 
 pub(super) fn run(args: &DissectArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;
@@ -82,12 +85,18 @@ fn dissect<A: Address>(
     let object = AddrRange::inclusive(start, start);
     let width = space.pointers(args.bits, object, &options.reporter);
     let mut instances = vec![start];
+    let mut votes = Vec::new();
     let mut searched = Coverage::default();
     if args.like {
-        let found = alike(args, options, source, space, memory, start, width)?;
+        let alike = Alike::new(args, options, source, space, memory, start, width)?;
+        let found = alike.places()?;
         let others = found.places.into_iter().filter(|&at| at != start);
         instances.extend(judged(options, memory, width, start, others.collect(), len));
         searched = found.coverage;
+        let pointers = alike.pointers_into(&instances, len);
+        let lives = Dissector::new(memory, width).life(&instances, len, pointers.as_deref());
+        told(options, &instances, &lives);
+        votes = lives.iter().map(|life| !life.stale).collect();
     }
     let mut complete = Words::SEARCH.complete(&searched) && !interrupt::asked();
     let mut dissector = Dissector::new(memory, width);
@@ -111,7 +120,9 @@ fn dissect<A: Address>(
     searched.gaps.retain(|gap| !gap.cause.is_unmapped());
     coverage.merge(&searched);
     let fields: Vec<Common> = if args.like {
-        dissector.instances(&instances, len).fields
+        dissector
+            .instances_that_vote(&instances, &votes, len)
+            .fields
     } else {
         let alone = |field: vmie::dissect::Field| Common {
             votes: 1,
@@ -212,102 +223,200 @@ fn judged<A: Address>(
     alike
 }
 
-/// The places that begin with the same word.
-fn alike<A: Address>(
-    args: &DissectArgs,
-    options: &Options,
-    source: &Source,
-    space: &Space<'_>,
-    memory: &dyn Memory<Addr = A>,
-    start: A,
-    width: Width,
-) -> Result<Found<A>> {
-    let word = match width {
-        Width::Four => memory.read_u32(start).map(u64::from),
-        Width::Eight => memory.read_u64(start),
+/// Says which objects have no vote.
+fn told<A: Address>(options: &Options, instances: &[A], lives: &[Life]) {
+    let stale: Vec<_> = instances
+        .iter()
+        .zip(lives)
+        .filter(|(_, life)| life.stale)
+        .collect();
+    let Some((first, life)) = stale.first() else {
+        return;
     };
-    let word = word.map_err(|fault| {
-        Failure::new("the object's first word, which --like goes by, cannot be read")
-            .found(fault.to_string())
-    })?;
-    let table = A::new(word);
-    if Dissector::new(memory, width).vtable(table).is_none() {
-        return Err(Failure::new(format!("nothing is like {start}"))
-            .found(format!(
-                "its first word, {word:#x}, leads to no virtual table"
-            ))
-            .hint("the address of an object that has virtual functions")
-            .into());
+    if stale.len() == instances.len() {
+        options.reporter.note(&format!(
+            "all of the {} objects look freed, the first at {first}: {}",
+            instances.len(),
+            life.evidence
+        ));
+        return;
     }
-    let what =
-        AddrRange::inclusive(table, table).ok_or_else(|| Failure::new("one address is a range"))?;
-    // The kernel's half maps all memory once more: the same objects at other addresses.
-    let half = space.mode().and_then(own_half);
-    let half = half.filter(|half: &AddrRange<A>| half.contains(start));
-    let range = space
-        .range(None)?
-        .filter(|own: &AddrRange<A>| own.contains(start))
-        .or(half);
-    if let Some(path) = &args.index {
-        let indexing = Indexing {
-            verb: "dissect",
-            source,
-            space,
-            options,
+    let more = if options.reporter.is_verbose() {
+        ""
+    } else {
+        " (-v lists all)"
+    };
+    options.reporter.note(&format!(
+        "shown without a vote, because they look freed: {} of {} objects, the first at {first}: {}{more}",
+        stale.len(),
+        instances.len(),
+        life.evidence
+    ));
+    for (at, life) in &stale[1..] {
+        options
+            .reporter
+            .detail(&format!("without a vote: {at}: {}", life.evidence));
+    }
+}
+
+/// Where objects like one are searched for.
+struct Alike<'a, A: Address> {
+    source: &'a Source,
+    memory: &'a dyn Memory<Addr = A>,
+    options: &'a Options,
+    width: Width,
+    table: A,
+    range: Option<AddrRange<A>>,
+    /// The pointers of the space, if an index of them was asked for.
+    map: Option<PointerMap<A>>,
+}
+
+impl<'a, A: Address> Alike<'a, A> {
+    fn new(
+        args: &DissectArgs,
+        options: &'a Options,
+        source: &'a Source,
+        space: &Space<'_>,
+        memory: &'a dyn Memory<Addr = A>,
+        start: A,
+        width: Width,
+    ) -> Result<Self> {
+        let word = match width {
+            Width::Four => memory.read_u32(start).map(u64::from),
+            Width::Eight => memory.read_u64(start),
         };
-        let map = indexing.open(path, memory)?;
-        if map.width() != width {
-            let bits = |width: Width| width.bytes() * 8;
-            return Err(Failure::new("the index knows none of these objects")
+        let word = word.map_err(|fault| {
+            Failure::new("the object's first word, which --like goes by, cannot be read")
+                .found(fault.to_string())
+        })?;
+        let table = A::new(word);
+        if Dissector::new(memory, width).vtable(table).is_none() {
+            return Err(Failure::new(format!("nothing is like {start}"))
                 .found(format!(
-                    "{} holds pointers of {} bits; the object is read with pointers of {}",
-                    path.display(),
-                    bits(map.width()),
-                    bits(width)
+                    "its first word, {word:#x}, leads to no virtual table"
                 ))
-                .hint("`vmie refs --save FILE`, to write it anew")
-                .hint(format!(
-                    "--bits {}, to read the object so",
-                    bits(map.width())
-                ))
+                .hint("the address of an object that has virtual functions")
                 .into());
         }
-        let writable = |at: &A| {
-            let at = AddrRange::inclusive(*at, *at);
-            let mut regions = at.into_iter().flat_map(|at| memory.regions(at));
-            regions.any(|region| region.prot.write())
+        // The kernel's half maps all memory once more: the same objects at other addresses.
+        let half = space.mode().and_then(own_half);
+        let half = half.filter(|half: &AddrRange<A>| half.contains(start));
+        let range = space
+            .range(None)?
+            .filter(|own: &AddrRange<A>| own.contains(start))
+            .or(half);
+        let map = match &args.index {
+            Some(path) => {
+                let indexing = Indexing {
+                    verb: "dissect",
+                    source,
+                    space,
+                    options,
+                };
+                let map = indexing.open(path, memory)?;
+                if map.width() != width {
+                    return Err(other_width(path, map.width(), width).into());
+                }
+                Some(map)
+            }
+            None => None,
         };
-        let mut found: Vec<A> = map.referrers(what).map(|edge| edge.at).collect();
-        found.retain(|at| range.is_none_or(|range| range.contains(*at)) && writable(at));
-        found.sort_unstable();
-        found.truncate(MAX_PLACES);
-        return Ok(Found {
-            places: found,
-            coverage: map.coverage().clone(),
-        });
+        Ok(Self {
+            source,
+            memory,
+            options,
+            width,
+            table,
+            range,
+            map,
+        })
     }
-    interrupt::listen();
-    let sweep = SweepOptions {
-        range,
-        perm: Prot::W,
-        threads: options.threads,
-        max_bytes: source.sweep_bound(),
-        ..SweepOptions::default()
-    };
-    let scanner = Referrers::new(what, width, width.bytes() as u64);
-    let mut found = Vec::new();
-    let outcome = seek(memory, &scanner, &sweep, &mut |_| go_on(), |at, _| {
-        found.push(at);
-        if found.len() >= MAX_PLACES {
-            Break(())
-        } else {
-            Continue(())
+
+    /// The places that begin with the same word.
+    fn places(&self) -> Result<Found<A>> {
+        let what = AddrRange::inclusive(self.table, self.table)
+            .ok_or_else(|| Failure::new("one address is a range"))?;
+        let mut places = Vec::new();
+        let coverage = self.edges(what, |edge| {
+            places.push(edge.at);
+            places.len() < MAX_PLACES
+        });
+        places.sort_unstable();
+        Ok(Found { places, coverage })
+    }
+
+    /// The pointers that lead into these objects; `None` where there are too many of them, or the search was stopped.
+    fn pointers_into(&self, instances: &[A], len: u64) -> Option<Vec<Edge<A>>> {
+        let mut sorted = instances.to_vec();
+        sorted.sort_unstable();
+        let (first, last) = (*sorted.first()?, *sorted.last()?);
+        let end = last.checked_add(len - 1)?;
+        let within = |address: A| {
+            let behind = sorted.partition_point(|&at| at <= address);
+            let at = behind.checked_sub(1).map(|index| sorted[index]);
+            at.is_some_and(|at| address.raw() - at.raw() < len)
+        };
+        let mut pointers = Vec::new();
+        self.edges(AddrRange::inclusive(first, end)?, |edge| {
+            if within(edge.value) {
+                pointers.push(edge);
+            }
+            pointers.len() < MAX_POINTERS
+        });
+        (pointers.len() < MAX_POINTERS && !interrupt::asked()).then_some(pointers)
+    }
+
+    /// The words in writable memory that lead into a range, until `take` has enough; what was searched.
+    fn edges(&self, what: AddrRange<A>, mut take: impl FnMut(Edge<A>) -> bool) -> Coverage<A> {
+        if let Some(map) = &self.map {
+            let writable = |at: A| {
+                let at = AddrRange::inclusive(at, at);
+                let mut regions = at.into_iter().flat_map(|at| self.memory.regions(at));
+                regions.any(|region| region.prot.write())
+            };
+            let range = self.range;
+            let inside = |at: A| range.is_none_or(|range| range.contains(at));
+            let edges = map.referrers(what);
+            let mut edges = edges.filter(|edge| inside(edge.at) && writable(edge.at));
+            let _ = edges.all(take);
+            return map.coverage().clone();
         }
-    });
-    Ok(Found {
-        places: found,
-        coverage: outcome.coverage,
-    })
+        interrupt::listen();
+        let sweep = SweepOptions {
+            range: self.range,
+            perm: Prot::W,
+            threads: self.options.threads,
+            max_bytes: self.source.sweep_bound(),
+            ..SweepOptions::default()
+        };
+        let scanner = Referrers::new(what, self.width, self.width.bytes() as u64);
+        let outcome = seek(
+            self.memory,
+            &scanner,
+            &sweep,
+            &mut |_| go_on(),
+            |at, value| {
+                if take(Edge::found(at, value)) {
+                    Continue(())
+                } else {
+                    Break(())
+                }
+            },
+        );
+        outcome.coverage
+    }
+}
+
+/// An index of pointers of another width knows none of the objects.
+fn other_width(path: &Path, of_index: Width, of_object: Width) -> Failure {
+    let [of_index, of_object] = [of_index, of_object].map(|width| width.bytes() * 8);
+    Failure::new("the index knows none of these objects")
+        .found(format!(
+            "{} holds pointers of {of_index} bits; the object is read with pointers of {of_object}",
+            path.display()
+        ))
+        .hint("`vmie refs --save FILE`, to write it anew")
+        .hint(format!("--bits {of_index}, to read the object so"))
 }
 
 /// Another object's field.

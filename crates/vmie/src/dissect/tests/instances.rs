@@ -1,6 +1,7 @@
 //! Instances of a class together.
 
 use super::*;
+use crate::pointers::Edge;
 
 /// Objects of `{vtable, Object *next, u32 id, float, std::string}` and what only looks like them.
 fn crowd() -> (World, Vec<Gva>) {
@@ -181,6 +182,225 @@ fn what_only_one_instance_lacks_is_told_by_the_others() {
     let both = dissector.instances(&[Gva(HEAP + 0x1000), Gva(HEAP + 0x1800)], 0x20);
     assert_eq!(both.fields[0].field.kind, Kind::Unreadable);
     assert_eq!(both.fields[0].field.len, 0x20);
+}
+
+/// Seventeen objects of `{vtable, u64 count, Object *next, u64 id, u32, u32}`, `next` being null in all but one.
+fn mostly_null() -> (World, Vec<Gva>) {
+    let mut world = World::new();
+    let table = world.class(DATA, "5Actor", 0, 2);
+    let at = |index: u64| HEAP + index * 0x40;
+    let mut id = 0x0123_4567_89ab_cdef_u64;
+    for index in 0..17 {
+        let base = at(index);
+        world.word(base, table);
+        world.word(base + 8, 1000 + index);
+        world.word(base + 16, if index == 16 { at(0) } else { 0 });
+        id = id
+            .wrapping_mul(0x5851_f42d_4c95_7f2d)
+            .wrapping_add(0x1405_7b7e_f767_814f);
+        world.word(base + 24, id);
+        world.put(base + 32, &pair(7 + index as u32, 0x8000_0001));
+    }
+    (world, (0..17).map(|index| Gva(at(index))).collect())
+}
+
+fn find(all: &Comparison<Gva>, offset: u64) -> &Common {
+    let covers =
+        |one: &&Common| one.field.offset <= offset && offset < one.field.offset + one.field.len;
+    all.fields.iter().find(covers).expect("covered")
+}
+
+#[test]
+fn one_of_many_is_not_believed() {
+    let (world, starts) = mostly_null();
+    let memory = world.memory();
+    let mut dissector = Dissector::new(&memory, Width::Eight);
+    let all = dissector.instances(&starts, 0x28);
+    let next = find(&all, 16);
+    assert_eq!((next.field.kind, next.votes, next.of), (Kind::Object, 1, 1));
+    assert!(next.field.confidence <= 20, "{next:#?}");
+    assert!(
+        next.field.evidence.ends_with("zero in 16 of 17 instances"),
+        "{next:#?}"
+    );
+    // Without a vote it is shown, and names nothing.
+    let votes: Vec<bool> = (0..17).map(|index| index != 16).collect();
+    let all = dissector.instances_that_vote(&starts, &votes, 0x28);
+    let next = find(&all, 16);
+    assert_eq!(
+        (next.field.kind, next.field.len),
+        (Kind::Zero, 8),
+        "{next:#?}"
+    );
+    assert_eq!((next.field.confidence, next.of, next.varies), (0, 0, false));
+    assert_eq!(next.values[16].to_string(), format!("{HEAP:#x}"));
+    // A vote of nobody is one of all.
+    let nobody = dissector.instances_that_vote(&starts, &[false; 17], 0x28);
+    assert_eq!(find(&nobody, 16).field.kind, Kind::Object);
+    // Four that agree are enough, whatever the others lack.
+    let (mut world, starts) = mostly_null();
+    for index in 4..7 {
+        world.word(HEAP + index * 0x40 + 16, HEAP);
+    }
+    let memory = world.memory();
+    let all = Dissector::new(&memory, Width::Eight).instances(&starts, 0x28);
+    assert!(find(&all, 16).field.confidence > 90);
+}
+
+#[test]
+fn identifiers_are_one_field() {
+    let (world, starts) = mostly_null();
+    let memory = world.memory();
+    let mut dissector = Dissector::new(&memory, Width::Eight);
+    let all = dissector.instances(&starts, 0x28);
+    let id = find(&all, 24);
+    assert_eq!(
+        (id.field.offset, id.field.len, id.field.kind, id.of),
+        (24, 8, Kind::Integer, 17),
+        "{id:#?}"
+    );
+    assert!(
+        id.values
+            .iter()
+            .all(|value| matches!(value, Value::Bits(_)))
+    );
+    assert!(id.field.evidence.contains("one number"), "{id:#?}");
+    // A number beside flags stays two; one instance alone cannot tell.
+    assert_eq!(find(&all, 32).field.len, 4);
+    assert_eq!(find(&all, 36).field.kind, Kind::Flags);
+    let two = dissector.instances(&starts[..2], 0x28);
+    assert_eq!(find(&two, 8).field.len, 8);
+}
+
+#[test]
+fn what_contradicts_counts_against() {
+    let mut world = World::new();
+    let at = |index: u64| HEAP + index * 0x40;
+    for index in 0..8 {
+        // Three pointers and five numbers; a text in one and numbers in the rest; floats but for one.
+        world.word(
+            at(index),
+            if index < 3 { HEAP + 0x1000 } else { 40 + index },
+        );
+        if index == 0 {
+            world.put(at(index) + 8, b"left over text\0");
+        } else {
+            world.put(at(index) + 8, &pair(500 + index as u32, 1 + index as u32));
+            world.word(at(index) + 16, 3);
+        }
+        let float = (0.5 + index as f32).to_bits();
+        world.put(
+            at(index) + 24,
+            &pair(if index == 7 { 9 } else { float }, 1.5_f32.to_bits()),
+        );
+        // Each another kind.
+        let words = [HEAP + 0x1000, CODE + 8, 12, (-2.5_f64).to_bits()];
+        world.word(at(index) + 32, words[index as usize % 4]);
+        // Names, of which each has its length.
+        world.put(at(index) + 40, &b"abcdefgh"[..4 + index as usize % 4]);
+    }
+    let memory = world.memory();
+    let starts: Vec<Gva> = (0..8).map(|index| Gva(at(index))).collect();
+    let all = Dissector::new(&memory, Width::Eight).instances(&starts, 0x30);
+    let kind = |offset| find(&all, offset).field.kind;
+    assert_eq!(kind(0), Kind::Integer, "{all:#?}");
+    assert!(find(&all, 0).field.confidence < 30, "{all:#?}");
+    assert!(
+        find(&all, 0)
+            .field
+            .evidence
+            .contains("3 of 8 instances say otherwise")
+    );
+    assert_eq!(
+        [kind(8), kind(12), kind(16)],
+        [Kind::Integer; 3],
+        "{all:#?}"
+    );
+    assert_eq!(kind(24), Kind::Float);
+    let sure = |offset| find(&all, offset).field.confidence;
+    assert!(sure(24) < sure(28), "{all:#?}");
+    assert_eq!(kind(32), Kind::Unknown, "{all:#?}");
+    assert!(sure(32) <= 10 && find(&all, 32).field.evidence.contains("disagree"));
+    let name = find(&all, 40);
+    assert_eq!(
+        (name.field.kind, name.field.len, name.votes),
+        (Kind::Utf8, 8, 8)
+    );
+    assert!(name.field.confidence > 50, "{name:#?}");
+}
+
+/// Six allocations of 72 bytes, one behind the other, as glibc's malloc makes them.
+fn allocations() -> (World, Vec<Gva>) {
+    let mut world = World::new();
+    let table = world.class(DATA, "5Actor", 0, 2);
+    let at = |index: u64| HEAP + 0x10 + index * 0x50;
+    for index in 0..6 {
+        world.word(at(index) - 8, 0x51);
+        world.word(at(index), table);
+    }
+    world.word(at(6) - 8, 0x1001);
+    (world, (0..6).map(|index| Gva(at(index))).collect())
+}
+
+fn stale(lives: &[Life]) -> Vec<usize> {
+    let all = lives.iter().enumerate();
+    all.filter(|(_, life)| life.stale)
+        .map(|(index, _)| index)
+        .collect()
+}
+
+#[test]
+fn copies_in_freed_memory_have_no_vote() {
+    let (mut world, at) = allocations();
+    let edge = |from: u64, to: u64| Edge::found(Gva(from), to);
+    let memory = world.memory();
+    let life = |memory: &TestMemory<Gva>, at: &[Gva], pointers: Option<&[Edge<Gva>]>| {
+        Dissector::new(memory, Width::Eight).life(at, 0x40, pointers)
+    };
+    assert_eq!(stale(&life(&memory, &at, None)), [0_usize; 0]);
+    // Where the next one begins, malloc notes that the third one is free.
+    world.word(at[3].raw() - 8, 0x50);
+    let memory = world.memory();
+    let judged = life(&memory, &at, None);
+    assert_eq!(stale(&judged), [2]);
+    assert!(judged[2].evidence.contains("free"), "{judged:#?}");
+    // A chain from outside; one that only itself points into; one that another such points at.
+    world.word(at[3].raw() - 8, 0x51);
+    let memory = world.memory();
+    let mut edges = vec![
+        edge(DATA + 0x800, at[0].raw()),
+        edge(at[0].raw() + 8, at[1].raw()),
+        edge(at[1].raw() + 8, at[2].raw() + 0x10),
+        edge(DATA + 0x808, at[3].raw()),
+        edge(at[4].raw() + 8, at[4].raw() + 0x18),
+        edge(at[4].raw() + 0x20, at[5].raw()),
+    ];
+    assert_eq!(stale(&life(&memory, &at, Some(&edges))), [4, 5]);
+    // Where few are reached, being reached means nothing.
+    edges.remove(0);
+    assert_eq!(stale(&life(&memory, &at, Some(&edges))), [0_usize; 0]);
+    assert!(life(&memory, &[], Some(&edges)).is_empty());
+    let outside = [Gva(8), Gva(u64::MAX - 7)];
+    assert_eq!(stale(&life(&memory, &outside, Some(&edges))), [0_usize; 0]);
+}
+
+#[test]
+fn arrays_are_reached_as_one() {
+    let world = World::new();
+    let memory = world.memory();
+    let edge = |from: u64, to: u64| Edge::found(Gva(from), to);
+    // Five elements, three of an array that was there before, one alone.
+    let at: Vec<Gva> = (0..5)
+        .map(|index| HEAP + 0x100 + index * 0x48)
+        .chain((0..3).map(|index| HEAP + 0x800 + index * 0x48))
+        .chain([HEAP + 0x1000])
+        .map(Gva)
+        .collect();
+    let edges: Vec<_> = (0..5)
+        .map(|index| edge(DATA + 8 * index, at[index as usize].raw()))
+        .collect();
+    let lives = Dissector::new(&memory, Width::Eight).life(&at, 0x48, Some(&edges));
+    assert_eq!(stale(&lives), [5, 6, 7]);
 }
 
 proptest! {
