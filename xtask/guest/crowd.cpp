@@ -4,9 +4,12 @@
 
 #include <cerrno>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/shm.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 namespace crowd {
@@ -191,6 +194,8 @@ void swapped(Truth& truth) {
 void shared(Truth& truth) {
     auto* inherited = map(4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS);
     fill(inherited, 4 * PAGE, 17);
+    // The first segment of a guest has inode number 0, over which Volatility 2.28 stumbles when somebody maps it.
+    if (shmget(IPC_PRIVATE, PAGE, IPC_CREAT | 0600) < 0) fail("shmget");
     const int id = shmget(IPC_PRIVATE, 4 * PAGE, IPC_CREAT | 0600);
     void* sysv = shmat(id, nullptr, 0);
     if (sysv == reinterpret_cast<void*>(-1)) fail("shmat");
@@ -233,6 +238,38 @@ void namespaced(Truth& truth) {
     truth.line("note namespaced %d", static_cast<int>(child));
 }
 
+// Sockets that others could connect to, one of each family, and an open file.
+int listen_at(int family, int type, const void* address, socklen_t len) {
+    const int fd = socket(family, type, 0);
+    const int on = 1;
+    if (fd < 0 && errno == EAFNOSUPPORT) return -1;
+    if (fd < 0) fail("socket");
+    if (family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+    if (bind(fd, static_cast<const sockaddr*>(address), len)) fail("bind");
+    if (type == SOCK_STREAM && listen(fd, 5)) fail("listen");
+    return fd;
+}
+
+void listening(Truth& truth) {
+    sockaddr_in four{};
+    four.sin_family = AF_INET;
+    four.sin_port = htons(4711);
+    listen_at(AF_INET, SOCK_STREAM, &four, sizeof four);
+    four.sin_port = htons(4712);
+    four.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    listen_at(AF_INET, SOCK_DGRAM, &four, sizeof four);
+    sockaddr_in6 six{};
+    six.sin6_family = AF_INET6;
+    six.sin6_port = htons(4713);
+    listen_at(AF_INET6, SOCK_STREAM, &six, sizeof six);
+    sockaddr_un local{};
+    local.sun_family = AF_UNIX;
+    strcpy(local.sun_path, "/lab/out/listening.socket");
+    listen_at(AF_UNIX, SOCK_STREAM, &local, sizeof local);
+    if (open("/lab/out/held open", O_RDWR | O_CREAT, 0600) < 0) fail("open");
+    truth.line("note listening");
+}
+
 // Maps, protects and unmaps the same pages for ever, each state long enough to be seen. Not in the list of
 // kinds: a guest whose picture is taken stands still.
 [[noreturn]] void breathing() {
@@ -264,6 +301,7 @@ constexpr Kind KINDS[] = {
     {"odd-name", odd_name},   {"files", files},           {"sparse", sparse},
     {"huge-pages", huge_pages}, {"swapped", swapped},     {"shared", shared},
     {"zombie", zombie},       {"namespaced", namespaced}, {"prot-none", prot_none},
+    {"listening", listening},
 };
 
 // Only where there are two NUMA nodes.

@@ -244,6 +244,48 @@ size_t list_pages(int pid, Digest& digest) {
     return len;
 }
 
+// What a process was given and holds open: its environment, and its descriptors as lines of `NUMBER PATH`.
+void visit_open(Digest& digest, int pid, unsigned generation) {
+    static int fds[MAX_PROCESSES];
+    char path[96];
+    char name[96];
+    snprintf(path, sizeof path, "/proc/%d/environ", pid);
+    ssize_t len = slurp(path, g_file, sizeof g_file);
+    // In newer kernels threads of the kernel do not even let it be opened.
+    if (len < 0) len = 0;
+    digest.add(g_file, static_cast<size_t>(len));
+    if (generation) send_file(generation, path + 1, g_file, static_cast<size_t>(len));
+
+    snprintf(path, sizeof path, "/proc/%d/fd", pid);
+    const size_t count = list_numbers(path, fds, MAX_PROCESSES);
+    size_t used = 0;
+    for (size_t i = 0; i < count; i++) {
+        snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, fds[i]);
+        if (used + 4096 + 16 > sizeof g_file) break;
+        // The one that the listing itself had open has gone.
+        const int head = snprintf(g_file + used, 16, "%d ", fds[i]);
+        len = readlink(path, g_file + used + head, 4096);
+        if (len < 0) continue;
+        used += static_cast<size_t>(head + len);
+        g_file[used++] = '\n';
+    }
+    digest.add(g_file, used);
+    snprintf(name, sizeof name, "proc/%d/fds", pid);
+    if (generation) send_file(generation, name, g_file, used);
+}
+
+// The sockets of the first network namespace.
+void visit_sockets(Digest& digest, unsigned generation) {
+    for (const char* file : {"tcp", "tcp6", "udp", "udp6", "unix"}) {
+        char path[64];
+        snprintf(path, sizeof path, "/proc/net/%s", file);
+        const ssize_t len = slurp(path, g_file, sizeof g_file);
+        if (len < 0) continue;
+        digest.add(g_file, static_cast<size_t>(len));
+        if (generation) send_file(generation, path + 1, g_file, static_cast<size_t>(len));
+    }
+}
+
 // Visits everything that can change; sends it too when `generation` is not 0.
 uint64_t visit(unsigned generation) {
     static int pids[MAX_PROCESSES];
@@ -258,8 +300,10 @@ uint64_t visit(unsigned generation) {
         digest.add(g_file, static_cast<size_t>(len));
         if (generation) send_file(generation, "proc/modules", g_file, static_cast<size_t>(len));
     }
+    visit_sockets(digest, generation);
     for (size_t i = 0; i < count; i++) {
         const int pid = pids[i];
+        visit_open(digest, pid, generation);
         for (const char* file : {"maps", "cmdline", "comm", "status", "stat", "auxv", "exe"}) {
             snprintf(path, sizeof path, "/proc/%d/%s", pid, file);
             snprintf(name, sizeof name, "proc/%d/%s", pid, file);

@@ -59,5 +59,5 @@ pub(crate) fn run_all(args: &[&str]) -> Fallible<()> {
 fn lab_tests(snapshots: &mut Vec<Snapshot>) -> Fallible<ExitStatus> {
     *snapshots = lab::build_standard()?;
     build_for_tests()?;
-    Ok(lab::guest_tests(snapshots).status()?)
+    Ok(lab::guest_tests(snapshots)?.status()?)
 }

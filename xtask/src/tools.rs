@@ -107,6 +107,19 @@ const C_TOOLS: [Tool; 8] = [
     },
 ];
 
+/// What the tests with Volatility 3 need.
+const PYTHON: [Tool; 1] = [Tool {
+    program: "python3",
+    // Also brings python3; Debian has what makes virtual environments in a package of its own.
+    package: "python3-venv",
+    is_right: |python| {
+        let check = Command::new(python)
+            .args(["-c", "import ensurepip, venv"])
+            .output();
+        check.is_ok_and(|check| check.status.success())
+    },
+}];
+
 /// Makes sure that everything the lab needs is there.
 ///
 /// # Errors
@@ -123,6 +136,15 @@ pub(crate) fn ensure() -> Fallible<()> {
 /// As [`ensure`].
 pub(crate) fn ensure_for_c() -> Fallible<()> {
     ensure_all(&C_TOOLS, "The tests of the C library need")
+}
+
+/// Makes sure that there is a Python that can make virtual environments.
+///
+/// # Errors
+///
+/// As [`ensure`].
+pub(crate) fn ensure_for_python() -> Fallible<()> {
+    ensure_all(&PYTHON, "The tests with Volatility 3 need")
 }
 
 fn ensure_all(tools: &[Tool], who: &str) -> Fallible<()> {

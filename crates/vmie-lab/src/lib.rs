@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `truth.json` | [`Snapshot`]: kernel, machine, CPUs, address-space roots, list of images |
 //! | `ram.raw`, `memory.*` | images of one and the same moment, with all CPUs stopped |
-//! | `guest/` | what the guest says: `kallsyms`, `btf`, `iomem`, `proc/PID/*` ([`Process`]), `programs/*` ([`Program`]) |
+//! | `guest/` | what the guest says: `kallsyms`, `btf`, `iomem`, `proc/PID/*` ([`Process`], [`OpenFile`]), `proc/net/*` ([`Listener`]), `programs/*` ([`Program`]) |
 //! | `qemu/` | what QEMU says of the same moment: `info tlb` and friends ([`qemu`]) |
 //! | `config` | the configuration of the guest's kernel |
 //! | `files/` | the guest's file system: its programs, libraries and kernel modules |
@@ -21,12 +21,14 @@
 //! a compiler makes of that kernel's headers ([`compiled_headers`]).
 
 mod hex;
+mod open;
 mod process;
 mod program;
 pub mod qemu;
 mod snapshot;
 pub mod walker;
 
+pub use open::{Listener, OpenFile};
 pub use process::{Page, PageRun, Process, Thread, Vma};
 pub use program::{Area, PointerPath, Program, Tick, Type, Value};
 pub use snapshot::{
@@ -43,6 +45,11 @@ pub const STANDARD: [&str; 4] = ["pc-6.1", "q35-6.12", "la57-6.12", "numa-6.1"];
 /// The object file with debug information of everything that a kernel's headers declare.
 pub fn compiled_headers(release: &str) -> PathBuf {
     lab_dir().join("headers").join(format!("{release}.o"))
+}
+
+/// The virtual environment with Volatility 3 that `cargo xtask` makes, and its cache.
+pub fn volatility_dir() -> PathBuf {
+    lab_dir().join("volatility")
 }
 
 /// A snapshot that cannot be used, and why.

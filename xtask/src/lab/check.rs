@@ -4,16 +4,21 @@ use std::process::Command;
 
 use vmie_lab::Snapshot;
 
-use crate::{everything, target_dir};
+use crate::{Fallible, everything, target_dir};
 
 /// Tests on guests are built for them only: without a guest they could only fail.
-pub(super) const LAB_FEATURES: &str = "vmie-lab/guests,vmie-lab/live";
+pub(super) const LAB_FEATURES: &str = "vmie-lab/guests,vmie-lab/live,vmie-lab/volatility";
 
 /// The command that runs the lab tests on these guests, with the `vmie` that has been built.
 ///
 /// Nothing can be skipped unseen: a missing snapshot fails the tests, and `--test` fails when its
 /// target is not built.
-pub(crate) fn guest_tests(snapshots: &[Snapshot]) -> Command {
+///
+/// # Errors
+///
+/// When Volatility 3 is not there and cannot be installed.
+pub(crate) fn guest_tests(snapshots: &[Snapshot]) -> Fallible<Command> {
+    super::volatility::ensure()?;
     let variants: Vec<&str> = snapshots
         .iter()
         .map(|snapshot| snapshot.variant.as_str())
@@ -21,9 +26,10 @@ pub(crate) fn guest_tests(snapshots: &[Snapshot]) -> Command {
     let mut command = everything("test");
     command
         .args(["--no-fail-fast", "--test", "guests", "--test", "linux"])
+        .args(["--test", "volatility"])
         .args(["--features", LAB_FEATURES])
         .env("VMIE_LAB", super::dir())
         .env("VMIE_LAB_VARIANTS", variants.join(","))
         .env("VMIE_BIN", target_dir().join("debug/vmie"));
-    command
+    Ok(command)
 }

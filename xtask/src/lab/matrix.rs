@@ -123,7 +123,7 @@ fn one(variant: &Variant, logs: &Path) -> Row {
 /// Runs the tests and answers what they printed.
 fn tests(snapshots: &[Snapshot], log: &Path) -> Fallible<String> {
     let file = File::create(log)?;
-    let mut command = super::guest_tests(snapshots);
+    let mut command = super::guest_tests(snapshots)?;
     // Whether they passed is read from what they print.
     command
         .stdin(Stdio::null())

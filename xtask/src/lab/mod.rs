@@ -21,6 +21,7 @@ pub(crate) mod qmp;
 mod resident;
 mod sparse;
 mod variant;
+mod volatility;
 mod witness;
 
 use std::fs::{self, File};
