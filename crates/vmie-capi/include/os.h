@@ -19,7 +19,8 @@ typedef struct vmie_os vmie_os;
 
 /*
  * Finds the guest's operating system and verifies what was found; needs no profile. From then on the functions of the
- * other headers know, for this `m`, which cr3 is that of a 32-bit program.
+ * other headers know, for this `m`, which cr3 is that of a 32-bit program, and look at the pages of a process that are
+ * in memory though the CPU faults on them (automatic NUMA balancing, PROT_NONE) like at all others.
  *
  * Returns a handle to be freed with vmie_os_free(), or NULL: VMIE_E_OS, whose text says what each step of the search has
  * seen, and VMIE_E_UNSUPPORTED for a snapshot of one address space.

@@ -232,12 +232,16 @@ impl Mem {
                 (found.mode, found.confirmed)
             }
         };
+        let space = AddressSpace::new(Arc::clone(phys), root, mode);
+        let whole = self.with_resident(&space);
+        // What is known of a process's memory was read at one moment.
+        let keeps = !(self.live && whole.is_some());
         let tables = Tables {
-            space: AddressSpace::new(Arc::clone(phys), root, mode),
+            space: whole.unwrap_or(space),
             confirmed,
         };
         let mut spaces = lock(&self.spaces);
-        if spaces.mode == forced {
+        if spaces.mode == forced && keeps {
             if spaces.known.len() >= MAX_KNOWN {
                 spaces.known.clear();
             }
@@ -246,11 +250,29 @@ impl Mem {
         Ok(tables)
     }
 
-    /// Remembers the operating system that was found, which knows how wide programs are.
+    /// The same space with the pages in memory that the CPU faults on, when it is that of a process of the operating
+    /// system that was found.
+    fn with_resident(&self, space: &AddressSpace) -> Option<AddressSpace> {
+        let guest = lock(&self.programs).guest.clone()?;
+        let root = space.root();
+        let mut processes = guest.processes().ok()?.items.into_iter();
+        let owner = processes.find(|one| one.root == Some(root) || one.user_root == Some(root))?;
+        let whole = guest.space_of(&owner).ok()?;
+        if whole.mode() != space.mode() {
+            return None;
+        }
+        // Either root of a process whose kernel keeps its own pages out of user mode's.
+        let software = whole.software()?.clone();
+        Some(whole.with_root(root).with_software(software))
+    }
+
+    /// Remembers the operating system that was found, which knows how wide programs are and what it keeps in memory.
     pub(crate) fn set_guest(&self, guest: Arc<dyn Guest>) {
         let mut programs = lock(&self.programs);
         programs.guest = Some(guest);
         programs.known.clear();
+        drop(programs);
+        lock(&self.spaces).known.clear();
     }
 
     /// How wide the pointers and the code are that stand from `va` on in a space.
