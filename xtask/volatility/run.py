@@ -19,6 +19,8 @@ import sys
 import time
 import traceback
 
+# Volatility checks files by their schema only where this is there, and says nothing where it is not.
+import jsonschema  # noqa: F401
 import volatility3.plugins
 import volatility3.symbols
 from volatility3 import framework, schemas

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
-use object::{Object, ObjectSymbol};
 use serde_json::Value;
 use vmie_lab::{ImageFormat, Process, Snapshot, Vma};
 
@@ -14,17 +13,14 @@ use crate::walker::leaves;
 use crate::xrefs::{Listing, instruction, refers};
 
 /// Functions of libc that programs and libraries call. Some exist in several forms, of which one is chosen.
-const FUNCTIONS: [&str; 10] = [
+const FUNCTIONS: [&str; 7] = [
     "malloc",
     "free",
     "abort",
     "strlen",
     "memcpy",
-    "memcmp",
     "perror",
-    "fclose",
     "nanosleep",
-    "write",
 ];
 
 /// Address, kind and way of a reference, and whether the process has mapped all of the instruction.
@@ -65,30 +61,32 @@ fn slots(path: &Path) -> BTreeMap<u64, (String, &'static str)> {
     slots
 }
 
-/// All names that libc has for what has this name, and how its own relocations call what chooses it.
-fn names(libc: &Listing, name: &str) -> BTreeSet<String> {
-    let elf = libc.elf();
-    let symbols = || {
-        elf.dynamic_symbols()
-            .filter(|symbol| symbol.is_definition())
-    };
-    let named = |symbol: &object::Symbol<'_, '_>| symbol.name().expect("a name").to_owned();
-    let is_it = |symbol: &object::Symbol<'_, '_>| named(symbol) == name;
-    // Of two, the new one comes with the default version; memcpy's old one chooses another function.
-    let addresses: Vec<u64> = symbols().filter(is_it).map(|s| s.address()).collect();
-    let address = match (name, &addresses[..]) {
-        (_, [one]) => *one,
-        ("memcpy", _) => {
-            let old = symbols()
-                .find(|s| named(s) == "memmove")
-                .expect("memmove")
-                .address();
-            *addresses.iter().find(|&&a| a != old).expect("the new one")
+/// All names that libc has for what has this name by default, and how its own relocations call what
+/// chooses it.
+fn names(libc: &Path, name: &str) -> BTreeSet<String> {
+    let output = Command::new("readelf")
+        .args(["--dyn-syms", "--wide"])
+        .arg(libc)
+        .output()
+        .expect("readelf runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut defined = Vec::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let [_, address, _, _, _, _, section, symbol, ..] = words[..]
+            && section != "UND"
+            && let Ok(address) = u64::from_str_radix(address, 16)
+        {
+            defined.push((address, symbol));
         }
-        _ => panic!("{name}: {addresses:x?}"),
-    };
-    let others = symbols().filter(|symbol| symbol.address() == address);
-    let mut names: BTreeSet<String> = others.map(|symbol| named(&symbol)).collect();
+    }
+    let default = format!("{name}@@");
+    let is_it = |symbol: &str| symbol == name || symbol.starts_with(&default);
+    let found = defined.iter().find(|(_, symbol)| is_it(symbol));
+    let &(address, _) = found.unwrap_or_else(|| panic!("libc has no {name}"));
+    let others = defined.iter().filter(|(at, _)| *at == address);
+    let bare = |symbol: &str| symbol.split('@').next().unwrap_or_default().to_owned();
+    let mut names: BTreeSet<String> = others.map(|(_, symbol)| bare(symbol)).collect();
     names.insert(format!("chosen by {address:x}"));
     names
 }
@@ -136,13 +134,13 @@ impl File<'_> {
         let targets: Vec<_> = targets.collect();
         let mut refs = Refs::new();
         for line in self.listing.text.lines() {
-            let Some((at, bytes, text)) = instruction(line) else {
-                continue;
-            };
             for &(target, via, ref digits) in &targets {
-                if !text.contains(digits) {
+                if !line.contains(digits) {
                     continue;
                 }
+                let Some((at, bytes, text)) = instruction(line) else {
+                    continue;
+                };
                 if let (Some(kind), Some(va)) =
                     (refers(text, target), self.listing.va(at, self.vma))
                 {
@@ -193,25 +191,26 @@ fn calls_of_imported_functions_are_where_objdump_says() {
             .iter()
             .map(|process| files(&snapshot, process))
             .collect();
+        let present: Vec<Option<BTreeSet<u64>>> = dynamic
+            .iter()
+            .map(|process| {
+                let root = snapshot.root_of(process.pid)?;
+                Some(leaves(&snapshot, root).iter().map(|leaf| leaf.va).collect())
+            })
+            .collect();
         for name in FUNCTIONS {
             let what = format!("{}: {name}", snapshot.variant);
             let to = format!("libc.so.6!{name}");
             let everywhere = ["--all-processes", "--to", &to, "--linear"];
             let (all, _) = run_bare(&snapshot, image, "xref", &everywhere);
             let mut pids = BTreeSet::new();
-            for (process, files) in dynamic.iter().zip(&files) {
-                let Some(root) = snapshot.root_of(process.pid) else {
-                    continue;
-                };
-                let present: BTreeSet<u64> =
-                    leaves(&snapshot, root).iter().map(|leaf| leaf.va).collect();
-                let libc = files
-                    .iter()
-                    .find(|file| file.vma.path.ends_with("/libc.so.6"));
-                let names = names(&libc.expect("it is mapped").listing, name);
+            for ((process, files), present) in dynamic.iter().zip(&files).zip(&present) {
+                let Some(present) = present else { continue };
+                let libc = &libc_of(process).expect("it is mapped").path;
+                let names = names(&snapshot.path(format!("files{libc}")), name);
                 let mut expected = Refs::new();
                 for file in files {
-                    expected.extend(file.references(&names, &present));
+                    expected.extend(file.references(&names, present));
                 }
                 let pid = process.pid.to_string();
                 let one = ["--pid", &pid, "--to", &to, "--linear"];

@@ -88,7 +88,7 @@ impl Listing {
         }
     }
 
-    pub(crate) fn elf(&self) -> object::File<'_> {
+    fn elf(&self) -> object::File<'_> {
         object::File::parse(&*self.file).expect("an ELF file")
     }
 
