@@ -5,6 +5,7 @@
 
 mod bench;
 mod capi;
+mod damage;
 mod lab;
 mod test;
 mod tools;
@@ -24,6 +25,7 @@ usage: cargo xtask COMMAND
   lab up [VARIANT]        leave one guest running to try vmie on, until Ctrl-C
   lab matrix [VARIANT...] more machines and kernels, and the lab's tests on each; takes long
   lab live [--hold]       the tests on guests that run; or keep these guests, to try a command on
+  lab damage [VARIANT...] what overwritten pages of a guest's memory cost `ps`; `--every N` tries fewer
   lab clean               remove everything under target/lab
   install --prefix DIR    build the C library and install it: libvmie, its headers, vmie.pc
   capi [--no-lab]         the tests of the C library, by gcc, clang, valgrind and AddressSanitizer
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["test", rest @ ..] => test::run_all(rest),
+        ["lab", "damage", rest @ ..] => damage::run(rest),
         ["lab", rest @ ..] => lab::run(rest),
         ["bench", rest @ ..] => bench::run(rest),
         ["capi", rest @ ..] => capi::run(rest),

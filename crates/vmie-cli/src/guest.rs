@@ -333,7 +333,7 @@ pub(crate) fn failed(error: &OsError) -> Failure {
             .hint("a process with an address space: `vmie ps` shows their cr3")
             .hint("--kernel, for the memory that kernel threads work in"),
         OsError::Unavailable { view: "types", .. } => {
-            failure.hint("--types FILE, with an ISF file of this very kernel")
+            failure.hint("--types FILE, with an ISF file or another image of this very kernel")
         }
         _ => failure,
     }

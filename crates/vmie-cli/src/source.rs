@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use vmie::os::isf::Isf;
-use vmie::os::{self, Cache, FindError, FindOptions, Guest, SuppliedTypes};
+use vmie::os::{self, Cache, FindError, FindOptions, Guest, Moment, SuppliedTypes};
 use vmie::snapshot::{Snapshot, series};
 use vmie::{
     AddrRange, Address as _, CpuState, Gpa, Gva, Image, ImageInfo, Memory, OpenErrorKind,
@@ -82,12 +82,18 @@ impl Source {
             reporter.warn(&format!("{}: {note}", args.source.display()));
         }
         let types = args.types.as_deref().map(supplied).transpose()?;
+        let moment = moment(args, &info);
         Ok(Self {
             path: args.source.clone(),
             memory,
             saved,
             info,
-            known: FindOptions { types, trail: None },
+            known: FindOptions {
+                types,
+                moment,
+                kernel_at: args.kernel_at.map(Gpa),
+                ..FindOptions::default()
+            },
             cache,
             reporter: reporter.clone(),
             os: OnceLock::new(),
@@ -198,14 +204,45 @@ impl Source {
     }
 }
 
-/// The types in an ISF file.
+/// Whether the guest stood still while its memory was taken, as far as is known.
+fn moment(args: &SourceArgs, info: &Info) -> Moment {
+    match info.live {
+        true if args.pause => Moment::Stopped,
+        true => Moment::Running,
+        // Who can write down the state of CPUs holds them.
+        false if !info.cpus.is_empty() => Moment::Stopped,
+        false => Moment::Unknown,
+    }
+}
+
+/// The types in an ISF file, or of the kernel in an image.
 fn supplied(path: &Path) -> Result<SuppliedTypes, Failure> {
-    let isf = Isf::open(path).map_err(|error| {
-        Failure::new(format!("{}: {error}", path.display())).hint(
-            "an ISF file as Volatility 3 or `vmie symbols export --isf` writes it, plain or xz",
-        )
-    })?;
-    Ok(isf.supply(path.display().to_string()))
+    let origin = path.display().to_string();
+    match Isf::open(path) {
+        Ok(isf) => Ok(isf.supply(origin)),
+        Err(error) => types_of_image(path, &origin).ok_or_else(|| {
+            Failure::new(format!("{origin}: {error}"))
+                .found("nor is it an image of a kernel that has types of its own, all of them whole")
+                .hint(
+                    "an ISF file as Volatility 3 or `vmie symbols export --isf` writes it, plain or xz",
+                )
+                .hint("another image of the same kernel")
+        }),
+    }
+}
+
+/// The types of the kernel in an image, if they are whole.
+fn types_of_image(path: &Path, origin: &str) -> Option<SuppliedTypes> {
+    let image = Image::open_with(path, &OpenOptions::default()).ok()?;
+    let cpus = image.info().cpus.clone();
+    let memory: Arc<dyn Memory<Addr = Gpa>> = Arc::new(image);
+    let guest = os::find(&memory, &cpus).ok()?;
+    let types = guest.types().ok()?;
+    guest.findings().is_empty().then(|| SuppliedTypes {
+        types,
+        banner: Some(guest.version().to_owned()),
+        origin: origin.to_owned(),
+    })
 }
 
 /// Fails when a source has gone while it was looked at: to be asked before a file is finished that claims to

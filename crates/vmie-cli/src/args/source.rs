@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 use vmie::Layout;
 
+use crate::addr::parse_u64;
+
 /// The word that stands for zeros under all files. A file of this name is `./zero`.
 const ZERO: &str = "zero";
 
@@ -25,13 +27,18 @@ pub(crate) struct SourceArgs {
     #[command(flatten)]
     pub(crate) layers: LayersArgs,
 
-    /// Types for a kernel that has none: an ISF file (Volatility 3's symbol JSON), plain or xz
+    /// Types for a kernel that has none, or damaged ones: an ISF file (Volatility 3's symbol JSON), plain or
+    /// xz, or another image of the same kernel
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) types: Option<PathBuf>,
 
     /// Keep in SOURCE.vmie-os where the operating system was found, which spares the next search
     #[arg(long)]
     pub(crate) os_cache: bool,
+
+    /// The kernel that is meant where memory has several, by its top page table, as `info` lists them
+    #[arg(long, value_name = "GPA", value_parser = parse_u64)]
+    pub(crate) kernel_at: Option<u64>,
 
     /// Stop a running guest while it is looked at, to see one moment of it
     #[arg(long)]

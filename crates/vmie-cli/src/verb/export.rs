@@ -8,7 +8,7 @@ use vmie::os::isf::{self, Export};
 
 use crate::args::ExportArgs;
 use crate::exit::{Done, Failure, Result, Stop};
-use crate::guest::failed;
+use crate::guest::{failed, tell_findings};
 use crate::options::Options;
 use crate::source::Source;
 
@@ -26,6 +26,7 @@ pub(super) fn run(args: &ExportArgs, options: &Options) -> Result<Done> {
     let guest = source.os()?.guest();
     let symbols = guest.symbols().map_err(|error| failed(&error))?;
     let types = guest.types().map_err(|error| failed(&error))?;
+    let damaged = tell_findings(&guest.findings(), &options.reporter);
     let what = Export {
         types: &types,
         symbols: &symbols,
@@ -45,7 +46,10 @@ pub(super) fn run(args: &ExportArgs, options: &Options) -> Result<Done> {
             })?;
         }
     }
-    Ok(Done::FOUND)
+    Ok(Done {
+        found: true,
+        complete: !damaged,
+    })
 }
 
 /// Refuses to overwrite what is being read.

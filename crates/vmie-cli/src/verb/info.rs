@@ -10,6 +10,7 @@ use vmie::{AddrRange, Address, Coverage, CpuState, Gpa, Gva, SpanKind};
 use crate::args::{InfoArgs, perm_letters};
 use crate::escape;
 use crate::exit::{Done, Failure, Result};
+use crate::guest::tell_findings;
 use crate::options::Options;
 use crate::output::{Column, Hex, Row, SpaceKind, Totals, View};
 use crate::report::Words;
@@ -37,6 +38,7 @@ pub(super) fn run(args: &InfoArgs, options: &Options) -> Result<Done> {
     }
     let mut sink = options.sink("info", SpaceKind::Virtual);
     let mut row = InfoRow::new(source.info());
+    let mut damaged = false;
     match source.try_os() {
         Ok(os) => {
             row.os = Some(OsRow {
@@ -46,6 +48,15 @@ pub(super) fn run(args: &InfoArgs, options: &Options) -> Result<Done> {
             for step in os.guest().steps() {
                 options.reporter.detail(&step.to_string());
             }
+            for other in os.guest().other_kernels() {
+                let kernel = format!(
+                    "memory has another kernel, {}: --kernel-at {}, to look into that one",
+                    other.version, other.root
+                );
+                options.reporter.warn(&escape::plain(&kernel));
+                row.notes.push(kernel);
+            }
+            damaged = tell_findings(&os.guest().findings(), &options.reporter);
         }
         Err(error) => options.reporter.detail(&error.to_string()),
     }
@@ -56,7 +67,7 @@ pub(super) fn run(args: &InfoArgs, options: &Options) -> Result<Done> {
     }
     Ok(Done {
         found: true,
-        complete: coverage.is_complete(),
+        complete: coverage.is_complete() && !damaged,
     })
 }
 

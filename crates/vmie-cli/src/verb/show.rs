@@ -11,7 +11,7 @@ use vmie::os::{ShowOptions, ShowRow, Value, show_text};
 use super::types::{Text, unknown};
 use crate::args::ShowArgs;
 use crate::exit::{Done, Failure, Result};
-use crate::guest::failed;
+use crate::guest::{failed, tell_findings};
 use crate::options::Options;
 use crate::output::{Column, Format, Hex, Row, SpaceKind, View};
 use crate::source::Source;
@@ -19,8 +19,9 @@ use crate::space::{Space, Target};
 
 pub(super) fn run(args: &ShowArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;
-    let types = source.os()?.guest().types();
-    let types = types.map_err(|error| failed(&error))?;
+    let guest = source.os()?.guest();
+    let types = guest.types().map_err(|error| failed(&error))?;
+    let damaged = tell_findings(&guest.findings(), &options.reporter);
     let field = types
         .expression(&args.name)
         .map_err(|error| unknown(&error))?;
@@ -69,7 +70,7 @@ pub(super) fn run(args: &ShowArgs, options: &Options) -> Result<Done> {
     }
     Ok(Done {
         found: true,
-        complete: !missing,
+        complete: !missing && !damaged,
     })
 }
 

@@ -9,15 +9,16 @@ use vmie::os::{LayoutKind, LayoutRow, TypeError};
 use crate::args::TypeArgs;
 use crate::escape;
 use crate::exit::{Done, Failure, Result};
-use crate::guest::failed;
+use crate::guest::{failed, tell_findings};
 use crate::options::Options;
 use crate::output::{Column, Format, Row, SpaceKind, View};
 use crate::source::Source;
 
 pub(super) fn run(args: &TypeArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;
-    let types = source.os()?.guest().types();
-    let types = types.map_err(|error| failed(&error))?;
+    let guest = source.os()?.guest();
+    let types = guest.types().map_err(|error| failed(&error))?;
+    let damaged = tell_findings(&guest.findings(), &options.reporter);
     let field = types
         .expression(&args.name)
         .map_err(|error| unknown(&error))?;
@@ -30,7 +31,7 @@ pub(super) fn run(args: &TypeArgs, options: &Options) -> Result<Done> {
     }
     let done = Done {
         found: true,
-        complete: !layout.cut,
+        complete: !layout.cut && !damaged,
     };
     let mut sink = options.sink("type", SpaceKind::Virtual);
     if options.output.format == Format::Table {

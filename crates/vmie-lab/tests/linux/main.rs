@@ -4,6 +4,8 @@
 mod damage;
 mod mappings;
 mod modules;
+mod overlay;
+mod overwritten;
 mod pahole;
 mod processes;
 mod support;

@@ -95,6 +95,20 @@ pub trait Guest: Send + Sync {
     /// How it was found: the steps of the search and what each saw.
     fn steps(&self) -> &[Step];
 
+    /// What of its symbols and types is lost to damage. What a list lost to it stands with the list.
+    ///
+    /// Cost: that of [`Guest::types`].
+    fn findings(&self) -> Vec<Finding> {
+        Vec::new()
+    }
+
+    /// Other kernels in the same memory, which verify as far as their notes and page tables go.
+    ///
+    /// Cost: a glance at every page.
+    fn other_kernels(&self) -> Vec<OtherKernel> {
+        Vec::new()
+    }
+
     /// Where it was found, to find it again at once.
     fn trail(&self) -> &Trail;
 
@@ -576,6 +590,35 @@ pub struct FindOptions {
     pub types: Option<SuppliedTypes>,
     /// Where it was found before, in the same memory. What is found there is verified all the same.
     pub trail: Option<Trail>,
+    /// Whether the guest stood still while its memory was taken.
+    pub moment: Moment,
+    /// The kernel that is meant, where memory has several: by the physical address of its top page table
+    /// ([`Trail::root`]). No other is found then, and no CPU contradicts it.
+    pub kernel_at: Option<Gpa>,
+}
+
+/// Whether a guest stood still while its memory was taken: what one list has and another lacks may
+/// be what came and went between two looks.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+#[non_exhaustive]
+pub enum Moment {
+    /// Nobody knows: an image that may have been taken while the guest ran.
+    #[default]
+    Unknown,
+    /// It stood still.
+    Stopped,
+    /// It runs while it is looked at, so what does not add up is looked at again.
+    Running,
+}
+
+/// A kernel in a guest's memory beside the one that was found: one that ran before, or will if that one
+/// crashes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OtherKernel {
+    /// Its release.
+    pub version: String,
+    /// Its top page table: what [`FindOptions::kernel_at`] takes.
+    pub root: Gpa,
 }
 
 /// Types that come from outside of the guest. They are used only when the guest says that they are its

@@ -399,8 +399,12 @@ impl Types {
                     };
                 }
                 (Part::Element(index), Type::Array { element, .. }) => {
-                    here.bit_offset = self
-                        .size_of(element)?
+                    // The first one stands at the start, whatever its size.
+                    let size = match index {
+                        0 => 0,
+                        _ => self.size_of(element)?,
+                    };
+                    here.bit_offset = size
                         .checked_mul(index)
                         .and_then(|bytes| bytes.checked_mul(8))
                         .and_then(|bits| bits.checked_add(here.bit_offset))
@@ -444,8 +448,17 @@ impl Types {
                 ty: member.ty,
             }));
         }
+        // One that is damaged does not keep the others from being looked into.
+        let mut damaged = None;
         for unnamed in found.members.iter().filter(|member| member.name.is_empty()) {
-            if let Some(field) = self.member(unnamed.ty, name, depth + 1, budget)? {
+            let inside = match self.member(unnamed.ty, name, depth + 1, budget) {
+                Ok(inside) => inside,
+                Err(error) => {
+                    damaged = Some(error);
+                    None
+                }
+            };
+            if let Some(field) = inside {
                 return Ok(Some(Field {
                     bit_offset: field
                         .bit_offset
@@ -455,7 +468,7 @@ impl Types {
                 }));
             }
         }
-        Ok(None)
+        damaged.map_or(Ok(None), Err)
     }
 
     /// A short name for messages: `struct list_head`, `unsigned long`.

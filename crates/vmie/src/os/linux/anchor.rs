@@ -31,11 +31,13 @@ pub(super) const ENCRYPTION_BITS: [u64; 3] = [0, 1 << 47, 1 << 51];
 /// The modes a 64-bit kernel can be in.
 pub(super) const MODES: [Mode; 2] = [Mode::FourLevel, Mode::FiveLevel];
 
-/// A root that maps itself.
+/// A root that maps itself, or a copy of one that is damaged.
 #[derive(Clone, Debug)]
 pub(super) struct Anchor {
     /// The kernel's address space.
     pub(super) space: AddressSpace,
+    /// Where the kernel's own root is: that of `space`, unless it is damaged.
+    pub(super) root: Gpa,
     /// Where the root is mapped in it.
     pub(super) root_va: Gva,
     /// Bits that are cleared in page-table entries.
@@ -46,12 +48,12 @@ impl Anchor {
     /// Physical address of what is mapped at the start of the image window, were it mapped.
     pub(super) fn phys_base(&self) -> i64 {
         let start = self.root_va.raw().wrapping_sub(IMAGE_START);
-        self.space.root().raw().wrapping_sub(start).cast_signed()
+        self.root.raw().wrapping_sub(start).cast_signed()
     }
 
     /// What to add to a physical address within the image to have the virtual one.
     pub(super) fn slide(&self) -> u64 {
-        self.root_va.raw().wrapping_sub(self.space.root().raw())
+        self.root_va.raw().wrapping_sub(self.root.raw())
     }
 
     /// Whether the kernel maps `gpa`, a part of its image, at its place in the image.
@@ -80,10 +82,57 @@ pub(super) fn at(
         let mapped = space.translate(root_va).ok()?;
         (mapped.gpa == root && space.root() == root).then_some(Anchor {
             space,
+            root,
             root_va,
             ignore,
         })
     })
+}
+
+/// The anchor of a kernel whose own root, at `root`, is damaged: any page that maps it where it belongs
+/// maps the kernel as well, as the top tables of all processes do.
+///
+/// Cost: one read for each page of memory, and a walk for each that may be a top table.
+pub(super) fn by_copy(
+    phys: &Phys,
+    root: Gpa,
+    root_va: Gva,
+    modes: &[Mode],
+    ignore: u64,
+) -> Option<Anchor> {
+    let in_image = (IMAGE_START..=IMAGE_LAST).contains(&root_va.raw());
+    if !root.raw().is_multiple_of(PAGE) || !in_image {
+        return None;
+    }
+    phys.regions(AddrRange::all()).find_map(|region| {
+        let first = region.start.raw().checked_next_multiple_of(PAGE)?;
+        (first..=region.range().last().raw())
+            .step_by(PAGE as usize)
+            .filter(|&page| may_be_top(&**phys, Gpa(page)))
+            .find_map(|page| {
+                modes.iter().find_map(|&mode| {
+                    let space = AddressSpace::new(Arc::clone(phys), Gpa(page), mode);
+                    through(space.ignoring(ignore), root, root_va, ignore)
+                })
+            })
+    })
+}
+
+/// The anchor of a kernel whose own root is damaged, and is mapped by `space` where it belongs.
+pub(super) fn through(space: AddressSpace, root: Gpa, root_va: Gva, ignore: u64) -> Option<Anchor> {
+    let mapped = space.translate(root_va).ok()?;
+    (mapped.gpa == root).then_some(Anchor {
+        space,
+        root,
+        root_va,
+        ignore,
+    })
+}
+
+/// Whether the last entry of the table at `page` leads to a table, as that of every top table does.
+fn may_be_top(phys: &dyn Memory<Addr = Gpa>, page: Gpa) -> bool {
+    let entry = phys.read_u64(Gpa(page.raw() + PAGE - 8)).unwrap_or(0);
+    entry & 0b1000_0001 == 1
 }
 
 /// The anchor with its root mapped at `root_va`, wherever in memory it is.

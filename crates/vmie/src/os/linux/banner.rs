@@ -18,11 +18,13 @@ const MAX_BANNER: usize = 512;
 /// Reads the banner of the kernel in `space`: where `symbols` put it, or, for a kernel that lists
 /// functions only, wherever in its image it is. `None`, with a step that says why, when it contradicts.
 ///
-/// `release` is what the banner has to go on with, where that is known.
+/// `release` is what the banner has to go on with, where that is known. With `damaged`, what is no banner at
+/// all counts as overwritten; another kernel's is a contradiction all the same.
 pub(super) fn read(
     space: &AddressSpace,
     symbols: &SymbolTable,
     release: Option<&str>,
+    damaged: bool,
     log: &mut Log,
 ) -> Option<String> {
     let listed = symbols.address_of("linux_banner");
@@ -50,7 +52,8 @@ pub(super) fn read(
                 "banner",
                 format!("linux_banner at {va} is {seen:?}, not \"{START}{expected}\""),
             );
-            None
+            let overwritten = damaged && release_in(&text).is_none();
+            overwritten.then(|| format!("Linux {}", release.unwrap_or("of unknown version")))
         }
     }
 }
@@ -66,8 +69,13 @@ fn release_in(banner: &str) -> Option<&str> {
     (!release.is_empty()).then_some(release)
 }
 
+/// Whether a version is the text of a banner.
+pub(super) fn is_one(version: &str) -> bool {
+    release_in(version).is_some()
+}
+
 /// The first banner in the kernel's image.
-fn search(space: &AddressSpace, release: Option<&str>) -> Option<Gva> {
+pub(super) fn search(space: &AddressSpace, release: Option<&str>) -> Option<Gva> {
     let finder = memchr::memmem::Finder::new(START);
     let mut found = None;
     let _ = each_chunk(

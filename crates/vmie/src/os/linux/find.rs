@@ -20,9 +20,14 @@
 //!    note gave.
 //! 4. *cpus*: no CPU of the guest maps the kernel elsewhere. (A CPU in user mode may not map it at all.)
 //!
+//! What does not verify may be damaged. Only when nothing does, what led to a kernel is looked at once more
+//! for what is left of it: symbol tables are salvaged, a copy of the top page table stands for it, and
+//! an overwritten banner is no contradiction, while another kernel's still is. Each loss is kept.
+//!
 //! Rejected: starting from the first `Linux version` text, or the first BTF magic, in memory. There are
 //! several of each in every image, and most are stale.
 
+use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
@@ -38,11 +43,17 @@ use super::vmcoreinfo::VmCoreInfo;
 use crate::addr::{AddrRange, Address, Gpa, Gva};
 use crate::cpu::CpuState;
 use crate::memory::{Memory, Prot};
-use crate::os::{FindOptions, Phys, Step, SymbolTable, Trail};
+use crate::os::{
+    FindOptions, Finding, FindingKind, OtherKernel, Phys, Step, SymbolTable, SymbolTableBuilder,
+    Trail,
+};
 use crate::paging::{AddressSpace, Mode};
 
 /// How many hints are followed.
 const MAX_HINTS: usize = 8;
+
+/// How many losses of symbols are told one by one.
+const MAX_LOSSES: usize = 32;
 
 /// Names of the top page table, by kernel version.
 const ROOT_SYMBOLS: [&str; 3] = ["init_top_pgt", "init_level4_pgt", "swapper_pg_dir"];
@@ -54,20 +65,36 @@ pub(super) fn find(
     options: &FindOptions,
 ) -> Result<Linux, Vec<Step>> {
     let mut log = Log::default();
-    let search = Search { phys, cpus };
-    match search
+    let led = Cell::new(false);
+    let whole = Search {
+        phys,
+        cpus,
+        salvage: false,
+        led: &led,
+        wanted: options.kernel_at,
+    };
+    let damaged = Search {
+        salvage: true,
+        ..whole
+    };
+    let found = whole
         .by_trail(options.trail.as_ref(), &mut log)
-        .or_else(|| search.by_hint(&mut log))
-        .or_else(|| search.by_note(&mut log))
-        .or_else(|| search.by_shape(&mut log))
-    {
+        .or_else(|| whole.by_hint(&mut log))
+        .or_else(|| whole.by_note(&mut log))
+        .or_else(|| damaged.by_what_led(&mut log))
+        .or_else(|| whole.by_shape(&mut log))
+        .or_else(|| damaged.by_damaged_shape(&mut log));
+    match found {
         Some(kernel) => Ok(Linux {
             trail: kernel.trail(),
-            space: with_removed(kernel.anchor.space, &kernel.symbols),
+            space: with_removed(kernel.anchor.space.clone(), &kernel.symbols),
             symbols: Arc::new(kernel.symbols),
             version: kernel.version,
             steps: log.into_steps(),
             types: OnceLock::new(),
+            losses: kernel.losses,
+            root: kernel.anchor.root,
+            moment: options.moment,
             supplied: options.types.clone(),
             tables: OnceLock::new(),
             vma_plan: OnceLock::new(),
@@ -87,9 +114,16 @@ fn with_removed(space: AddressSpace, symbols: &SymbolTable) -> AddressSpace {
     software::of_kernel(space, map)
 }
 
+#[derive(Clone, Copy)]
 struct Search<'s> {
     phys: &'s Phys,
     cpus: &'s [CpuState],
+    /// Whether what is damaged is made do with.
+    salvage: bool,
+    /// Whether anything was met that leads to a kernel.
+    led: &'s Cell<bool>,
+    /// The root of the kernel that is meant, where one is.
+    wanted: Option<Gpa>,
 }
 
 /// What all ways lead to.
@@ -99,6 +133,8 @@ struct Kernel {
     version: String,
     /// Where the digits of its token table are mapped.
     digits: Gva,
+    /// What of it is damaged.
+    losses: Vec<Finding>,
 }
 
 impl Kernel {
@@ -107,6 +143,7 @@ impl Kernel {
             space,
             root_va,
             ignore,
+            ..
         } = &self.anchor;
         Trail {
             root: space.root(),
@@ -136,19 +173,63 @@ impl Search<'_> {
         };
         self.accept(&anchor, log)?;
         let symbols = match kallsyms::locate(&anchor.space, digits) {
-            Ok(found) => say_symbols(&found, 0, log),
+            Ok(found) => say_symbols(&found, 0, log).0,
             Err(_) => {
                 log.say("kallsyms", format!("no tables around {digits}"));
                 return None;
             }
         };
-        let version = banner::read(&anchor.space, &symbols, None, log)?;
+        let version = banner::read(&anchor.space, &symbols, None, false, log)?;
         Some(Kernel {
             anchor,
             symbols,
             version,
             digits,
+            losses: Vec::new(),
         })
+    }
+
+    /// Looks again at what led to a kernel and did not verify: parts of it may be damaged.
+    fn by_what_led(&self, log: &mut Log) -> Option<Kernel> {
+        if !self.led.get() {
+            return None;
+        }
+        log.say(
+            "damage",
+            "nothing verifies as it stands: looked at again for what is left of it",
+        );
+        self.by_hint(log)
+            .or_else(|| self.by_note(log))
+            .or_else(|| self.without_symbols(log))
+    }
+
+    /// The same for tables that were found by their shape.
+    fn by_damaged_shape(&self, log: &mut Log) -> Option<Kernel> {
+        self.led.get().then(|| self.by_shape(log)).flatten()
+    }
+
+    /// A kernel whose image a hint maps, and whose symbol tables are lost.
+    fn without_symbols(&self, log: &mut Log) -> Option<Kernel> {
+        hints::all(self.phys, self.cpus)
+            .take(MAX_HINTS)
+            .find_map(|hint| {
+                let symbols = SymbolTable::default();
+                let va = banner::search(&hint.space, None)?;
+                let part = hint.space.translate(va).ok()?.gpa;
+                let anchor = anchor::around_part(self.phys, part)?;
+                self.accept(&anchor, log)?;
+                let version = banner::read(&anchor.space, &symbols, None, true, log)?;
+                let lost =
+                    "the kernel's symbol tables are lost: what is known by name only is missing";
+                log.say("kallsyms", lost);
+                Some(Kernel {
+                    digits: anchor.root_va,
+                    losses: vec![damaged(None, lost)],
+                    anchor,
+                    symbols,
+                    version,
+                })
+            })
     }
 
     fn by_hint(&self, log: &mut Log) -> Option<Kernel> {
@@ -156,6 +237,7 @@ impl Search<'_> {
         let mut hints = 0;
         for hint in hints::all(self.phys, self.cpus).take(MAX_HINTS) {
             hints += 1;
+            self.led.set(true);
             log.say(
                 "hint",
                 format!(
@@ -169,8 +251,9 @@ impl Search<'_> {
             let code = |prot: Prot| prot.exec();
             let accept =
                 |found: Kallsyms<Gva>, log: &mut Log| self.kernel_of_hint(&hint, &found, log);
-            kernel = each_table(&hint.space, hints::window(), constants, log, accept)
-                .or_else(|| each_table(&hint.space, hints::window(), code, log, accept));
+            let (space, window, salvage) = (&hint.space, hints::window(), self.salvage);
+            kernel = each_table(space, window, constants, salvage, log, accept)
+                .or_else(|| each_table(space, window, code, salvage, log, accept));
             if kernel.is_some() {
                 break;
             }
@@ -185,12 +268,12 @@ impl Search<'_> {
     }
 
     fn kernel_of_hint(&self, hint: &Hint, found: &Kallsyms<Gva>, log: &mut Log) -> Option<Kernel> {
-        let symbols = say_symbols(found, 0, log);
+        let (symbols, mut losses) = say_symbols(found, 0, log);
         let part = hint.space.translate(found.token_table).ok()?.gpa;
         let listed = ROOT_SYMBOLS
             .iter()
             .find_map(|name| symbols.address_of(name));
-        let anchor = match listed {
+        let mut anchor = match listed {
             Some(root_va) => {
                 let root = hint.space.translate(root_va).ok().map(|mapped| mapped.gpa);
                 root.and_then(|root| {
@@ -199,6 +282,14 @@ impl Search<'_> {
             }
             None => anchor::around_part(self.phys, part),
         };
+        if let Some(root_va) = listed
+            && anchor.is_none()
+            && self.salvage
+        {
+            let root = hint.space.translate(root_va).ok()?.gpa;
+            anchor = anchor::through(hint.space.clone(), root, root_va, hint.ignore);
+            losses.extend(anchor.as_ref().map(root_lost));
+        }
         let Some(anchor) = anchor else {
             log.say(
                 "root",
@@ -207,13 +298,35 @@ impl Search<'_> {
             return None;
         };
         self.accept(&anchor, log)?;
-        let version = banner::read(&anchor.space, &symbols, None, log)?;
+        let version = self.banner(&anchor, &symbols, None, &mut losses, log)?;
         Some(Kernel {
             anchor,
             symbols,
             version,
             digits: found.digits(),
+            losses,
         })
+    }
+
+    /// The banner of a kernel. That it is overwritten is a loss.
+    fn banner(
+        &self,
+        anchor: &Anchor,
+        symbols: &SymbolTable,
+        release: Option<&str>,
+        losses: &mut Vec<Finding>,
+        log: &mut Log,
+    ) -> Option<String> {
+        // What is no banner counts as overwritten only when symbols are right otherwise.
+        let root = ROOT_SYMBOLS
+            .iter()
+            .find_map(|name| symbols.address_of(name));
+        let damaged_one = self.salvage && root == Some(anchor.root_va);
+        let version = banner::read(&anchor.space, symbols, release, damaged_one, log)?;
+        if self.salvage && !banner::is_one(&version) {
+            losses.push(damaged(None, "the kernel's banner is overwritten"));
+        }
+        Some(version)
     }
 
     fn by_note(&self, log: &mut Log) -> Option<Kernel> {
@@ -224,6 +337,7 @@ impl Search<'_> {
                 return ControlFlow::Continue(());
             };
             notes += 1;
+            self.led.set(true);
             log.say("VMCOREINFO", format!("at {gpa}, of {}", note.release()));
             kernel = self.kernel_of_note(&note, log);
             if kernel.is_some() || notes == MAX_CANDIDATES {
@@ -251,11 +365,19 @@ impl Search<'_> {
             None => &anchor::MODES,
         };
         let ignore = note.number("sme_mask").map_or(0, i64::cast_unsigned);
+        let mut losses = Vec::new();
         let anchor = match note.number("phys_base") {
             Some(phys_base) => {
                 let offset = root_va.raw().wrapping_sub(IMAGE_START);
                 let root = Gpa(offset.wrapping_add(phys_base.cast_unsigned()));
-                anchor::at(self.phys, root, root_va, modes, ignore)
+                let own = anchor::at(self.phys, root, root_va, modes, ignore);
+                own.or_else(|| {
+                    let copy = self
+                        .salvage
+                        .then(|| anchor::by_copy(self.phys, root, root_va, modes, ignore))??;
+                    losses.push(root_lost(&copy));
+                    Some(copy)
+                })
             }
             None => anchor::anywhere(self.phys, root_va, modes, ignore),
         };
@@ -273,13 +395,15 @@ impl Search<'_> {
         };
         self.accept(&anchor, log)?;
 
-        let (symbols, digits) = self.symbols_of(&anchor, note, log)?;
-        let version = banner::read(&anchor.space, &symbols, Some(note.release()), log)?;
+        let (symbols, digits, lost) = self.symbols_of(&anchor, note, log)?;
+        losses.extend(lost);
+        let version = self.banner(&anchor, &symbols, Some(note.release()), &mut losses, log)?;
         Some(Kernel {
             anchor,
             symbols,
             version,
             digits,
+            losses,
         })
     }
 
@@ -295,7 +419,17 @@ impl Search<'_> {
                 anchor.phys_base(),
             ),
         );
-        self.not_contradicted(anchor, root_va, log)
+        match self.wanted {
+            None => self.not_contradicted(anchor, root_va, log),
+            Some(wanted) if wanted == anchor.root || wanted == space.root() => Some(()),
+            Some(wanted) => {
+                log.say(
+                    "root",
+                    format!("the kernel that is meant has its root at {wanted}"),
+                );
+                None
+            }
+        }
     }
 
     /// Whether any CPU maps the kernel elsewhere.
@@ -330,21 +464,37 @@ impl Search<'_> {
         anchor: &Anchor,
         note: &VmCoreInfo,
         log: &mut Log,
-    ) -> Option<(SymbolTable, Gva)> {
+    ) -> Option<(SymbolTable, Gva, Vec<Finding>)> {
         let space = &anchor.space;
         let accept = |found: &Kallsyms<Gva>, log: &mut Log| {
-            let digits = found.digits();
-            (say_symbols(found, 0, log), digits)
+            let (symbols, losses) = say_symbols(found, 0, log);
+            (symbols, found.digits(), losses)
         };
         if let Some(places) = places(note) {
             match kallsyms::from_places(space, &places) {
                 Ok(found) => return Some(accept(&found, log)),
                 Err(seen) => log.say("kallsyms", format!("as the note says: {seen}")),
             }
+            if self.salvage {
+                let known: Vec<(&str, Gva)> = note.symbols().collect();
+                match kallsyms::from_damaged_places(space, &places, &known) {
+                    Ok(found) => return Some(accept(&found, log)),
+                    Err(seen) => log.say("kallsyms", format!("what is left: {seen}")),
+                }
+            }
         }
         let anywhere = |_| true;
-        each_table(space, hints::window(), anywhere, log, |found, log| {
-            Some(accept(&found, log))
+        let found = each_table(
+            space,
+            hints::window(),
+            anywhere,
+            self.salvage,
+            log,
+            |found, log| Some(accept(&found, log)),
+        );
+        found.or_else(|| {
+            self.salvage
+                .then(|| symbols_of_note(note, anchor.root_va, log))
         })
     }
 
@@ -353,13 +503,17 @@ impl Search<'_> {
             &**self.phys,
             AddrRange::all(),
             |_| true,
+            self.salvage,
             log,
-            |found, log| self.kernel_of_tables(&found, log),
+            |found, log| {
+                self.led.set(true);
+                self.kernel_of_tables(&found, log)
+            },
         )
     }
 
     fn kernel_of_tables(&self, found: &Kallsyms<Gpa>, log: &mut Log) -> Option<Kernel> {
-        let unmoved = say_symbols(found, 0, log);
+        let (unmoved, mut losses) = say_symbols(found, 0, log);
         let part = found.token_table;
         let root = ROOT_SYMBOLS
             .iter()
@@ -386,18 +540,123 @@ impl Search<'_> {
         };
         self.accept(&anchor, log)?;
         let symbols = match found.is_place_relative() {
-            true => found.symbols(anchor.slide()),
+            true => {
+                losses = losses_of(found, anchor.slide());
+                found.symbols(anchor.slide())
+            }
             false => unmoved,
         };
-        let version = banner::read(&anchor.space, &symbols, None, log)?;
+        let version = self.banner(&anchor, &symbols, None, &mut losses, log)?;
         let digits = Gva(found.digits().raw().wrapping_add(anchor.slide()));
         Some(Kernel {
             anchor,
             symbols,
             version,
             digits,
+            losses,
         })
     }
+}
+
+/// Kernels with a note and a root that maps itself, other than the one with its root at `found`.
+pub(super) fn other_kernels(phys: &Phys, found: Gpa) -> Vec<OtherKernel> {
+    let mut others: Vec<OtherKernel> = Vec::new();
+    let mut notes = 0;
+    let _ = each_note(&**phys, |gpa| {
+        notes += 1;
+        let anchor = VmCoreInfo::read(&**phys, gpa).and_then(|note| {
+            let root_va = note.symbol("swapper_pg_dir")?;
+            let phys_base = note.number("phys_base")?.cast_unsigned();
+            let root = Gpa(root_va
+                .raw()
+                .wrapping_sub(IMAGE_START)
+                .wrapping_add(phys_base));
+            let ignore = note.number("sme_mask").map_or(0, i64::cast_unsigned);
+            anchor::at(phys, root, root_va, &anchor::MODES, ignore)?;
+            Some((note.release().to_owned(), root))
+        });
+        if let Some((release, root)) = anchor
+            && root != found
+            && others.iter().all(|other| other.root != root)
+        {
+            others.push(OtherKernel {
+                version: format!("Linux {release}"),
+                root,
+            });
+        }
+        match notes == MAX_CANDIDATES {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    });
+    others
+}
+
+/// What a note says of symbols, for a kernel whose own tables are lost.
+fn symbols_of_note(
+    note: &VmCoreInfo,
+    root_va: Gva,
+    log: &mut Log,
+) -> (SymbolTable, Gva, Vec<Finding>) {
+    let mut builder = SymbolTableBuilder::default();
+    for (name, va) in note.symbols() {
+        builder.push(name.as_bytes(), va, b'?');
+    }
+    let symbols = builder.build(None);
+    let text = format!(
+        "the kernel's symbol tables are lost; its VMCOREINFO note names {} symbols",
+        symbols.len()
+    );
+    log.say("kallsyms", text.clone());
+    (symbols, root_va, vec![damaged(None, text)])
+}
+
+fn damaged(at: Option<Gva>, text: impl Into<String>) -> Finding {
+    let text = text.into();
+    Finding {
+        kind: FindingKind::Damaged,
+        at,
+        text,
+    }
+}
+
+/// That the root of a kernel is overwritten.
+fn root_lost(anchor: &Anchor) -> Finding {
+    let text = format!(
+        "the kernel's top page table is damaged; the one at {} maps the kernel as well and stands for it",
+        anchor.space.root()
+    );
+    damaged(Some(anchor.root_va), text)
+}
+
+/// What of symbol tables is lost.
+fn losses_of<A: Address>(found: &Kallsyms<A>, slide: u64) -> Vec<Finding> {
+    let losses = found.lost(slide).into_iter().map(|lost| {
+        let (count, noun) = (
+            lost.count,
+            if lost.count == 1 { "symbol" } else { "symbols" },
+        );
+        let place = match (lost.first, lost.last) {
+            (Some(first), Some(last)) => format!(" between {first} and {last}"),
+            (Some(first), None) => format!(" from {first} on"),
+            (None, Some(last)) => format!(" up to {last}"),
+            (None, None) => String::new(),
+        };
+        let text =
+            format!("the kernel's symbol tables are damaged: {count} {noun}{place} are lost");
+        damaged(lost.first, text)
+    });
+    let mut losses: Vec<Finding> = losses.collect();
+    // A token that is lost can take names from everywhere.
+    if losses.len() > MAX_LOSSES {
+        let missing: usize = found.lost(slide).iter().map(|lost| lost.count).sum();
+        let text = format!(
+            "the kernel's symbol tables are damaged: {missing} symbols are lost, in {} places",
+            losses.len()
+        );
+        losses = vec![damaged(None, text)];
+    }
+    losses
 }
 
 /// Where the note says that the tables are.
@@ -412,7 +671,11 @@ fn places(note: &VmCoreInfo) -> Option<Places<Gva>> {
     })
 }
 
-fn say_symbols<A: Address>(found: &Kallsyms<A>, slide: u64, log: &mut Log) -> SymbolTable {
+fn say_symbols<A: Address>(
+    found: &Kallsyms<A>,
+    slide: u64,
+    log: &mut Log,
+) -> (SymbolTable, Vec<Finding>) {
     log.say(
         "kallsyms",
         format!(
@@ -422,5 +685,12 @@ fn say_symbols<A: Address>(found: &Kallsyms<A>, slide: u64, log: &mut Log) -> Sy
             found.form.describe(),
         ),
     );
-    found.symbols(slide)
+    if found.is_damaged() {
+        let lost: usize = found.lost(slide).iter().map(|lost| lost.count).sum();
+        log.say(
+            "kallsyms",
+            format!("the tables are damaged: {lost} symbols are lost"),
+        );
+    }
+    (found.symbols(slide), losses_of(found, slide))
 }

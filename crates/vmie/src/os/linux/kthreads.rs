@@ -5,8 +5,8 @@
 //! for, as in `kworker/0:1-events`. A longer name is taken only when it goes on from what `comm` says;
 //! anything else, and any pointer that leads nowhere, leaves `comm`.
 
-use super::object::{Plan, Planner, Slot, read_text};
-use super::tasks::Task;
+use super::object::{BadLink, Plan, Planner, Slot, read_text};
+use super::taskplan::Task;
 use crate::addr::Gva;
 use crate::memory::Memory;
 use crate::os::types::{TypeError, Types};
@@ -28,6 +28,8 @@ const COMM: usize = 15;
 pub(super) struct KthreadPlan {
     plan: Plan,
     full_name: Option<Slot>,
+    /// What it runs: null only in the one that makes the others.
+    threadfn: Option<Slot>,
     data: Slot,
     worker: WorkerPlan,
 }
@@ -50,6 +52,7 @@ impl KthreadPlan {
         let mut worker = Planner::new(types, "worker")?;
         Ok(Self {
             full_name: kthread.want(&["full_name"]),
+            threadfn: kthread.want(&["threadfn"]),
             data: kthread.need("data")?,
             plan: kthread.plan(),
             worker: WorkerPlan {
@@ -64,17 +67,36 @@ impl KthreadPlan {
         })
     }
 
+    /// Whether all is known that newer kernels have.
+    pub(super) fn is_whole(&self) -> bool {
+        self.full_name.is_some()
+    }
+
     /// The longer name of a kernel thread, if it has one.
-    pub(super) fn name(&self, memory: &dyn Memory<Addr = Gva>, task: &Task) -> Option<String> {
-        if !task.is_kernel() {
-            return None;
+    ///
+    /// # Errors
+    ///
+    /// When its record is not one.
+    pub(super) fn name(
+        &self,
+        memory: &dyn Memory<Addr = Gva>,
+        task: &Task,
+    ) -> Result<Option<String>, BadLink> {
+        if !task.is_kernel() || task.kthread == 0 {
+            return Ok(None);
         }
-        let kthread = self.plan.follow(memory, task.kthread).ok()?;
-        if task.flags & PF_WQ_WORKER != 0 {
+        let kthread = self.plan.follow(memory, task.kthread)?;
+        if task.flags.is_some_and(|flags| flags & PF_WQ_WORKER != 0) {
             return self.worker_name(memory, task, kthread.number(self.data));
         }
-        let name = read_text(memory, kthread.number(self.full_name?), MAX_NAME).ok()?;
-        goes_on(&task.comm, &name).then_some(name)
+        let runs = self.threadfn.is_none_or(|slot| kthread.number(slot) != 0);
+        if task.comm.len() == COMM && !runs {
+            return Err(BadLink::Unused(task.kthread));
+        }
+        let name = self
+            .full_name
+            .and_then(|slot| read_text(memory, kthread.number(slot), MAX_NAME).ok());
+        Ok(name.filter(|name| goes_on(&task.comm, name)))
     }
 
     fn worker_name(
@@ -82,20 +104,23 @@ impl KthreadPlan {
         memory: &dyn Memory<Addr = Gva>,
         task: &Task,
         worker: u64,
-    ) -> Option<String> {
+    ) -> Result<Option<String>, BadLink> {
         let plan = self.worker;
-        let worker = plan.plan.follow(memory, worker).ok()?;
+        let pointer = worker;
+        let worker = plan.plan.follow(memory, worker)?;
         if worker.number(plan.task) != task.at.0 {
-            return None;
+            return Err(BadLink::Unused(pointer));
         }
         let mut name = task.comm.clone();
         // Rescuers are called after their queue; where the name was cut, the queue has the rest.
         let queue = worker.number(plan.rescue_wq);
         if let Some(prefix) = name.strip_prefix("kworker/R-")
-            && let Ok(queue) = read_text(memory, queue.wrapping_add(plan.queue_name), MAX_NAME)
-            && queue.starts_with(prefix)
-            && goes_on(&name, &format!("kworker/R-{queue}"))
+            && name.len() == COMM
         {
+            let queue = read_text(memory, queue.wrapping_add(plan.queue_name), MAX_NAME)?;
+            if !queue.starts_with(prefix) {
+                return Err(BadLink::Unused(pointer));
+            }
             name = format!("kworker/R-{queue}");
         }
         let what = worker.text(plan.desc);
@@ -108,7 +133,7 @@ impl KthreadPlan {
         }
         let cut = name.floor_char_boundary(WORKER_NAME - 1);
         name.truncate(cut);
-        Some(name)
+        Ok(Some(name))
     }
 }
 

@@ -3,9 +3,9 @@
 use crate::addr::{Address, Gpa, Gva};
 use crate::memory::Memory;
 use crate::os::types::{TypeError, Types};
-use crate::paging::AddressSpace;
 use crate::width::ProgramWidth;
 
+use super::linear::Linear;
 use super::object::{BadLink, Object, Plan, Planner, Slot, link};
 
 const PAGE: usize = 4096;
@@ -24,14 +24,14 @@ const COMPAT_X32: u64 = 30;
 pub(super) struct MmPlan {
     plan: Plan,
     pgd: Slot,
-    arg_start: Slot,
-    arg_end: Slot,
-    env_start: Slot,
-    env_end: Slot,
-    start_brk: Slot,
-    brk: Slot,
-    start_stack: Slot,
-    map_count: Slot,
+    arg_start: Option<Slot>,
+    arg_end: Option<Slot>,
+    env_start: Option<Slot>,
+    env_end: Option<Slot>,
+    start_brk: Option<Slot>,
+    brk: Option<Slot>,
+    start_stack: Option<Slot>,
+    map_count: Option<Slot>,
     /// `mm_mt.ma_root`: the mappings as a tree.
     tree: Option<Slot>,
     /// `mmap`: the mappings as a list.
@@ -52,18 +52,19 @@ pub(super) struct Mm {
 }
 
 impl MmPlan {
-    pub(super) fn new(types: &Types) -> Result<Self, TypeError> {
+    /// Looks up the members. What is not found is added to `lost`; only the page tables are needed.
+    pub(super) fn new(types: &Types, lost: &mut Vec<String>) -> Result<Self, TypeError> {
         let mut mm = Planner::new(types, "mm_struct")?;
         Ok(Self {
             pgd: mm.need("pgd")?,
-            arg_start: mm.need("arg_start")?,
-            arg_end: mm.need("arg_end")?,
-            env_start: mm.need("env_start")?,
-            env_end: mm.need("env_end")?,
-            start_brk: mm.need("start_brk")?,
-            brk: mm.need("brk")?,
-            start_stack: mm.need("start_stack")?,
-            map_count: mm.need("map_count")?,
+            arg_start: mm.ask(&["arg_start"], lost),
+            arg_end: mm.ask(&["arg_end"], lost),
+            env_start: mm.ask(&["env_start"], lost),
+            env_end: mm.ask(&["env_end"], lost),
+            start_brk: mm.ask(&["start_brk"], lost),
+            brk: mm.ask(&["brk"], lost),
+            start_stack: mm.ask(&["start_stack"], lost),
+            map_count: mm.ask(&["map_count"], lost),
             tree: mm.want(&["mm_mt.ma_root"]),
             list: mm.want(&["mmap"]),
             context_flags: mm.want(&["context.flags"]),
@@ -91,7 +92,7 @@ pub(super) struct Roots {
 
 impl Mm {
     /// Finds the page tables.
-    pub(super) fn roots(&self, kernel: &AddressSpace) -> Result<Roots, BadLink> {
+    pub(super) fn roots(&self, kernel: &Linear<'_>) -> Result<Roots, BadLink> {
         let pointer = self.object.number(self.plan.pgd);
         let pgd = link(pointer)?;
         if !pointer.is_multiple_of(PAGE as u64) {
@@ -99,11 +100,10 @@ impl Mm {
         }
         let full = kernel
             .translate(pgd)
-            .map_err(|fault| BadLink::Fault { pointer, fault })?
-            .gpa;
+            .map_err(|fault| BadLink::Fault { pointer, fault })?;
         Ok(Roots {
             full,
-            user: user_root(kernel, full),
+            user: user_root(kernel.phys(), full),
         })
     }
 
@@ -126,20 +126,21 @@ impl Mm {
         Some((at, self.object.number(slot)))
     }
 
-    /// How many mappings it says that it has.
-    pub(super) fn map_count(&self) -> u64 {
-        self.object.number(self.plan.map_count)
+    /// How many mappings it says that it has, where that is known.
+    pub(super) fn map_count(&self) -> Option<u64> {
+        self.plan.map_count.map(|slot| self.object.number(slot))
     }
 
-    /// Start and end of the heap.
+    /// Start and end of the heap; zeros where that is not known.
     pub(super) fn heap(&self) -> (u64, u64) {
-        let number = |slot| self.object.number(slot);
+        let number = |slot: Option<Slot>| slot.map_or(0, |slot| self.object.number(slot));
         (number(self.plan.start_brk), number(self.plan.brk))
     }
 
-    /// Where the stack of the first thread started.
+    /// Where the stack of the first thread started; 0 where that is not known.
     pub(super) fn stack(&self) -> u64 {
-        self.object.number(self.plan.start_stack)
+        let slot = self.plan.start_stack;
+        slot.map_or(0, |slot| self.object.number(slot))
     }
 
     /// Whether the process has the page of old system calls, should the kernel have one.
@@ -182,11 +183,12 @@ impl Mm {
         self.plan.exe_file.map(|slot| self.object.number(slot))
     }
 
-    /// Where the arguments are, and the environment behind them.
-    pub(super) fn arguments(&self) -> [Gva; 4] {
+    /// Where the arguments are, and the environment behind them; in kernels of which that is known.
+    pub(super) fn arguments(&self) -> Option<[Gva; 4]> {
         let plan = &self.plan;
-        [plan.arg_start, plan.arg_end, plan.env_start, plan.env_end]
-            .map(|slot| Gva(self.object.number(slot)))
+        let [a, b, c, d] = [plan.arg_start, plan.arg_end, plan.env_start, plan.env_end]
+            .map(|slot| Some(Gva(self.object.number(slot?))));
+        Some([a?, b?, c?, d?])
     }
 }
 
@@ -196,7 +198,7 @@ impl Mm {
 /// in their user halves, except that the kernel's copy forbids execution. What is behind the top table
 /// of a kernel without KPTI is an empty page or an unrelated one, and neither agrees. A process that
 /// has nothing mapped has nothing to agree in, and nothing that the second table could show.
-fn user_root(kernel: &AddressSpace, full: Gpa) -> Option<Gpa> {
+fn user_root(phys: &dyn Memory<Addr = Gpa>, full: Gpa) -> Option<Gpa> {
     const NO_EXEC: u64 = 1 << 63;
     /// Accessed and dirty, which the CPU sets in whichever it uses.
     const TOUCHED: u64 = 0x60;
@@ -206,8 +208,8 @@ fn user_root(kernel: &AddressSpace, full: Gpa) -> Option<Gpa> {
     }
     let user = full.checked_add(PAGE as u64)?;
     let mut tables = [[0; PAGE / 2]; 2];
-    kernel.phys().read(full, &mut tables[0]).ok()?;
-    kernel.phys().read(user, &mut tables[1]).ok()?;
+    phys.read(full, &mut tables[0]).ok()?;
+    phys.read(user, &mut tables[1]).ok()?;
     let entries = |table: &[u8]| -> Vec<u64> {
         let (entries, _) = table.as_chunks::<8>();
         let clear = !(NO_EXEC | TOUCHED);

@@ -15,6 +15,7 @@ mod hints;
 mod images;
 mod kallsyms;
 mod kthreads;
+mod linear;
 mod log;
 mod maple;
 mod mm;
@@ -26,7 +27,9 @@ mod residency;
 mod ring;
 mod scan;
 mod software;
+mod strays;
 mod swap;
+mod taskplan;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -39,10 +42,11 @@ mod xarray;
 use std::sync::{Arc, OnceLock};
 
 use super::{
-    FindOptions, Guest, Imports, Kind, Listing, Module, OsError, PageState, Phys, Process,
-    ProcessWidth, Residency, Step, SuppliedTypes, SymbolTable, Trail, Types, UnmappedCode, Vma,
+    FindOptions, Finding, Guest, Imports, Kind, Listing, Module, Moment, OsError, OtherKernel,
+    PageState, Phys, Process, ProcessWidth, Residency, Step, SuppliedTypes, SymbolTable, Trail,
+    Types, UnmappedCode, Vma,
 };
-use crate::addr::{AddrRange, Gva};
+use crate::addr::{AddrRange, Gpa, Gva};
 use crate::cpu::CpuState;
 use crate::memory::Prot;
 use crate::paging::AddressSpace;
@@ -59,10 +63,15 @@ pub struct Linux {
     version: String,
     steps: Vec<Step>,
     trail: Trail,
-    types: OnceLock<Result<Arc<Types>, OsError>>,
+    types: OnceLock<Result<typeinfo::KernelTypes, OsError>>,
+    /// What of the kernel's symbols is lost.
+    losses: Vec<Finding>,
+    /// Where its own top page table is: that of `space`, unless it is damaged.
+    root: Gpa,
+    moment: Moment,
     /// Types to use when the kernel has none.
     supplied: Option<SuppliedTypes>,
-    tables: OnceLock<Result<processes::Tables, OsError>>,
+    tables: OnceLock<Result<Arc<processes::Tables>, OsError>>,
     vma_plan: OnceLock<Result<vma::VmaPlan, OsError>>,
     cache_plan: OnceLock<Result<backed::CachePlan, OsError>>,
     module_plan: OnceLock<Result<Arc<modules::ModulePlan>, OsError>>,
@@ -103,8 +112,13 @@ impl Linux {
     }
 
     /// Where things are in the kernel's structures, looked up once.
-    fn tables(&self) -> Result<processes::Tables, OsError> {
-        let look_up = || processes::Tables::new(&*self.types()?, &self.symbols);
+    fn tables(&self) -> Result<Arc<processes::Tables>, OsError> {
+        let look_up = || {
+            let types = self.types()?;
+            let damaged = !self.findings().is_empty();
+            let tables = processes::Tables::new(&types, &self.symbols, &self.space, damaged)?;
+            Ok(Arc::new(tables))
+        };
         self.tables.get_or_init(look_up).clone()
     }
 
@@ -161,6 +175,10 @@ impl Guest for Linux {
         &self.steps
     }
 
+    fn other_kernels(&self) -> Vec<OtherKernel> {
+        find::other_kernels(self.space.phys(), self.root)
+    }
+
     fn trail(&self) -> &Trail {
         &self.trail
     }
@@ -182,7 +200,17 @@ impl Guest for Linux {
     }
 
     fn types(&self) -> Result<Arc<Types>, OsError> {
-        self.types.get_or_init(|| self.read_types()).clone()
+        let found = self.types.get_or_init(|| self.read_types());
+        found.as_ref().map_or_else(
+            |error| Err(error.clone()),
+            |found| Ok(Arc::clone(&found.types)),
+        )
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        let types = self.types.get_or_init(|| self.read_types());
+        let of_types = types.iter().flat_map(|found| &found.findings);
+        self.losses.iter().chain(of_types).cloned().collect()
     }
 
     fn processes(&self) -> Result<Listing<Process>, OsError> {

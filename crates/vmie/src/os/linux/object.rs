@@ -11,7 +11,7 @@ use std::fmt;
 
 use crate::addr::{Address, Gva};
 use crate::memory::{Fault, Memory};
-use crate::os::types::{TypeError, TypeId, Types};
+use crate::os::types::{Field, Type, TypeError, TypeId, Types};
 use crate::os::{Finding, FindingKind};
 
 /// No plan reads more of an object than this. `task_struct` has some 10 KiB.
@@ -50,7 +50,11 @@ impl<'t> Planner<'t> {
         let damaged = TypeError::Damaged(self.record.0);
         let slot = Slot {
             offset: field.offset(),
-            size: self.types.size_of(field.ty)?,
+            // That a member's own type is lost does not keep the member from being read.
+            size: match self.types.size_of(field.ty) {
+                Ok(size) => size,
+                Err(error) => self.room_at(field.offset()).ok_or(error)?,
+            },
         };
         let end = slot.offset.checked_add(slot.size);
         let end = end.filter(|&end| end <= MAX_OBJECT).ok_or(damaged)?;
@@ -62,9 +66,63 @@ impl<'t> Planner<'t> {
         Ok(slot)
     }
 
+    /// How many bytes there are from an offset up to the next member, 16 at most.
+    fn room_at(&self, offset: u64) -> Option<u64> {
+        const MOST: u64 = 16;
+        let (_, Type::Record(record)) = self.types.resolve(self.record).ok()? else {
+            return None;
+        };
+        let starts = record.members.iter().map(|member| member.bit_offset / 8);
+        let next = starts.filter(|&start| start > offset).min();
+        let end = next.unwrap_or(record.size);
+        end.checked_sub(offset).map(|room| room.min(MOST))
+    }
+
+    /// Where a member starts that kernels have under one of these names. When it is not there, its first
+    /// name is added to `lost`. It is not read.
+    pub(super) fn offset(&self, paths: &[&str], lost: &mut Vec<String>) -> Option<u64> {
+        let found = paths
+            .iter()
+            .find_map(|path| self.types.field(self.record, path).ok());
+        if found.is_none() {
+            self.note_lost(paths, lost);
+        }
+        found.map(Field::offset)
+    }
+
+    fn note_lost(&self, paths: &[&str], lost: &mut Vec<String>) {
+        let name = self.types.describe(self.record);
+        let path = paths.first().copied().unwrap_or_default();
+        lost.push(format!("{name}.{path}"));
+    }
+
     /// A member that kernels have under one of these names, or not at all.
     pub(super) fn want(&mut self, paths: &[&str]) -> Option<Slot> {
         paths.iter().find_map(|path| self.need(path).ok())
+    }
+
+    /// A member that kernels have under one of these names. When it is not there, its first name is added
+    /// to `lost`.
+    pub(super) fn ask(&mut self, paths: &[&str], lost: &mut Vec<String>) -> Option<Slot> {
+        let slot = self.want(paths);
+        if slot.is_none() {
+            self.note_lost(paths, lost);
+        }
+        slot
+    }
+
+    /// A member whose place is known otherwise.
+    pub(super) fn place(&mut self, offset: u64, size: u64) -> Slot {
+        let end = offset.saturating_add(size).min(MAX_OBJECT);
+        let slot = Slot { offset, size };
+        self.plan = Some(match self.plan {
+            Some(plan) => Plan {
+                start: plan.start.min(offset),
+                end: plan.end.max(end),
+            },
+            None => Plan { start: offset, end },
+        });
+        slot
     }
 
     /// What is to be read of each object.
@@ -188,6 +246,8 @@ pub(super) enum BadLink {
     User(u64),
     /// No object of the kernel can be there.
     Unaligned(u64),
+    /// What is there is in use by nobody.
+    Unused(u64),
     /// There is nothing there, or it is not known what.
     Fault { pointer: u64, fault: Fault<Gva> },
 }
@@ -209,6 +269,9 @@ impl fmt::Display for BadLink {
             Self::Null => f.write_str("is null"),
             Self::User(pointer) => write!(f, "leads into user memory, to {pointer:#x}"),
             Self::Unaligned(pointer) => write!(f, "leads to {pointer:#x}, which is unaligned"),
+            Self::Unused(pointer) => {
+                write!(f, "leads to {pointer:#x}, which is in use by nobody")
+            }
             Self::Fault { pointer, fault } => {
                 write!(f, "leads to {pointer:#x}, which cannot be read: {fault}")
             }
@@ -258,7 +321,7 @@ impl Findings {
 
     /// How many there are so far.
     pub(super) fn len(&self) -> usize {
-        self.kept.len()
+        self.kept.len() + self.dropped
     }
 
     /// Whether something could not be read, going by what came behind the first `len`.

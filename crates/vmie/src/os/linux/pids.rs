@@ -22,18 +22,22 @@ const MAX_HASH_SHIFT: u32 = 12;
 /// How long one chain of hash collisions may be.
 const MAX_CHAIN: usize = 1 << 16;
 
+/// How many threads are asked where the first namespace is.
+const MAX_VOTES: usize = 64;
+
 /// Where the tables are, and how their objects look.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PidTables {
     form: Form,
     pid: PidPlan,
+    init_pid_ns: Option<Gva>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Form {
     Tree {
-        /// Address of the pointer to the top node.
-        top: Gva,
+        /// Of the pointer to the top node in the namespace.
+        top: u64,
         nodes: XarrayPlan,
     },
     Hash {
@@ -54,13 +58,14 @@ struct UpidPlan {
     chain: Slot,
     /// Of `numbers[0]` in `struct pid`.
     within_pid: u64,
-    init_pid_ns: Gva,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct PidPlan {
     plan: Plan,
     number: Slot,
+    /// `numbers[0].ns`: the first namespace.
+    namespace: Option<Slot>,
     /// `tasks[PIDTYPE_PID].first`.
     task: Slot,
 }
@@ -78,27 +83,97 @@ pub(super) struct Entry {
 }
 
 impl PidTables {
-    /// Looks up what is needed to read them.
-    pub(super) fn new(types: &Types, symbols: &SymbolTable) -> Result<Self, OsError> {
-        let init_pid_ns = symbols
-            .address_of("init_pid_ns")
-            .ok_or(OsError::NoSymbol("init_pid_ns"))?;
+    /// Looks up what is needed to read them; `None`, with what is missing added to `lost`, when they
+    /// cannot be.
+    pub(super) fn new(
+        types: &Types,
+        symbols: &SymbolTable,
+        lost: &mut Vec<String>,
+    ) -> Option<Self> {
+        let init_pid_ns = symbols.address_of("init_pid_ns");
+        if init_pid_ns.is_none() {
+            lost.push("the symbol init_pid_ns".into());
+        }
+        match Self::look_up(types, symbols, init_pid_ns) {
+            Ok(tables) => Some(tables),
+            Err(error) => {
+                lost.push(format!("the pid table ({error})"));
+                None
+            }
+        }
+    }
+
+    fn look_up(
+        types: &Types,
+        symbols: &SymbolTable,
+        init_pid_ns: Option<Gva>,
+    ) -> Result<Self, OsError> {
         let mut pid = Planner::new(types, "pid")?;
         let pid = PidPlan {
             number: pid.need("numbers[0].nr")?,
-            task: pid.need("tasks[0].first")?,
+            namespace: pid.want(&["numbers[0].ns"]),
+            // The only member of a list's head.
+            task: match pid.want(&["tasks[0].first"]) {
+                Some(task) => task,
+                None => pid.need("tasks[0]").or_else(|_| pid.need("tasks"))?,
+            },
             plan: pid.plan(),
         };
         let mut namespace = Planner::new(types, "pid_namespace")?;
         let top = namespace.want(&["idr.idr_rt.xa_head", "idr.idr_rt.rnode"]);
         let form = match top {
             Some(top) => Form::Tree {
-                top: Gva(init_pid_ns.raw().wrapping_add(top.offset)),
+                top: top.offset,
                 nodes: XarrayPlan::new(types)?,
             },
-            None => Form::hash(types, symbols, init_pid_ns)?,
+            None => Form::hash(types, symbols)?,
         };
-        Ok(Self { form, pid })
+        Ok(Self {
+            form,
+            pid,
+            init_pid_ns,
+        })
+    }
+
+    /// Where the first namespace is, by its symbol.
+    pub(super) fn namespace(&self) -> Option<Gva> {
+        self.init_pid_ns
+    }
+
+    /// The same by the numbers of threads, whose addresses are `numbers`: the first number of each is of
+    /// the first namespace.
+    pub(super) fn namespace_of(
+        &self,
+        memory: &dyn Memory<Addr = Gva>,
+        numbers: impl Iterator<Item = u64>,
+    ) -> Option<Gva> {
+        let slot = self.pid.namespace?;
+        let told = |number| {
+            let pid = self.pid.plan.follow(memory, number).ok()?;
+            link(pid.number(slot)).ok()
+        };
+        let mut told: Vec<Gva> = numbers.filter_map(told).take(MAX_VOTES).collect();
+        told.sort_unstable();
+        let runs = told.chunk_by(|a, b| a == b);
+        runs.max_by_key(|run| run.len()).map(|run| run[0])
+    }
+
+    /// Whether the thread number at `at` is `number`, of the thread with its hash-list node at `node`, in
+    /// the namespace `namespace` if that is known.
+    pub(super) fn speaks_for(
+        &self,
+        memory: &dyn Memory<Addr = Gva>,
+        at: u64,
+        number: u32,
+        node: u64,
+        namespace: Option<Gva>,
+    ) -> bool {
+        self.pid.plan.follow(memory, at).is_ok_and(|pid| {
+            let told = self.pid.namespace.map(|slot| pid.number(slot));
+            pid.number32(self.pid.number) == number
+                && pid.number(self.pid.task) == node
+                && namespace.is_none_or(|namespace| told.is_none_or(|told| told == namespace.raw()))
+        })
     }
 
     /// All entries, by ascending number where the form has an order.
@@ -109,11 +184,13 @@ impl PidTables {
     pub(super) fn entries(
         &self,
         memory: &dyn Memory<Addr = Gva>,
+        namespace: Gva,
         budget: &mut Budget,
         findings: &mut Findings,
     ) -> Result<Vec<Entry>, BadLink> {
         let pids = match self.form {
             Form::Tree { top, nodes } => {
+                let top = Gva(namespace.raw().wrapping_add(top));
                 let entry = number_at(memory, top)?;
                 nodes.pointers(memory, top, entry, "the pid table", budget, findings)
             }
@@ -127,7 +204,7 @@ impl PidTables {
                 let shift = (number_at(memory, shift)? as u32).min(MAX_HASH_SHIFT);
                 for bucket in 0..1 << shift {
                     let head = Gva(buckets.raw().wrapping_add(bucket * 8));
-                    upid.chain(memory, head, budget, findings, &mut pids);
+                    upid.chain(memory, head, namespace, budget, findings, &mut pids);
                 }
                 pids.sort_unstable();
                 pids
@@ -178,7 +255,7 @@ impl PidTables {
 }
 
 impl Form {
-    fn hash(types: &Types, symbols: &SymbolTable, init_pid_ns: Gva) -> Result<Self, OsError> {
+    fn hash(types: &Types, symbols: &SymbolTable) -> Result<Self, OsError> {
         let symbol = |name| symbols.address_of(name).ok_or(OsError::NoSymbol(name));
         let mut upid = Planner::new(types, "upid")?;
         Ok(Self::Hash {
@@ -190,7 +267,6 @@ impl Form {
                 chain: upid.need("pid_chain.next")?,
                 plan: upid.plan(),
                 within_pid: types.offset_of("struct pid", "numbers[0]")?,
-                init_pid_ns,
             },
         })
     }
@@ -202,6 +278,7 @@ impl UpidPlan {
         self,
         memory: &dyn Memory<Addr = Gva>,
         head: Gva,
+        first: Gva,
         budget: &mut Budget,
         findings: &mut Findings,
         found: &mut Vec<(u64, Gva)>,
@@ -223,7 +300,7 @@ impl UpidPlan {
                 Ok(upid) => upid,
                 Err(bad) => return findings.bad_link(bad, at, "a link in the pid table"),
             };
-            if upid.number(self.namespace) == self.init_pid_ns.raw() {
+            if upid.number(self.namespace) == first.raw() {
                 // In the first namespace a number is the first of its `struct pid`.
                 let pid = Gva(upid.at.raw().wrapping_sub(self.within_pid));
                 found.push((u64::from(upid.number32(self.number)), pid));

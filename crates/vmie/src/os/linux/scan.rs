@@ -44,29 +44,50 @@ pub(super) fn each_note(
     pages
 }
 
+/// How many token tables are salvaged from damage before giving up.
+const MAX_SALVAGED: usize = 8;
+
 /// Looks for token tables by their digits, where `keep` accepts the protection, and answers the first find that `accept` makes something of.
+/// With `salvage`, tables of which parts are damaged count as well.
 pub(super) fn each_table<A: Address, R>(
     memory: &dyn Memory<Addr = A>,
     range: AddrRange<A>,
     keep: impl Fn(Prot) -> bool,
+    salvage: bool,
     log: &mut Log,
     mut accept: impl FnMut(Kallsyms<A>, &mut Log) -> Option<R>,
 ) -> Option<R> {
     let finder = memchr::memmem::Finder::new(DIGITS);
-    let (mut runs, mut tables) = (0, 0);
+    let (mut runs, mut tables, mut salvaged) = (0, 0, 0);
     let mut accepted = None;
     let _ = each_chunk(memory, range, keep, DIGITS.len() - 1, |start, bytes| {
         for at in finder.find_iter(bytes) {
             runs += 1;
-            match kallsyms::locate(memory, A::new(start.raw() + at as u64)) {
+            let digits = A::new(start.raw() + at as u64);
+            match kallsyms::locate(memory, digits) {
                 Ok(found) => {
                     tables += 1;
                     accepted = accept(found, log);
                 }
-                Err(NotFound::NoTable) => {}
-                Err(NotFound::Table(seen)) => {
-                    tables += 1;
-                    log.say("kallsyms", seen);
+                Err(seen) => {
+                    if let NotFound::Table(seen) = seen {
+                        tables += 1;
+                        log.say("kallsyms", seen);
+                    }
+                    if salvage && salvaged < MAX_SALVAGED {
+                        match kallsyms::around_digits(memory, digits) {
+                            Ok(found) => {
+                                salvaged += 1;
+                                accepted = accept(found, log);
+                            }
+                            Err(NotFound::Table(why)) => {
+                                salvaged += 1;
+                                log.say("kallsyms", why);
+                            }
+                            // Most runs of digits are not part of a table at all.
+                            Err(NotFound::NoTable) => {}
+                        }
+                    }
                 }
             }
             if accepted.is_some() || tables == MAX_CANDIDATES || runs == MAX_DIGITS {

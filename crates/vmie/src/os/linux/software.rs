@@ -247,7 +247,7 @@ impl Known {
         let entries = SoftwareEntries::new(EMPTY, &forms(swap.areas()), Arc::new(Unknown));
         Self {
             areas: guest.vma_plan().ok(),
-            mm: guest.tables().ok().map(|tables| tables.mm()),
+            mm: guest.tables().and_then(|tables| tables.mm()).ok(),
             kernel,
             symbols,
             pages,

@@ -11,169 +11,22 @@
 //! views: the parent and the first thread of every thread that was found.
 //!
 //! What a link leads to is believed to be a thread only when it looks like one ([`TaskPlan::read`]).
+//!
+//! When the first and the third view are both damaged, a process can be in the lost parts of both. Then,
+//! and only then, memory is searched for tasks by their shape (`strays.rs`).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::object::{BadLink, Findings, Object, Plan, Planner, Slot, link};
+use super::object::{BadLink, Findings, Plan, Planner, Slot};
 use super::pids::{Entry, PidTables};
 use super::ring::{Budget, ring};
+use super::strays;
+use super::taskplan::{NotATask, Task, TaskPlan};
 use crate::addr::{Address, Gva};
 use crate::memory::Memory;
-use crate::os::types::{TypeError, Types};
-use crate::os::{FindingKind, OsError, SymbolTable};
-
-/// One more than the largest process number (`PID_MAX_LIMIT` of 64-bit kernels).
-const PID_LIMIT: u32 = 4 << 20;
-
-/// `flags`: runs in the kernel only (`PF_KTHREAD`).
-const PF_KTHREAD: u32 = 0x0020_0000;
-
-/// Members of `task_struct` and of what it leads to.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TaskPlan {
-    plan: Plan,
-    pid: Slot,
-    tgid: Slot,
-    comm: Slot,
-    flags: Slot,
-    state: Slot,
-    exit_state: Slot,
-    mm: Slot,
-    real_parent: Slot,
-    group_leader: Slot,
-    signal: Slot,
-    real_cred: Slot,
-    start: Option<Slot>,
-    thread_pid: Option<Slot>,
-    kthread: Option<Slot>,
-    /// Offsets of list nodes within the structure.
-    tasks_node: u64,
-    thread_node: Option<u64>,
-    pid_node: u64,
-}
-
-impl TaskPlan {
-    fn new(types: &Types) -> Result<Self, TypeError> {
-        let mut task = Planner::new(types, "task_struct")?;
-        let pid_node = task
-            .want(&["pid_links[0]", "pids[0].node"])
-            .ok_or_else(|| TypeError::NoMember {
-                record: "struct task_struct".into(),
-                member: "pid_links".into(),
-            })?;
-        Ok(Self {
-            pid: task.need("pid")?,
-            tgid: task.need("tgid")?,
-            comm: task.need("comm")?,
-            flags: task.need("flags")?,
-            state: match task.want(&["__state"]) {
-                Some(state) => state,
-                None => task.need("state")?,
-            },
-            exit_state: task.need("exit_state")?,
-            mm: task.need("mm")?,
-            real_parent: task.need("real_parent")?,
-            group_leader: task.need("group_leader")?,
-            signal: task.need("signal")?,
-            real_cred: task.need("real_cred")?,
-            start: task
-                .want(&["start_boottime", "real_start_time"])
-                .filter(|slot| slot.size == 8),
-            thread_pid: task.want(&["thread_pid"]),
-            kthread: task.want(&["worker_private", "set_child_tid"]),
-            tasks_node: task.need("tasks")?.offset,
-            thread_node: task.want(&["thread_node"]).map(|slot| slot.offset),
-            pid_node: pid_node.offset,
-            plan: task.plan(),
-        })
-    }
-
-    /// Reads the task at `at`.
-    fn read(&self, memory: &dyn Memory<Addr = Gva>, at: u64) -> Result<Task, NotATask> {
-        let object = self.plan.follow(memory, at)?;
-        let task = self.task(&object);
-        let comm = object.bytes(self.comm);
-        let why = if task.pid >= PID_LIMIT || task.tgid >= PID_LIMIT {
-            "its number is out of bounds"
-        } else if !comm.contains(&0) {
-            "its name does not end"
-        } else if task.pid != 0 && link(task.signal).is_err() {
-            "it has no signals"
-        } else {
-            return Ok(task);
-        };
-        Err(NotATask::Looks(why))
-    }
-
-    fn task(&self, object: &Object) -> Task {
-        Task {
-            at: object.at,
-            pid: object.number32(self.pid),
-            tgid: object.number32(self.tgid),
-            comm: object.text(self.comm),
-            flags: object.number32(self.flags),
-            state: object.number32(self.state),
-            exit_state: object.number32(self.exit_state),
-            mm: object.number(self.mm),
-            real_parent: object.number(self.real_parent),
-            group_leader: object.number(self.group_leader),
-            signal: object.number(self.signal),
-            real_cred: object.number(self.real_cred),
-            started: self.start.map(|slot| object.number(slot)),
-            thread_pid: self.thread_pid.map(|slot| object.number(slot)),
-            kthread: self.kthread.map_or(0, |slot| object.number(slot)),
-        }
-    }
-}
-
-/// Why something is not taken for a task.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum NotATask {
-    Link(BadLink),
-    Looks(&'static str),
-}
-
-impl From<BadLink> for NotATask {
-    fn from(bad: BadLink) -> Self {
-        Self::Link(bad)
-    }
-}
-
-/// One thread, as its `task_struct` says. Pointers are as they stand there.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Task {
-    pub(super) at: Gva,
-    /// Number of the thread.
-    pub(super) pid: u32,
-    /// Number of the process: that of its first thread.
-    pub(super) tgid: u32,
-    pub(super) comm: String,
-    pub(super) flags: u32,
-    pub(super) state: u32,
-    pub(super) exit_state: u32,
-    pub(super) mm: u64,
-    real_parent: u64,
-    group_leader: u64,
-    signal: u64,
-    pub(super) real_cred: u64,
-    /// Nanoseconds from boot.
-    pub(super) started: Option<u64>,
-    thread_pid: Option<u64>,
-    /// Of kernel threads: their `struct kthread`.
-    pub(super) kthread: u64,
-}
-
-impl Task {
-    /// Whether it runs in the kernel only.
-    pub(super) fn is_kernel(&self) -> bool {
-        self.flags & PF_KTHREAD != 0
-    }
-
-    /// Whether it is the first thread of its process.
-    fn leads(&self) -> bool {
-        self.pid == self.tgid
-    }
-}
+use crate::os::types::Types;
+use crate::os::{FindingKind, Moment, OsError, SymbolTable};
+use crate::paging::AddressSpace;
 
 /// A process: its first thread and the others.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -204,73 +57,103 @@ impl Group {
     }
 }
 
-/// What is needed to list tasks.
-#[derive(Clone, Copy, Debug)]
+/// The guest that tasks are listed of, where there is one around their memory.
+#[derive(Clone, Copy)]
+pub(super) struct Whole<'w> {
+    /// The kernel's space, whose physical memory can be searched.
+    pub(super) space: &'w AddressSpace,
+    /// Whether it stood still.
+    pub(super) moment: Moment,
+}
+
+/// What is needed to list tasks. What is not known of it is left out, and listed in `lost`.
+#[derive(Clone, Debug)]
 pub(super) struct TaskTables {
     pub(super) task: TaskPlan,
-    signal: SignalPlan,
-    pids: PidTables,
-    init_task: Gva,
+    signal: Option<SignalPlan>,
+    pub(super) pids: Option<PidTables>,
+    pub(super) init_task: Option<Gva>,
+    /// Where the start of the map of all memory is kept.
+    pub(super) page_offset_base: Option<Gva>,
+    /// Members and symbols that are missing.
+    pub(super) lost: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct SignalPlan {
     plan: Plan,
-    nr_threads: Slot,
-    thread_head: Option<Slot>,
+    nr_threads: Option<Slot>,
+    thread_head: Option<u64>,
+}
+
+impl SignalPlan {
+    fn new(types: &Types, lost: &mut Vec<String>) -> Option<Self> {
+        let Ok(mut signal) = Planner::new(types, "signal_struct") else {
+            lost.push("struct signal_struct".into());
+            return None;
+        };
+        Some(Self {
+            nr_threads: signal.ask(&["nr_threads"], lost),
+            thread_head: signal.offset(&["thread_head"], &mut Vec::new()),
+            plan: signal.plan(),
+        })
+    }
 }
 
 impl TaskTables {
-    /// Looks up what is needed.
-    pub(super) fn new(types: &Types, symbols: &SymbolTable) -> Result<Self, OsError> {
-        let mut signal = Planner::new(types, "signal_struct")?;
-        Ok(Self {
-            task: TaskPlan::new(types)?,
-            signal: SignalPlan {
-                nr_threads: signal.need("nr_threads")?,
-                thread_head: signal.want(&["thread_head"]),
-                plan: signal.plan(),
-            },
-            pids: PidTables::new(types, symbols)?,
-            init_task: symbols
-                .address_of("init_task")
-                .ok_or(OsError::NoSymbol("init_task"))?,
-        })
-    }
-
-    /// All processes by number. At most `limit` threads are looked at.
+    /// Looks up what is needed. A first task that is not listed by name is looked for in the kernel's image.
     ///
     /// # Errors
     ///
-    /// When `init_task` is not where it should be, or cannot be read and neither can the other views.
+    /// When types do not say what a task is, or nothing leads to one.
+    pub(super) fn new(
+        types: &Types,
+        symbols: &SymbolTable,
+        memory: &dyn Memory<Addr = Gva>,
+    ) -> Result<Self, OsError> {
+        let mut lost = Vec::new();
+        let listed = symbols.address_of("init_task");
+        let task = TaskPlan::new(types, memory, listed, &mut lost)?;
+        let init_task = listed.or_else(|| {
+            lost.push("the symbol init_task".into());
+            strays::first_task(memory, &task)
+        });
+        let pids = PidTables::new(types, symbols, &mut lost);
+        if init_task.is_none() && pids.is_none_or(|pids| pids.namespace().is_none()) {
+            return Err(OsError::NoSymbol("init_task"));
+        }
+        Ok(Self {
+            signal: SignalPlan::new(types, &mut lost),
+            pids,
+            init_task,
+            page_offset_base: symbols.address_of("page_offset_base"),
+            task,
+            lost,
+        })
+    }
+
+    /// All processes by number. At most `limit` threads are looked at. With `whole`, tasks that damage cut
+    /// off from all views are looked for in its physical memory.
+    ///
+    /// # Errors
+    ///
+    /// When `init_task` is not where it should be, or cannot be read, and the other views lead nowhere.
     pub(super) fn groups(
         &self,
         memory: &dyn Memory<Addr = Gva>,
+        whole: Option<Whole<'_>>,
         limit: usize,
         findings: &mut Findings,
     ) -> Result<Vec<Group>, OsError> {
-        let damaged = |why: String| OsError::Damaged {
-            what: "init_task".into(),
-            at: self.init_task,
-            why,
-        };
-        let mut unreadable = None;
-        match self.task.read(memory, self.init_task.raw()) {
-            Ok(idle) if idle.pid == 0 && idle.comm.starts_with("swapper") => {}
-            Ok(idle) => {
-                return Err(damaged(format!(
-                    "it is number {} and called {:?}",
-                    idle.pid, idle.comm
-                )));
-            }
-            Err(NotATask::Looks(why)) => return Err(damaged(why.into())),
-            // An image that lacks the page still has the pid table.
-            Err(NotATask::Link(BadLink::Fault { fault, .. })) => unreadable = Some(fault),
-            Err(NotATask::Link(bad)) => return Err(damaged(format!("its address {bad}"))),
+        let wrong = self.init_task.and_then(|at| self.not_first(memory, at));
+        if let Some(error @ OsError::Damaged { .. }) = &wrong {
+            let text = error.to_string();
+            findings.add(FindingKind::Damaged, self.init_task, text);
         }
         let census = Census {
             tables: self,
             memory,
+            whole,
             findings,
             // Each thread is met in up to three views, and the tables have inner nodes.
             budget: Budget(limit.saturating_mul(8)),
@@ -280,15 +163,39 @@ impl TaskTables {
             refused: HashSet::new(),
         };
         let groups = census.take();
-        match unreadable {
-            Some(fault) if groups.is_empty() => Err(OsError::Unreadable {
-                what: "init_task".into(),
-                fault,
-            }),
+        match wrong {
+            Some(error) if groups.is_empty() => Err(error),
             _ => Ok(groups),
         }
     }
+
+    /// Why the task at `at` is not the first one.
+    fn not_first(&self, memory: &dyn Memory<Addr = Gva>, at: Gva) -> Option<OsError> {
+        let damaged = |why: String| OsError::Damaged {
+            what: "init_task".into(),
+            at,
+            why,
+        };
+        match self.task.read(memory, at.raw()) {
+            Ok(idle) if idle.pid == 0 && idle.comm.starts_with("swapper") => None,
+            Ok(idle) => Some(damaged(format!(
+                "it is number {} and called {:?}",
+                idle.pid, idle.comm
+            ))),
+            Err(NotATask::Looks(why)) => Some(damaged(why.into())),
+            // An image that lacks the page still has the pid table.
+            Err(NotATask::Link(BadLink::Fault { fault, .. })) => Some(OsError::Unreadable {
+                what: "init_task".into(),
+                fault,
+            }),
+            Err(NotATask::Link(bad)) => Some(damaged(format!("its address {bad}"))),
+        }
+    }
 }
+
+/// What a list that differs from another one may mean where nobody knows whether the guest stood still.
+const ARTEFACT: &str =
+    "; if the guest ran while its memory was taken, it may have come or gone meanwhile";
 
 /// Where a task was found, in words for findings.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -297,6 +204,15 @@ enum View {
     Threads,
     Table,
     Hint,
+}
+
+/// How much of a view was seen.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    /// All of it could be read.
+    readable: bool,
+    /// And nothing in it was odd.
+    whole: bool,
 }
 
 /// In which views a task was found.
@@ -310,6 +226,7 @@ struct Views {
 struct Census<'c> {
     tables: &'c TaskTables,
     memory: &'c dyn Memory<Addr = Gva>,
+    whole: Option<Whole<'c>>,
     findings: &'c mut Findings,
     budget: Budget,
     limit: usize,
@@ -322,49 +239,107 @@ struct Census<'c> {
 
 impl Census<'_> {
     fn take(mut self) -> Vec<Group> {
-        let list_read = self.list();
-        let table_read = self.table();
+        let list = self.list();
+        let table = self.table();
         // Threads and hints lead to tasks that lead to more of both.
         let mut counted = HashMap::new();
         let mut next = 0;
-        while let Some(at) = self.met.get(next) {
-            next += 1;
-            let task = self.tasks[at].0.clone();
-            counted
-                .entry(task.signal)
-                .or_insert_with(|| self.threads_of(&task));
-            self.hint(&task, task.group_leader, "first thread");
-            self.hint(&task, task.real_parent, "parent");
+        self.follow(&mut next, &mut counted);
+        let mut reliable = [list.readable, table.readable];
+        if !list.whole && !table.whole {
+            self.strays();
+            self.follow(&mut next, &mut counted);
+            // What is in neither may have been in the lost part of both.
+            reliable = [false; 2];
         }
-        self.compare(list_read, table_read);
+        self.compare(reliable);
         self.group(&counted)
     }
 
-    /// The list of processes. Whether all of it could be read.
-    fn list(&mut self) -> bool {
+    /// Follows what has been met to more of it, from the task numbered `next` on.
+    fn follow(&mut self, next: &mut usize, counted: &mut HashMap<u64, Option<(u64, u64)>>) {
+        while let Some(at) = self.met.get(*next) {
+            *next += 1;
+            let task = self.tasks[at].0.clone();
+            if task.signal != 0 {
+                counted
+                    .entry(task.signal)
+                    .or_insert_with(|| self.threads_of(&task));
+            }
+            let plan = &self.tables.task;
+            if plan.group_leader.is_some() {
+                self.hint(&task, task.group_leader, "first thread");
+            }
+            if task.real_parent != 0 {
+                self.hint(&task, task.real_parent, "parent");
+            }
+        }
+    }
+
+    /// Looks for tasks that no view leads to.
+    fn strays(&mut self) {
+        let Some(Whole { space, .. }) = self.whole else {
+            return;
+        };
+        let known: Vec<Gva> = self.met.clone();
+        let found = strays::search(space, self.memory, self.tables, &known, self.limit);
+        let mut new = 0;
+        for at in found {
+            if !self.tasks.contains_key(&at) && self.meet(at.raw(), View::Hint).is_some() {
+                new += 1;
+            }
+        }
+        if new > 0 {
+            let text = format!(
+                "{new} processes are cut off from the list of tasks and from the pid table; they were found by \
+                 their shape in memory"
+            );
+            self.findings.add(FindingKind::Damaged, None, text);
+        }
+    }
+
+    /// The list of processes.
+    fn list(&mut self) -> Seen {
         let before = self.findings.len();
-        let task = &self.tables.task;
-        let head = Gva(self.tables.init_task.raw().wrapping_add(task.tasks_node));
+        let (Some(init), Some(offset)) = (self.tables.init_task, self.tables.task.tasks_node)
+        else {
+            return Seen::default();
+        };
+        let head = Gva(init.raw().wrapping_add(offset));
         let nodes = ring(self.memory, head, "tasks", &mut self.budget, self.findings);
         match nodes {
             Ok(nodes) => {
                 for node in nodes {
-                    let at = node.raw().wrapping_sub(task.tasks_node);
+                    let at = node.raw().wrapping_sub(offset);
                     self.meet(at, View::List);
                 }
             }
             Err(bad) => self.findings.bad_link(bad, head, "the list of tasks"),
         }
-        !self.findings.unreadable_since(before)
+        self.seen_since(before)
     }
 
-    /// The tables of numbers. Whether all of them could be read.
-    fn table(&mut self) -> bool {
+    fn seen_since(&self, before: usize) -> Seen {
+        Seen {
+            readable: !self.findings.unreadable_since(before),
+            whole: self.findings.len() == before,
+        }
+    }
+
+    /// The tables of numbers.
+    fn table(&mut self) -> Seen {
         let before = self.findings.len();
-        let entries = self
-            .tables
-            .pids
-            .entries(self.memory, &mut self.budget, self.findings);
+        let (Some(pids), Some(offset)) = (self.tables.pids, self.tables.task.pid_node) else {
+            return Seen::default();
+        };
+        let numbers = self.met.iter().filter_map(|at| self.tasks[at].0.thread_pid);
+        let namespace = pids
+            .namespace()
+            .or_else(|| pids.namespace_of(self.memory, numbers));
+        let Some(namespace) = namespace else {
+            return Seen::default();
+        };
+        let entries = pids.entries(self.memory, namespace, &mut self.budget, self.findings);
         let entries = match entries {
             Ok(entries) => entries,
             Err(bad) => {
@@ -377,13 +352,13 @@ impl Census<'_> {
             let Some(node) = entry.task_link else {
                 continue;
             };
-            let at = node.raw().wrapping_sub(self.tables.task.pid_node);
+            let at = node.raw().wrapping_sub(offset);
             if let Some(task) = self.meet(at, View::Table) {
                 let (pid, thread_pid) = (task.pid, task.thread_pid);
                 self.compare_entry(entry, Gva(at), pid, thread_pid);
             }
         }
-        !self.findings.unreadable_since(before)
+        self.seen_since(before)
     }
 
     fn compare_entry(&mut self, entry: Entry, at: Gva, pid: u32, thread_pid: Option<u64>) {
@@ -405,7 +380,7 @@ impl Census<'_> {
 
     /// The threads of a task's process; their number as the list has it and as it is told.
     fn threads_of(&mut self, task: &Task) -> Option<(u64, u64)> {
-        let (signal, node) = (self.tables.signal, self.tables.task.thread_node);
+        let (signal, node) = (self.tables.signal?, self.tables.task.thread_node);
         let object = match signal.plan.follow(self.memory, task.signal) {
             Ok(object) => object,
             Err(bad) => {
@@ -414,9 +389,8 @@ impl Census<'_> {
                 return None;
             }
         };
-        let told = object.number(signal.nr_threads);
         let (head, node) = (signal.thread_head?, node?);
-        let head = Gva(object.at.raw().wrapping_add(head.offset));
+        let head = Gva(object.at.raw().wrapping_add(head));
         let what = format!("threads of process {}", task.tgid);
         let budget = &mut self.budget;
         match ring(self.memory, head, &what, budget, self.findings) {
@@ -426,7 +400,7 @@ impl Census<'_> {
                     let at = thread.raw().wrapping_sub(node);
                     self.meet(at, View::Threads);
                 }
-                Some((listed, told))
+                Some((listed, object.number(signal.nr_threads?)))
             }
             Err(bad) => {
                 let what = format!("the list of {what}");
@@ -438,7 +412,8 @@ impl Census<'_> {
 
     /// A task that another one leads to.
     fn hint(&mut self, from: &Task, pointer: u64, what: &str) {
-        if self.tasks.contains_key(&Gva(pointer)) || pointer == self.tables.init_task.raw() {
+        let known = self.tasks.contains_key(&Gva(pointer));
+        if known || self.tables.init_task == Some(Gva(pointer)) {
             return;
         }
         if self.meet(pointer, View::Hint).is_none() {
@@ -466,9 +441,21 @@ impl Census<'_> {
                 // Idle tasks, one for each CPU, are in no view.
                 Ok(task) if task.pid == 0 => {
                     self.refused.insert(key);
+                    let not = NotATask::Looks("its number is 0");
+                    if self.tables.init_task != Some(key) {
+                        self.refuse(key, view, not);
+                    }
                     return None;
                 }
                 Ok(task) => {
+                    if !task.whole {
+                        let text = format!(
+                            "the state of task {} ({}) is overwritten: what it does, and whether it is the \
+                             kernel's, is not known",
+                            task.pid, task.comm
+                        );
+                        self.findings.add(FindingKind::Damaged, Some(key), text);
+                    }
                     self.met.push(key);
                     self.tasks.insert(key, (task, Views::default()));
                 }
@@ -511,15 +498,19 @@ impl Census<'_> {
 
     /// Reports what is in one view and not in another. What is missing from a view of which a part could
     /// not be read is no sign of hiding: it is only counted.
-    fn compare(&mut self, list_read: bool, table_read: bool) {
-        let has_threads =
-            self.tables.signal.thread_head.is_some() && self.tables.task.thread_node.is_some();
+    fn compare(&mut self, [list_read, table_read]: [bool; 2]) {
+        let thread_head = self.tables.signal.and_then(|signal| signal.thread_head);
+        let has_threads = thread_head.is_some() && self.tables.task.thread_node.is_some();
+        let (has_list, has_table) = (
+            self.tables.task.tasks_node.is_some() && self.tables.init_task.is_some(),
+            self.tables.pids.is_some() && self.tables.task.pid_node.is_some(),
+        );
         let mut tasks: Vec<&(Task, Views)> = self.tasks.values().collect();
         tasks.sort_unstable_by_key(|(task, _)| (task.pid, task.at));
         let (mut not_in_list, mut not_in_table) = (0, 0);
         for (task, views) in tasks {
             let mut missing = Vec::new();
-            if task.leads() && !views.list {
+            if has_list && task.leads() && !views.list {
                 match list_read {
                     true => missing.push("the list of tasks"),
                     false => not_in_list += 1,
@@ -528,7 +519,7 @@ impl Census<'_> {
             if has_threads && !views.threads {
                 missing.push("the list of its process's threads");
             }
-            if !views.table {
+            if has_table && !views.table {
                 match table_read {
                     true => missing.push("the pid table"),
                     false => not_in_table += 1,
@@ -544,8 +535,20 @@ impl Census<'_> {
                     task.pid, task.comm, task.tgid
                 ),
             };
-            let text = format!("{what} is not in {}", missing.join(", and not in "));
-            self.findings.add(FindingKind::Hidden, Some(task.at), text);
+            let mut text = format!("{what} is not in {}", missing.join(", and not in "));
+            let mut kind = FindingKind::Hidden;
+            // Which an image shows as well if it was taken while the guest ran.
+            if self
+                .whole
+                .is_some_and(|whole| whole.moment == Moment::Unknown)
+            {
+                if task.is_leaving() {
+                    kind = FindingKind::Inconsistent;
+                    text.push_str(": it is about to exit");
+                }
+                text.push_str(ARTEFACT);
+            }
+            self.findings.add(kind, Some(task.at), text);
         }
         for (count, what, view) in [
             (not_in_list, "processes", "the list of tasks"),

@@ -8,8 +8,10 @@ use super::btf::Btf;
 use super::hints::window;
 use super::scan::each_chunk;
 use crate::addr::{Address, Gva};
-use crate::memory::Memory;
-use crate::os::{OsError, Types};
+use crate::memory::{Memory, read_around_holes};
+use crate::os::{Finding, FindingKind, OsError, Types};
+
+const PAGE: u64 = 4096;
 
 /// The largest BTF blob that is read. Distribution kernels have about 6 MiB.
 const MAX_BTF: u64 = 128 << 20;
@@ -23,9 +25,25 @@ const OWN_TYPE: &str = "task_struct";
 /// How many blobs are looked at in a kernel that does not list where its own is.
 const MAX_CANDIDATES: usize = 64;
 
+/// Types, and what of them is lost.
+#[derive(Clone, Debug)]
+pub(super) struct KernelTypes {
+    pub(super) types: Arc<Types>,
+    pub(super) findings: Vec<Finding>,
+}
+
+impl KernelTypes {
+    fn whole(types: Arc<Types>) -> Self {
+        Self {
+            types,
+            findings: Vec::new(),
+        }
+    }
+}
+
 impl Linux {
     /// The kernel's types.
-    pub(super) fn read_types(&self) -> Result<Arc<Types>, OsError> {
+    pub(super) fn read_types(&self) -> Result<KernelTypes, OsError> {
         let own = match (self.symbol("__start_BTF"), self.symbol("__stop_BTF")) {
             (Ok(start), Ok(stop)) => self.listed_btf(start, stop),
             // Kernels may be built with the names of functions only, and BTF all the same.
@@ -34,13 +52,19 @@ impl Linux {
         let Some(supplied) = &self.supplied else {
             return own;
         };
+        if let Ok(own) = &own
+            && !own.findings.is_empty()
+            && supplied.fits(&self.version)
+        {
+            return Ok(KernelTypes::whole(Arc::clone(&supplied.types)));
+        }
         own.or_else(|error| {
             let why = match error {
                 OsError::Unavailable { why, .. } => why,
                 error => error.to_string(),
             };
             if supplied.fits(&self.version) {
-                return Ok(Arc::clone(&supplied.types));
+                return Ok(KernelTypes::whole(Arc::clone(&supplied.types)));
             }
             let (origin, version) = (&supplied.origin, self.version.trim_end());
             Err(unavailable(match supplied.banner.as_deref() {
@@ -55,7 +79,7 @@ impl Linux {
         })
     }
 
-    fn listed_btf(&self, start: Gva, stop: Gva) -> Result<Arc<Types>, OsError> {
+    fn listed_btf(&self, start: Gva, stop: Gva) -> Result<KernelTypes, OsError> {
         let len = stop
             .offset_from(start)
             .filter(|&len| len <= MAX_BTF)
@@ -63,21 +87,52 @@ impl Linux {
         self.btf_at(start, len)
     }
 
-    fn btf_at(&self, start: Gva, len: u64) -> Result<Arc<Types>, OsError> {
+    fn btf_at(&self, start: Gva, len: u64) -> Result<KernelTypes, OsError> {
         let mut bytes = vec![0; len as usize];
-        self.space
-            .read(start, &mut bytes)
-            .map_err(|fault| OsError::Unreadable {
+        let mut first = None;
+        let mut missing = 0;
+        let got = read_around_holes(&self.space, start, &mut bytes, PAGE, |_, len, fault| {
+            first.get_or_insert(fault);
+            missing += len;
+        });
+        if let Some(fault) = first
+            && got == 0
+        {
+            return Err(OsError::Unreadable {
                 what: format!("BTF at {start}"),
                 fault,
-            })?;
-        let btf = Btf::parse(bytes)
-            .map_err(|why| unavailable(format!("BTF at {start} is damaged: {why}")))?;
-        Ok(Arc::new(Types::new(Box::new(btf))))
+            });
+        }
+        let (why, bytes) = match first {
+            None => match Btf::open(bytes) {
+                Ok(btf) => return Ok(KernelTypes::whole(Arc::new(Types::new(Box::new(btf))))),
+                Err(refused) => refused,
+            },
+            Some(fault) => {
+                let why = format!("{missing} bytes of it cannot be read: {fault}");
+                (why, bytes)
+            }
+        };
+        let skew = (start.raw() % PAGE) as usize;
+        let (btf, losses) = Btf::salvage(bytes, skew)
+            .map_err(|_| unavailable(format!("BTF at {start} is damaged: {why}")))?;
+        let kind = match first {
+            Some(_) => FindingKind::Unreadable,
+            None => FindingKind::Damaged,
+        };
+        let finding = |text: String| Finding {
+            kind,
+            at: Some(start),
+            text: format!("the kernel's types (BTF) are damaged: {text}"),
+        };
+        Ok(KernelTypes {
+            types: Arc::new(Types::new(Box::new(btf))),
+            findings: losses.into_iter().map(finding).collect(),
+        })
     }
 
     /// The BTF in the kernel's image that describes the kernel.
-    fn search_btf(&self) -> Result<Arc<Types>, OsError> {
+    fn search_btf(&self) -> Result<KernelTypes, OsError> {
         let finder = memchr::memmem::Finder::new(MAGIC);
         let mut seen = 0;
         let mut found = None;
@@ -93,10 +148,10 @@ impl Linux {
                         continue;
                     };
                     seen += 1;
-                    if let Ok(types) = self.btf_at(va, len)
-                        && types.find(OWN_TYPE).is_ok()
+                    if let Ok(own) = self.btf_at(va, len)
+                        && own.types.find(OWN_TYPE).is_ok()
                     {
-                        found = Some(types);
+                        found = Some(own);
                     }
                     if found.is_some() || seen == MAX_CANDIDATES {
                         return ControlFlow::Break(());

@@ -222,8 +222,9 @@ impl<'r> Reader<'r> {
                 });
             }
         };
-        let told = self.mm.map_count();
-        if told != areas.len() as u64 {
+        if let Some(told) = self.mm.map_count()
+            && told != areas.len() as u64
+        {
             let text = format!(
                 "there should be {told} areas, and there are {}",
                 areas.len()

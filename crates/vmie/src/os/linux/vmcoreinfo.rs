@@ -24,6 +24,9 @@ pub(super) const PROBE: usize = 34;
 /// Longest text that is read. Kernels reserve one page.
 const MAX_TEXT: usize = 16 << 10;
 
+/// How many symbols are taken from a note. Kernels have two dozen.
+const MAX_SYMBOLS: usize = 256;
+
 /// A parsed note.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct VmCoreInfo {
@@ -74,6 +77,16 @@ impl VmCoreInfo {
     pub(super) fn symbol(&self, name: &str) -> Option<Gva> {
         let value = self.value(&format!("SYMBOL({name})"))?;
         u64::from_str_radix(value, 16).ok().map(Gva)
+    }
+
+    /// All of them, at most [`MAX_SYMBOLS`].
+    pub(super) fn symbols(&self) -> impl Iterator<Item = (&str, Gva)> {
+        let symbols = self.text.lines().filter_map(|line| {
+            let (name, value) = line.strip_prefix("SYMBOL(")?.split_once(")=")?;
+            let va = u64::from_str_radix(value, 16).ok()?;
+            Some((name, Gva(va)))
+        });
+        symbols.take(MAX_SYMBOLS)
     }
 
     /// `NUMBER(name)`, which is decimal and may be negative, or hexadecimal with `0x`.

@@ -32,10 +32,13 @@
 //! arrangements never pass (a wrong reading of offsets turns their order around).
 //!
 //! The module is split by what is known beforehand: [`shape`] finds all tables from nothing but bytes,
-//! [`tables`] checks and decodes tables whose places are known.
+//! [`tables`] checks and decodes tables whose places are known. What is left of damaged tables is the
+//! subject of [`salvage`].
 
+mod salvage;
 mod shape;
 mod tables;
+pub(in crate::os::linux) use salvage::{around_digits, from_damaged_places};
 pub(in crate::os::linux) use shape::{DIGITS, NotFound, locate};
 pub(in crate::os::linux) use tables::{Places, from_places};
 
@@ -89,11 +92,16 @@ impl Form {
     }
 }
 
+/// Stands for an address that is lost.
+const LOST: u64 = u64::MAX;
+
 /// The expanded tokens.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Tokens {
     text: Vec<u8>,
     starts: [u16; TOKENS],
+    /// Which are lost; `None` for a table that is whole.
+    lost: Option<Box<[bool; TOKENS]>>,
 }
 
 impl Tokens {
@@ -107,7 +115,8 @@ impl Tokens {
             at += memchr::memchr(0, bytes.get(at..)?)? + 1;
         }
         let text = bytes[..at].to_vec();
-        Some((Self { text, starts }, at))
+        let lost = None;
+        Some((Self { text, starts, lost }, at))
     }
 
     /// Whether `bytes` start with the index that belongs to these tokens.
@@ -119,7 +128,19 @@ impl Tokens {
                 .all(|(entry, start)| entry == start.to_le_bytes())
     }
 
+    fn is_lost(&self, token: u8) -> bool {
+        let lost = self.lost.as_deref();
+        lost.is_some_and(|lost| lost[usize::from(token)])
+    }
+
+    /// The text of a token; nothing for one that is lost.
     fn get(&self, token: u8) -> &[u8] {
+        if self.lost.is_some() {
+            let start = usize::from(self.starts[usize::from(token)]);
+            let rest = self.text.get(start..).filter(|_| !self.is_lost(token));
+            let rest = rest.unwrap_or_default();
+            return &rest[..memchr::memchr(0, rest).unwrap_or(0)];
+        }
         let token = usize::from(token);
         let start = usize::from(self.starts[token]);
         let end = match self.starts.get(token + 1) {
@@ -128,6 +149,33 @@ impl Tokens {
         };
         &self.text[start..end - 1]
     }
+}
+
+/// A run of symbols whose names stand one behind the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Piece {
+    /// The number of the first symbol.
+    first: usize,
+    /// How many there are.
+    count: usize,
+    /// Where the first name starts.
+    at: usize,
+}
+
+impl Piece {
+    fn contains(self, index: usize) -> bool {
+        index >= self.first && index - self.first < self.count
+    }
+}
+
+/// Symbols in a row that are lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct LostSymbols {
+    /// How many there are.
+    pub(super) count: usize,
+    /// The first and the last address that they can have, where that is known.
+    pub(super) first: Option<Gva>,
+    pub(super) last: Option<Gva>,
 }
 
 /// A symbol table of a kernel that was found and verified, names still compressed.
@@ -142,7 +190,11 @@ pub(super) struct Kallsyms<A> {
     tokens: Tokens,
     names: Vec<u8>,
     lengths: Lengths,
-    /// One for each symbol. Virtual addresses, except that a place-relative form that was found in
+    /// Where the names are, ascending; what is not in any is lost.
+    pieces: Vec<Piece>,
+    /// Whether parts of the tables are damaged.
+    damaged: bool,
+    /// One for each symbol, [`LOST`] where it is. Virtual addresses, except that a place-relative form that was found in
     /// physical memory gives physical ones.
     addresses: Vec<u64>,
 }
@@ -165,38 +217,91 @@ impl<A: Address> Kallsyms<A> {
         self.form == Form::PlaceRelative
     }
 
+    /// Whether parts of the tables are damaged.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.damaged
+    }
+
     /// Expands all names; `slide` is added to every address.
     ///
     /// Cost: about 50 ns a symbol.
     pub(super) fn symbols(&self, slide: u64) -> SymbolTable {
         let mut builder =
             SymbolTableBuilder::with_capacity(self.addresses.len(), self.addresses.len() * 24);
-        let mut rest = &self.names[..];
-        for &address in &self.addresses {
-            let Some((tokens, next)) = next_name(rest, self.lengths) else {
-                break;
-            };
-            rest = next;
+        let mut pushed = 0;
+        self.each(|_, address, tokens| {
             let va = Gva(address.wrapping_add(slide));
             let mut parts = tokens.iter().map(|&token| self.tokens.get(token));
             // The first letter is the type; the first token may well be that letter alone.
-            let Some((&kind, first)) = parts.by_ref().find_map(<[u8]>::split_first) else {
-                continue;
-            };
-            builder.push_parts(std::iter::once(first).chain(parts), va, kind);
+            if let Some((&kind, first)) = parts.by_ref().find_map(<[u8]>::split_first) {
+                builder.push_parts(std::iter::once(first).chain(parts), va, kind);
+                pushed += 1;
+            }
+        });
+        if self.damaged {
+            builder.note_missing(self.addresses.len() - pushed);
         }
-        let image = |va: &&u64| (IMAGE_START..=IMAGE_LAST).contains(*va);
-        let slid: Vec<u64> = self
-            .addresses
-            .iter()
-            .map(|a| a.wrapping_add(slide))
-            .collect();
-        let first = slid.iter().find(image);
-        let last = slid.iter().rfind(image);
+        let image = |va: &u64| (IMAGE_START..=IMAGE_LAST).contains(va);
+        let slid = || {
+            let known = self.addresses.iter().filter(|&&address| address != LOST);
+            known.map(|address| address.wrapping_add(slide))
+        };
+        let first = slid().find(image);
+        let last = slid().rev().find(image);
         let extent = first
             .zip(last)
-            .and_then(|(&first, &last)| AddrRange::inclusive(Gva(first), Gva(last)));
+            .and_then(|(first, last)| AddrRange::inclusive(Gva(first), Gva(last)));
         builder.build(extent)
+    }
+
+    /// The symbols that are lost, by ascending number.
+    pub(super) fn lost(&self, slide: u64) -> Vec<LostSymbols> {
+        if !self.damaged {
+            return Vec::new();
+        }
+        let mut known = vec![false; self.addresses.len()];
+        self.each(|index, _, _| known[index] = true);
+        let address = |index: usize| self.addresses.get(index).filter(|&&va| va != LOST);
+        let slid = |va: &u64| Gva(va.wrapping_add(slide));
+        let mut runs = Vec::new();
+        let mut at = 0;
+        while at < known.len() {
+            let start = at;
+            while at < known.len() && !known[at] {
+                at += 1;
+            }
+            if at > start {
+                let first = (0..=start).rev().find_map(address).map(slid);
+                let last = (at - 1..known.len()).find_map(address).map(slid);
+                runs.push(LostSymbols {
+                    count: at - start,
+                    first,
+                    last,
+                });
+            }
+            at += 1;
+        }
+        runs
+    }
+
+    /// Calls `found` for each symbol that is not lost: its number, address and tokens.
+    fn each(&self, mut found: impl FnMut(usize, u64, &[u8])) {
+        for piece in &self.pieces {
+            let mut rest = self.names.get(piece.at..).unwrap_or_default();
+            for index in piece.first..piece.first + piece.count {
+                let Some((tokens, next)) = next_name(rest, self.lengths) else {
+                    break;
+                };
+                rest = next;
+                let Some(&address) = self.addresses.get(index) else {
+                    break;
+                };
+                let is_lost = || tokens.iter().any(|&token| self.tokens.is_lost(token));
+                if !self.damaged || address != LOST && !is_lost() {
+                    found(index, address, tokens);
+                }
+            }
+        }
     }
 }
 

@@ -10,7 +10,9 @@
 //! 5. Addresses are either behind the token index or before the number of symbols.
 
 use super::tables::{absolute, fetch_up_to, from_base, from_places_of_their_own, tokens_at};
-use super::{Form, Kallsyms, Lengths, MAX_NAMES, TOKENS, Tokens, u32_at, u64_at, walk_names};
+use super::{
+    Form, Kallsyms, Lengths, MAX_NAMES, Piece, TOKENS, Tokens, u32_at, u64_at, walk_names,
+};
 use crate::addr::Address;
 use crate::memory::Memory;
 
@@ -26,7 +28,7 @@ const FIRST_DIGIT: usize = b'0' as usize;
 const BUDGET: usize = 20_000_000;
 
 /// How far apart markers are: 256 names of two bytes at least, and no more than they ever took.
-const MARKER_STEP: std::ops::RangeInclusive<u64> = 0x200..=0x1_0000;
+pub(super) const MARKER_STEP: std::ops::RangeInclusive<u64> = 0x200..=0x1_0000;
 
 /// Why there are no tables around a run of digits.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -88,12 +90,21 @@ pub(in crate::os::linux) fn locate<A: Address>(
         tokens,
         names: compressed,
         lengths: names.lengths,
+        pieces: vec![Piece {
+            first: 0,
+            count: names.count,
+            at: 0,
+        }],
+        damaged: false,
         addresses,
     })
 }
 
 /// Where the token table that contains `digits` starts, where its index is, and the tokens.
-fn token_places<A: Address>(memory: &dyn Memory<Addr = A>, digits: A) -> Option<(A, A, Tokens)> {
+pub(super) fn token_places<A: Address>(
+    memory: &dyn Memory<Addr = A>,
+    digits: A,
+) -> Option<(A, A, Tokens)> {
     // Tokens are a few bytes each; 16 KiB hold any real table.
     let forward = fetch_up_to(memory, digits, 16 << 10);
     let mut end = 0;
@@ -151,20 +162,20 @@ fn names_before(back: &[u8]) -> Option<Names> {
 
 /// Size of a marker, and of the number of symbols.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Width {
+pub(super) enum Width {
     Four,
     Eight,
 }
 
 impl Width {
-    fn read(self, bytes: &[u8], at: usize) -> Option<u64> {
+    pub(super) fn read(self, bytes: &[u8], at: usize) -> Option<u64> {
         match self {
             Self::Four => u32_at(bytes, at).map(u64::from),
             Self::Eight => u64_at(bytes, at),
         }
     }
 
-    fn bytes(self) -> usize {
+    pub(super) fn bytes(self) -> usize {
         match self {
             Self::Four => 4,
             Self::Eight => 8,
@@ -288,7 +299,11 @@ fn addresses<A: Address>(
 }
 
 /// Reads up to `reach` bytes that end at `end`, as far as they can be read.
-fn read_back<A: Address>(memory: &dyn Memory<Addr = A>, end: A, reach: usize) -> Vec<u8> {
+pub(super) fn read_back<A: Address>(
+    memory: &dyn Memory<Addr = A>,
+    end: A,
+    reach: usize,
+) -> Vec<u8> {
     let reach = reach.min(usize::try_from(end.raw()).unwrap_or(reach));
     let mut bytes = vec![0; reach];
     let mut from = reach;

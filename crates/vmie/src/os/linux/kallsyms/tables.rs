@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::{
-    Form, IMAGE_LAST, IMAGE_START, Kallsyms, Lengths, MAX_NAMES, TOKENS, Tokens, u32_at, u64_at,
-    walk_names,
+    Form, IMAGE_LAST, IMAGE_START, Kallsyms, Lengths, MAX_NAMES, Piece, TOKENS, Tokens, u32_at,
+    u64_at, walk_names,
 };
 use crate::addr::{AddrRange, Address};
 use crate::memory::Memory;
@@ -74,6 +74,12 @@ pub(in crate::os::linux) fn from_places<A: Address>(
         tokens,
         names: bytes[..end].to_vec(),
         lengths,
+        pieces: vec![Piece {
+            first: 0,
+            count,
+            at: 0,
+        }],
+        damaged: false,
         addresses,
     })
 }

@@ -241,7 +241,7 @@ impl Guest {
     fn lines(&self) -> (Vec<String>, Vec<FindingKind>) {
         let types = definitions(self.form);
         let plan = VmaPlan::new(&types).expect("all members are there");
-        let mm = MmPlan::new(&types).expect("all members are there");
+        let mm = MmPlan::new(&types, &mut Vec::new()).expect("all members are there");
         let mm = mm.read(&self.world, self.mm).expect("is mapped");
         let symbols = self.world.symbols();
         let mut findings = Findings::default();

@@ -7,7 +7,7 @@ use super::Ram;
 use crate::addr::{Gpa, Gva};
 use crate::cpu::CpuState;
 use crate::os::linux::Linux;
-use crate::os::{Guest, Step};
+use crate::os::{FindOptions, Guest, Step};
 use crate::paging::Mode;
 
 const RAM: u64 = 96 << 20;
@@ -236,20 +236,60 @@ fn a_cpu_leads_to_the_kernel_that_runs() {
 }
 
 #[test]
-fn a_kernel_that_a_cpu_contradicts_is_refused() {
+fn a_kernel_that_a_cpu_contradicts_does_not_stand_for_a_damaged_one() {
     let (mut machine, first, second) = rebooted();
+    let cpus = [cpu(second.space.cpu())];
+    // A part of the index is lost, which the tokens tell as well.
+    let at = |label: &str| second.gpa(second.kallsyms_va + second.kallsyms.labels[label] as u64);
+    machine.phys.write(at("kallsyms_token_index"), &[0xff; 32]);
+    let found = Linux::find(&Ram::of(machine.clone()), &cpus).expect("found");
+    assert_found(&found, &second);
     // The symbols of the one that runs are lost; those of the other one are not its.
-    let tokens = second.kallsyms.labels["kallsyms_token_index"] as u64;
-    let gpa = second.gpa(second.kallsyms_va + tokens);
-    machine.phys.write(gpa, &[0xff; 32]);
-    let steps = Linux::find(&Ram::of(machine), &[cpu(second.space.cpu())]).expect_err("refused");
-    let said: Vec<&Step> = steps.iter().filter(|step| step.name == "cpus").collect();
-    assert_eq!(said.len(), 2, "by note and by shape: {steps:#?}");
-    assert!(said[0].seen.contains("is not the one that runs"));
+    machine
+        .phys
+        .write(at("kallsyms_token_table"), &[0xff; 1024]);
+    let found = Linux::find(&Ram::of(machine.clone()), &cpus).expect("found");
+    assert_eq!(found.kernel_space().root(), Gpa(second.space.root()));
+    assert_eq!(found.version(), second.banner);
+    assert!(found.symbols().expect("none").is_empty());
+    assert!(found.findings()[0].text.contains("symbol tables are lost"));
+    let said = found.steps().iter().filter(|step| step.name == "cpus");
+    assert!(said.count() >= 1, "{:#?}", found.steps());
     assert!(
-        steps
+        found
+            .steps()
             .iter()
             .any(|step| step.seen.contains(&first.banner[14..25]))
+    );
+}
+
+#[test]
+fn one_of_several_kernels_can_be_chosen() {
+    let (machine, first, second) = rebooted();
+    let phys = Ram::of(machine);
+    let cpus = [cpu(second.space.cpu())];
+    for kernel in [&first, &second] {
+        let options = FindOptions {
+            kernel_at: Some(Gpa(kernel.space.root())),
+            ..FindOptions::default()
+        };
+        let found = Linux::find_with(&phys, &cpus, &options).expect("found");
+        assert_found(&found, kernel);
+    }
+    let options = FindOptions {
+        kernel_at: Some(Gpa(0x5000)),
+        ..FindOptions::default()
+    };
+    Linux::find_with(&phys, &cpus, &options).expect_err("there is none");
+    // The one with a note is told beside the one that runs.
+    let found = Linux::find(&phys, &cpus).expect("found");
+    let others = found.other_kernels();
+    assert_eq!(others.len(), 1, "{others:?}");
+    assert_eq!(others[0].root, Gpa(first.space.root()));
+    assert!(
+        first
+            .banner
+            .contains(others[0].version.trim_start_matches("Linux "))
     );
 }
 

@@ -129,6 +129,11 @@ fn memory_made_to_waste_time_ends_soon() {
     let begin = Instant::now();
     let seen = locate(&bytes);
     assert!(matches!(&seen, Err(NotFound::Table(_))), "{seen:?}");
+    let mut machine = Machine::new(0..16 << 20);
+    machine.phys.write(AT, &bytes);
+    let digits = memchr::memmem::find(&bytes, DIGITS).expect("has them");
+    let left = reader::around_digits(&Ram(machine.phys), Gpa(AT + digits as u64));
+    assert!(left.is_err());
     // Without a bound on the work this takes minutes.
     assert!(
         begin.elapsed() < Duration::from_secs(20),

@@ -8,6 +8,7 @@ use super::world::{Definition, World, types};
 use crate::addr::{Gpa, Gva};
 use crate::memory::Memory;
 use crate::os::Types;
+use crate::os::linux::linear::Linear;
 use crate::os::linux::mm::{Mm, MmPlan, Roots};
 use crate::os::linux::object::BadLink;
 use crate::paging::{AddressSpace, Mode};
@@ -49,7 +50,7 @@ fn definitions(context: &[(&str, &str, u32)]) -> Types {
 }
 
 fn mm(world: &World, at: u64, types: &Types) -> Mm {
-    let plan = MmPlan::new(types).expect("all members are there");
+    let plan = MmPlan::new(types, &mut Vec::new()).expect("all members are there");
     plan.read(world, at).expect("is mapped")
 }
 
@@ -97,7 +98,7 @@ impl Tables {
         let mm = mm(&world, at, &definitions(&[]));
         let root = Gpa(self.kernel.root());
         let kernel = AddressSpace::new(Ram::of(self.machine), root, Mode::FourLevel);
-        mm.roots(&kernel)
+        mm.roots(&Linear::new(&kernel, Vec::new()))
     }
 
     /// The user's root, which is the second table or none.

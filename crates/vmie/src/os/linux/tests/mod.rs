@@ -8,6 +8,7 @@ mod hostile;
 mod lists;
 mod maple;
 mod mm;
+mod salvage;
 mod scan;
 mod swap;
 mod tasks;

@@ -34,6 +34,12 @@ enum Form {
 const FORMS: [Form; 3] = [Form::Xarray, Form::RadixTree, Form::Hash];
 
 fn definitions(form: Form) -> Types {
+    definitions_where(form, &|_| true)
+}
+
+/// The definitions of all structures, with those members of `task_struct` and `signal_struct` that `keep`
+/// accepts.
+fn definitions_where(form: Form, keep: &dyn Fn(&str) -> bool) -> Types {
     let node = match form {
         Form::RadixTree => "radix_tree_node",
         _ => "xa_node",
@@ -103,7 +109,20 @@ fn definitions(form: Form) -> Types {
             ],
         ),
     ];
-    types(all, &[])
+    let kept: Vec<Vec<(&str, &str, u32)>> = all
+        .iter()
+        .map(|&(name, _, members)| {
+            let tasks = ["task_struct", "signal_struct"].contains(&name);
+            let kept = members.iter().filter(|member| !tasks || keep(member.0));
+            kept.copied().collect()
+        })
+        .collect();
+    let all: Vec<Definition<'_>> = all
+        .iter()
+        .zip(&kept)
+        .map(|(&(name, size, _), members)| (name, size, &members[..]))
+        .collect();
+    types(&all, &[])
 }
 
 /// A task of the guest.
@@ -293,9 +312,9 @@ impl Guest {
 
     /// Numbers of all processes with those of their threads, and what was found.
     fn list(&self, limit: usize) -> Result<(Vec<Vec<u32>>, Vec<Finding>), OsError> {
-        let tables = TaskTables::new(&definitions(self.form), &self.world.symbols())?;
+        let tables = TaskTables::new(&definitions(self.form), &self.world.symbols(), &self.world)?;
         let mut findings = Findings::default();
-        let groups = tables.groups(&self.world, limit, &mut findings)?;
+        let groups = tables.groups(&self.world, None, limit, &mut findings)?;
         let numbers =
             |group: &crate::os::linux::tasks::Group| group.threads().map(|task| task.pid).collect();
         Ok((groups.iter().map(numbers).collect(), findings.finish()))
@@ -537,12 +556,69 @@ fn more_tasks_than_memory_has_room_for_end_with_the_limit() {
 }
 
 #[test]
-fn an_init_task_that_is_none_is_an_error_and_not_an_empty_list() {
+fn an_init_task_that_is_none_is_told_and_without_other_views_an_error() {
     let mut guest = Guest::new(Form::Xarray);
     guest.world.put(guest.init_task + 0x18, b"systemd\0\0\0");
+    let (groups, findings) = guest.list(1000).expect("there are other views");
+    assert_eq!(groups, all());
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert_eq!(findings[0].kind, Damaged);
+    assert!(findings[0].text.contains("systemd"), "{findings:?}");
+    guest.world.put64(guest.init_task + TASKS, USER);
+    guest.world.put64(guest.init_task + TASKS + 8, USER);
+    guest.world.put64(guest.table, 0);
     let error = guest.list(1000).expect_err("is refused");
     assert!(matches!(error, OsError::Damaged { .. }), "{error}");
     assert!(error.to_string().contains("systemd"), "{error}");
+}
+
+/// The definitions without some members.
+fn without(form: Form, members: &[&str]) -> Types {
+    let lost = |name: &str| members.contains(&name);
+    definitions_where(form, &|member| !lost(member))
+}
+
+#[test]
+fn a_member_that_is_not_known_costs_what_it_says() {
+    for form in FORMS {
+        let guest = Guest::new(form);
+        for members in [
+            &["mm", "real_cred", "flags", "__state", "exit_state"][..],
+            &["real_parent"],
+            &["group_leader"],
+            &["signal"],
+            &["tgid"],
+            &["tasks"],
+            &["pid_links"],
+            &["thread_node"],
+            &["nr_threads", "thread_head"],
+            &["comm"],
+        ] {
+            let types = without(form, members);
+            let mut findings = Findings::default();
+            let tables = TaskTables::new(&types, &guest.world.symbols(), &guest.world);
+            let tables = tables.unwrap_or_else(|error| panic!("{form:?}: {members:?}: {error}"));
+            let groups = tables
+                .groups(&guest.world, None, 1000, &mut findings)
+                .unwrap_or_else(|error| panic!("{form:?}: {members:?}: {error}"));
+            let numbers: Vec<Vec<u32>> = groups
+                .iter()
+                .map(|group| group.threads().map(|task| task.pid).collect())
+                .collect();
+            assert_eq!(
+                numbers,
+                all(),
+                "{form:?}: {members:?}: {:?}",
+                findings.finish()
+            );
+            let told = tables.lost.iter().any(|lost| lost.ends_with(members[0]));
+            let found_otherwise = ["thread_node", "comm"].contains(&members[0]);
+            assert!(told || found_otherwise, "{members:?}: {:?}", tables.lost);
+        }
+        // Without its number nothing is a task.
+        let types = without(form, &["pid"]);
+        TaskTables::new(&types, &guest.world.symbols(), &guest.world).expect_err("no number");
+    }
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn types_from_outside_are_used_when_they_are_the_kernels() {
             banner: banner.map(str::to_owned),
             origin: "kernel.json".into(),
         }),
-        trail: None,
+        ..FindOptions::default()
     };
     let types = |machine: Machine, options: &FindOptions| {
         let found = Linux::find_with(&Ram::of(machine), &[], options).expect("found");

@@ -8,6 +8,12 @@
 //! everything else is decoded when asked for. Split BTF (a module's types, numbered on from the
 //! kernel's and sharing its strings) needs a base for numbers and strings, for which [`Btf`] keeps a
 //! place: `first_id` and `first_string`.
+//!
+//! A blob of which parts are damaged is opened by [`salvage`], which leaves out what it cannot vouch for.
+
+mod salvage;
+
+use std::ops::Range;
 
 use super::super::types::{Encoding, Member, Record, Type, TypeId, TypeSource};
 
@@ -45,12 +51,25 @@ pub(super) struct Btf {
     bytes: Vec<u8>,
     /// Where each record starts in `bytes`, by number; number 0 has none.
     records: Vec<u32>,
-    strings: std::ops::Range<usize>,
+    strings: Range<usize>,
     /// The number of the first record.
     first_id: u32,
     /// The string offset of the first string.
     first_string: u32,
+    /// What is known of damage; `None` for a blob that is whole.
+    damage: Option<Damage>,
 }
+
+/// Where a blob is damaged.
+#[derive(Debug)]
+struct Damage {
+    /// Strings that touch these ranges of bytes are lost.
+    strings: Vec<Range<usize>>,
+}
+
+/// The name of what has one that is lost. It must not be empty: what has no name is looked through for
+/// members.
+const LOST_NAME: &str = "<lost>";
 
 /// The 12 bytes that every record starts with.
 #[derive(Clone, Copy)]
@@ -68,6 +87,11 @@ impl Head {
 
     fn flag(self) -> bool {
         self.info >> 31 != 0
+    }
+
+    /// Whether it is that of a structure or a union.
+    fn is_record(self) -> bool {
+        matches!(self.kind(), kind::STRUCT | kind::UNION)
     }
 
     fn vlen(self) -> usize {
@@ -104,7 +128,27 @@ impl Btf {
     ///
     /// What does not add up.
     pub(super) fn parse(bytes: Vec<u8>) -> Result<Self, String> {
-        let field = |at: usize| word(&bytes, at).ok_or("shorter than its header");
+        Self::open(bytes).map_err(|(why, _)| why)
+    }
+
+    /// As [`Btf::parse`]; the bytes are handed back when they are refused.
+    pub(super) fn open(bytes: Vec<u8>) -> Result<Self, (String, Vec<u8>)> {
+        match Self::index(&bytes) {
+            Ok((records, strings)) => Ok(Self {
+                bytes,
+                records,
+                strings,
+                first_id: 0,
+                first_string: 0,
+                damage: None,
+            }),
+            Err(why) => Err((why, bytes)),
+        }
+    }
+
+    /// Where each record of a blob starts, and where its strings are.
+    fn index(bytes: &[u8]) -> Result<(Vec<u32>, Range<usize>), String> {
+        let field = |at: usize| word(bytes, at).ok_or("shorter than its header");
         let (magic, hdr_len) = (field(0)?, field(4)? as usize);
         if magic & 0xffff != u32::from(MAGIC) {
             return Err(format!(
@@ -134,7 +178,7 @@ impl Btf {
         let mut at = types.start;
         while at < types.end {
             let number = records.len();
-            let head = head_at(&bytes, at).filter(|_| at + 12 <= types.end);
+            let head = head_at(bytes, at).filter(|_| at + 12 <= types.end);
             let head = head.ok_or_else(|| format!("type {number} is cut off"))?;
             let tail = head
                 .tail()
@@ -145,13 +189,7 @@ impl Btf {
                 return Err(format!("type {number} is cut off"));
             }
         }
-        Ok(Self {
-            bytes,
-            records,
-            strings,
-            first_id: 0,
-            first_string: 0,
-        })
+        Ok((records, strings))
     }
 
     fn record(&self, id: TypeId) -> Option<(Head, &[u8])> {
@@ -170,11 +208,37 @@ impl Btf {
             return "";
         };
         let len = memchr::memchr(0, rest).unwrap_or(rest.len());
+        if let Some(damage) = &self.damage
+            && offset != 0
+        {
+            let from = self.strings.start + start;
+            let lost = |range: &Range<usize>| range.start <= from + len && from <= range.end;
+            if len == 0 || damage.strings.iter().any(lost) {
+                return LOST_NAME;
+            }
+        }
         std::str::from_utf8(&rest[..len]).unwrap_or("")
+    }
+
+    /// Whether a member can be one: of a blob that is whole, all can.
+    fn makes_sense(&self, head: Head, member: &[u8]) -> bool {
+        if self.damage.is_none() {
+            return true;
+        }
+        let (name, ty, offset) = (at(member, 0), at(member, 4), at(member, 8));
+        let strings = &self.bytes[self.strings.clone()];
+        let named = match name.checked_sub(1) {
+            None => true,
+            Some(before) => {
+                self.string(name) == LOST_NAME || strings.get(before as usize) == Some(&0)
+            }
+        };
+        named && ty != 0 && ty < self.end() && offset & 0xff_ffff <= head.word.saturating_mul(8)
     }
 
     fn members(&self, head: Head, tail: &[u8]) -> Vec<Member<'_>> {
         tail.chunks_exact(12)
+            .filter(|member| self.makes_sense(head, member))
             .map(|member| {
                 let (name, ty, offset) = (at(member, 0), at(member, 4), at(member, 8));
                 // With the flag set, the upper byte of the offset is the width of a bit-field.
@@ -213,6 +277,9 @@ impl Btf {
 fn narrow_bits(head: Head, tail: &[u8]) -> Option<(u32, u32)> {
     let data = at(tail, 0);
     let (offset, bits) = (data >> 16 & 0xff, data & 0xff);
+    if u64::from(offset + bits) > u64::from(head.word) * 8 {
+        return None;
+    }
     (offset != 0 || u64::from(bits) != u64::from(head.word) * 8).then_some((offset, bits))
 }
 
