@@ -18,7 +18,7 @@ use vmie::os::{Guest, Process, find};
 use vmie::{AddrRange, CpuState, Gpa, Image, Memory, OpenOptions};
 use vmie_lab::{ImageFormat, Snapshot};
 
-use overlay::{Chance, Outcome, Overlay, PAGE, image_pages, judge};
+use overlay::{Chance, Outcome, Overlay, PAGE, image_pages, judge, pages_that_are_not_zero};
 
 const USAGE: &str = "usage: damage pages|spread VARIANT [--list] [--every N] [--seeds N]";
 
@@ -82,7 +82,7 @@ impl Case {
     }
 
     fn judge(&self, pages: BTreeMap<u64, Vec<u8>>) -> Outcome {
-        let memory = Overlay::new(&self.memory, pages);
+        let memory = Overlay::over(&self.memory, pages);
         judge(&memory, &self.cpus, &self.processes)
     }
 }
@@ -261,20 +261,6 @@ fn spread(case: &Case, seeds: usize, list: bool) -> bool {
     }
     println!("{good} of {seeds} runs list nine tenths of the processes; {invented} rows invented");
     good * 10 >= seeds * 9 && invented == 0
-}
-
-fn pages_that_are_not_zero(memory: &dyn Memory<Addr = Gpa>) -> Vec<u64> {
-    let mut full = Vec::new();
-    for region in memory.regions(AddrRange::all()) {
-        let first = region.start.0.next_multiple_of(PAGE) / PAGE;
-        for page in first..(region.range().last().0 + 1) / PAGE {
-            let mut bytes = [0; PAGE as usize];
-            if memory.read(Gpa(page * PAGE), &mut bytes).is_ok() && bytes != [0; PAGE as usize] {
-                full.push(page);
-            }
-        }
-    }
-    full
 }
 
 fn describe(outcome: &Outcome) -> String {

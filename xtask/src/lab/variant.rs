@@ -156,17 +156,17 @@ pub(crate) fn machines() -> Vec<Variant> {
             cpu: five_levels,
             ..Variant::numa("numa-la57-6.12", Wanted::newest("6.12", CLOUD))
         },
-        // Pages of every size that there is.
+        // Pages of every size that there is; of RAM a whole GiB on its border is left when the kernel reserves it.
         Variant {
             cpu: Some("max"),
-            ram_mib: 3072,
+            ram_mib: 4096,
             append: "hugepagesz=1G hugepages=1",
             ..old("giant-6.1")
         },
         Variant {
             machine: "q35",
             cpu: Some("max"),
-            ram_mib: 3072,
+            ram_mib: 4096,
             append: "hugepagesz=1G hugepages=1",
             ..new("giant-6.12")
         },

@@ -46,7 +46,7 @@ pub(crate) struct Overlay {
 
 impl Overlay {
     /// `pages` by page number.
-    pub(crate) fn new(
+    pub(crate) fn over(
         memory: &Arc<dyn Memory<Addr = Gpa>>,
         pages: BTreeMap<u64, Vec<u8>>,
     ) -> Arc<dyn Memory<Addr = Gpa>> {
@@ -100,6 +100,21 @@ pub(crate) fn image_pages(guest: &dyn Guest) -> Vec<(Gva, Gpa)> {
             Some((Gva(va), mapped.gpa))
         })
         .collect()
+}
+
+/// The numbers of all pages that hold something.
+pub(crate) fn pages_that_are_not_zero(memory: &dyn Memory<Addr = Gpa>) -> Vec<u64> {
+    let mut full = Vec::new();
+    for region in memory.regions(AddrRange::all()) {
+        let first = region.start.0.div_ceil(PAGE);
+        for page in first..(region.range().last().0 + 1) / PAGE {
+            let mut bytes = [0; PAGE as usize];
+            if memory.read(Gpa(page * PAGE), &mut bytes).is_ok() && bytes != [0; PAGE as usize] {
+                full.push(page);
+            }
+        }
+    }
+    full
 }
 
 /// What became of a list of processes.

@@ -7,9 +7,9 @@ use std::sync::Mutex;
 use std::thread;
 
 use vmie::os::find;
-use vmie::{AddrRange, Gpa, Gva, Memory};
+use vmie::{AddrRange, Gpa, Gva};
 
-use crate::overlay::{Chance, Outcome, Overlay, PAGE, image_pages, judge};
+use crate::overlay::{Chance, Outcome, Overlay, PAGE, image_pages, judge, pages_that_are_not_zero};
 use crate::support::{Case, each_raw};
 
 /// Does `job` for each of `items`, on all CPUs.
@@ -61,7 +61,7 @@ fn one_page_of_the_image_costs_what_was_on_it() {
         let pages = sample(case);
         let outcomes: Vec<(Gva, Outcome)> = each_of(&pages, |&(va, gpa)| {
             let noise = Chance::new(gpa.0).page();
-            let memory = Overlay::new(&case.memory, BTreeMap::from([(gpa.0 / PAGE, noise)]));
+            let memory = Overlay::over(&case.memory, BTreeMap::from([(gpa.0 / PAGE, noise)]));
             (va, judge(&memory, &[], &truth))
         });
         let name = case.name();
@@ -96,7 +96,7 @@ fn a_hundredth_of_all_pages_costs_few_processes() {
                 };
                 pages.insert(page, bytes);
             }
-            judge(&Overlay::new(&case.memory, pages), &[], &truth)
+            judge(&Overlay::over(&case.memory, pages), &[], &truth)
         });
         let name = case.name();
         let mut most = 0;
@@ -112,20 +112,6 @@ fn a_hundredth_of_all_pages_costs_few_processes() {
     });
 }
 
-fn pages_that_are_not_zero(memory: &dyn Memory<Addr = Gpa>) -> Vec<u64> {
-    let mut full = Vec::new();
-    for region in memory.regions(AddrRange::all()) {
-        let first = region.start.0.next_multiple_of(PAGE) / PAGE;
-        for page in first..(region.range().last().0 + 1) / PAGE {
-            let mut bytes = [0; PAGE as usize];
-            if memory.read(Gpa(page * PAGE), &mut bytes).is_ok() && bytes != [0; PAGE as usize] {
-                full.push(page);
-            }
-        }
-    }
-    full
-}
-
 #[test]
 fn types_and_symbols_say_what_they_lost() {
     each_raw(|case| {
@@ -138,7 +124,7 @@ fn types_and_symbols_say_what_they_lost() {
         let space = case.guest.kernel_space();
         let gpa = space.translate(Gva(va)).expect("mapped").gpa;
         let noise = Chance::new(7).page();
-        let memory = Overlay::new(&case.memory, BTreeMap::from([(gpa.0 / PAGE, noise)]));
+        let memory = Overlay::over(&case.memory, BTreeMap::from([(gpa.0 / PAGE, noise)]));
         let guest = find(&memory, &[]).expect("the kernel is whole");
         let types = guest.types().expect("the rest of the types");
         let findings = guest.findings();
