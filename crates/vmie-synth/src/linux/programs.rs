@@ -53,7 +53,7 @@ pub struct Program {
     pub header: Option<Sort>,
     /// What the flags of its thread say; without, none is set.
     pub flags: Option<Sort>,
-    /// Which code its thread ran when it entered the kernel; without, the stack is gone.
+    /// Which code its thread ran when it entered the kernel; without, the registers on its stack are gone.
     pub segment: Option<Sort>,
 }
 
@@ -266,10 +266,11 @@ impl World<'_> {
     }
 
     fn stack(&mut self, segment: Option<Sort>) -> u64 {
-        let Some(segment) = segment else {
-            return 0;
-        };
         let at = self.room(STACK);
+        // A live thread has a stack; what is at its top may be overwritten.
+        let Some(segment) = segment else {
+            return at;
+        };
         let registers = at - DIRECT + STACK - 168;
         let cs = if segment == Sort::I386 { 0x23 } else { 0x33 };
         // ip, cs, flags, sp, ss

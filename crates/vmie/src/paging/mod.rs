@@ -1,6 +1,7 @@
 //! Page tables: their formats as data, the walk over them, and the address space they describe.
 
 mod detect;
+mod enumerate;
 #[cfg(test)]
 mod naive;
 mod software;
@@ -12,9 +13,10 @@ mod viewed;
 mod walk;
 
 pub use detect::{DetectError, Detection, detect};
+pub use enumerate::{Extent, ExtentItem, ExtentWalk, RegionWalk};
 pub use software::{
     Backing, Bits, Elsewhere, Form, Frame, Meaning, SoftwareEntries, entries_not_present,
 };
 pub use space::{AddressSpace, Mapping, Step, Walk};
 pub use spec::{EntryKind, Flag, Level, Mode, Rights, Spec, Target, Test, UnknownMode};
-pub use walk::{Extent, ExtentItem, ExtentWalk, RegionWalk, SelfRef, WalkStats};
+pub use walk::{SelfRef, WalkStats};

@@ -1,9 +1,9 @@
 //! The naive twin of the walk: one entry at a time, recursively, nothing remembered, nothing merged
 //! until the end. Tests compare the fast walk with it.
 
+use super::enumerate::{Extent, ExtentItem};
 use super::software::{Bits, Elsewhere, Frame, Meaning};
 use super::space::AddressSpace;
-use super::walk::{Extent, ExtentItem};
 use crate::addr::{AddrRange, Address, Gpa, Gva};
 use crate::memory::{Cause, Prot, Span, SpanKind};
 

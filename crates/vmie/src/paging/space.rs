@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, OnceLock};
 
+use super::enumerate::{ExtentWalk, RegionWalk};
 use super::software::{Software, SoftwareEntries};
 use super::spec::{FIVE_LEVEL, FOUR_LEVEL, Level, Mode, PAE, Spec, X86};
 use super::viewed::Viewed;
-use super::walk::{ExtentWalk, RegionWalk, Tables, Walker, read_entries};
+use super::walk::{Tables, Walker, read_entries};
 use crate::addr::{AddrRange, Address, Gpa, Gva};
 use crate::memory::{Cause, Fault, Memory, Prot, Spans};
 use crate::view::View;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::walk::ExtentItem;
+use super::enumerate::ExtentItem;
 use super::{
     AddressSpace, Backing, Bits, Elsewhere, Form, Frame, Meaning, Mode, SoftwareEntries, Test,
     naive,
