@@ -189,7 +189,7 @@ void mover(Truth& truth) {
         announced = announced || access("/lab/out/announced", F_OK) == 0;
         if (announced) move_to(pages, SMALL_PAGES + HUGE_PAGES, node);
         // The others want the CPU, too.
-        lab::nap(announced ? 5 : 40);
+        lab::nap(announced ? 20 : 40);
     }
 }
 

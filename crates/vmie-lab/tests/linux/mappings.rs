@@ -87,7 +87,12 @@ fn pages_are_where_the_guest_says() {
                 for page in 0..run.count {
                     let va = run.va + page * PAGE;
                     match (run.page, state(va)) {
-                        (Page::Present { gpa, .. }, PageState::Present { gpa: ours }) => {
+                        (
+                            Page::Present { gpa, .. },
+                            PageState::Present { gpa: ours }
+                            | PageState::Hinted { gpa: ours }
+                            | PageState::Moving { gpa: ours },
+                        ) => {
                             assert_eq!(ours.0, gpa + page * PAGE, "{va:#x} of {what}");
                             expected.present += PAGE;
                         }

@@ -14,9 +14,7 @@ mod walk;
 
 pub use detect::{DetectError, Detection, detect};
 pub use enumerate::{Extent, ExtentItem, ExtentWalk, RegionWalk};
-pub use software::{
-    Backing, Bits, Elsewhere, Form, Frame, Meaning, SoftwareEntries, entries_not_present,
-};
+pub use software::{Backing, Bits, Elsewhere, Form, Frame, Meaning, SoftwareEntries};
 pub use space::{AddressSpace, Mapping, Step, Walk};
 pub use spec::{EntryKind, Flag, Level, Mode, Rights, Spec, Target, Test, UnknownMode};
 pub use walk::{SelfRef, WalkStats};

@@ -15,11 +15,9 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::space::AddressSpace;
 use super::spec::{Level, Test};
-use crate::addr::{AddrRange, Address, Gpa, Gva};
+use crate::addr::{Address, Gpa, Gva};
 use crate::memory::{Cause, Prot};
 
 /// What entries that are not present mean to a guest's operating system.
@@ -239,38 +237,6 @@ impl SoftwareEntries {
             false => Cause::SwappedOut { area, offset },
         }
     }
-}
-
-/// How many entries within `range` are not present and not zero: what an operating system may keep something behind,
-/// and what the CPU passes over.
-///
-/// Cost: as [`AddressSpace::region_walk`].
-pub fn entries_not_present(space: &AddressSpace, range: AddrRange<Gva>) -> u64 {
-    #[derive(Default)]
-    struct Counting(AtomicU64);
-    impl Backing for Counting {
-        fn prot(&self, _va: Gva) -> (Prot, Gva) {
-            (Prot::NONE, Gva(u64::MAX))
-        }
-
-        fn elsewhere(&self, va: Gva, _entry: u64) -> (Elsewhere, Gva) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-            (Elsewhere::Nothing, va)
-        }
-    }
-    let any = Form {
-        levels: !0,
-        test: Test::ALWAYS,
-        meaning: Meaning::Elsewhere,
-    };
-    let empty = Test { mask: !0, value: 0 };
-    let counting = Arc::new(Counting::default());
-    let backing = Arc::clone(&counting) as Arc<dyn Backing>;
-    let space = space
-        .hardware()
-        .with_software(SoftwareEntries::new(empty, &[any], backing));
-    space.region_walk(range).for_each(drop);
-    counting.0.load(Ordering::Relaxed)
 }
 
 impl fmt::Debug for SoftwareEntries {

@@ -6,7 +6,7 @@ use vmie::xref::{CodeBits, Xrefs};
 use vmie::{AddrRange, Gva, Prot};
 
 use crate::exit::Failure;
-use crate::guest::{self, tell_findings};
+use crate::guest::tell_findings;
 use crate::report::{Beyond, Reporter};
 use crate::space::{Space, Target};
 
@@ -49,9 +49,19 @@ impl Asked {
         };
         let range = range.unwrap_or_else(AddrRange::all);
         if !asked.targets.is_empty() {
-            let routes = Routes::of_process(os.guest(), process, &asked.targets);
-            asked.routes = routes.map_err(|error| guest::failed(&error))?;
-            asked.complete = !tell_findings(&asked.routes.findings, reporter);
+            match Routes::of_process(os.guest(), process, &asked.targets) {
+                Ok(routes) => {
+                    asked.routes = routes;
+                    asked.complete = !tell_findings(&asked.routes.findings, reporter);
+                }
+                // What refers to the target itself is found all the same.
+                Err(error) => {
+                    asked.complete = false;
+                    reporter.warn(&format!(
+                        "what leads there by imports (PLT, GOT) is not known: {error}"
+                    ));
+                }
+            }
         }
         match os.guest().unmapped_code(process, range, perm) {
             Ok(unmapped) => asked.unmapped = unmapped,

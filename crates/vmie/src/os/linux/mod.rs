@@ -51,6 +51,8 @@ use crate::cpu::CpuState;
 use crate::memory::Prot;
 use crate::paging::AddressSpace;
 
+pub use software::looks_resident;
+
 /// Where a kernel's text starts as linked: the image window, and CONFIG_PHYSICAL_START, which everybody
 /// leaves at its default of 16 MiB.
 const LINKED_TEXT: u64 = kallsyms::IMAGE_START + (16 << 20);

@@ -37,7 +37,8 @@ use crate::memory::{Memory, Prot};
 use crate::os::types::{Type, TypeError, Types};
 use crate::os::{Guest, Process, SymbolTable};
 use crate::paging::{
-    AddressSpace, Backing, Bits, Elsewhere, Form, Frame, Meaning, Mode, SoftwareEntries, Test,
+    AddressSpace, Backing, Bits, Elsewhere, ExtentItem, Form, Frame, Meaning, Mode,
+    SoftwareEntries, Test,
 };
 
 const PAGE: u64 = 4096;
@@ -331,6 +332,38 @@ impl Backing for OfProcess {
 fn moved(entry: u64, high: bool) -> u64 {
     let bits = if high { 52 } else { 46 };
     (OFFSET.of(entry) << 12) & ((1 << bits) - 1)
+}
+
+/// How many bytes within `range` look as if they were in memory though the CPU faults on them: entries with the bit that
+/// Linux marks such pages with, and the frame of which, as it stands there, is in physical memory.
+///
+/// For spaces of which only the root is known. What is really behind such entries, the operating system says:
+/// [`Guest::space_of`].
+///
+/// Cost: a walk over the page tables.
+pub fn looks_resident(space: &AddressSpace, range: AddrRange<Gva>) -> u64 {
+    if !matches!(space.mode(), Mode::FourLevel | Mode::FiveLevel) {
+        return 0;
+    }
+    let form = Form {
+        levels: LOWEST | LARGER,
+        test: absent(FORBIDDEN | TOP_OF_FRAME, FORBIDDEN | TOP_OF_FRAME),
+        meaning: Meaning::Resident(INVERTED),
+    };
+    let entries = SoftwareEntries::new(EMPTY, &[form], Arc::new(Unknown));
+    let space = space.hardware().with_software(entries);
+    // What the CPU maps may be read at least; what it does not, nobody knows the protection of.
+    if space.regions(range).all(|region| region.prot != Prot::NONE) {
+        return 0;
+    }
+    let looks = |item| match item {
+        ExtentItem::Extent(extent) if extent.prot == Prot::NONE => {
+            let held = space.phys().read(extent.gpa, &mut [0]).is_ok();
+            if held { extent.len } else { 0 }
+        }
+        _ => 0,
+    };
+    space.extents(range).map(looks).fold(0, u64::saturating_add)
 }
 
 /// The kernel's space, with the pages that it took out of its map of all memory, which begins at `map`.
