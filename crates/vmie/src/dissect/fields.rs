@@ -160,7 +160,7 @@ fn pointer<A: Address>(look: &mut Look<'_, A>, at: usize, value: u64, prot: Stri
 
 /// Text that begins at `at` or before the next place where a pointer may be.
 fn text_near<A: Address>(
-    look: &Look<'_, A>,
+    look: &mut Look<'_, A>,
     instance: &Bytes,
     at: usize,
     end: usize,
@@ -170,7 +170,7 @@ fn text_near<A: Address>(
     let width = look.width.bytes() as u64;
     let next = at + (width - address % width) as usize;
     let bytes = &instance.bytes[..end];
-    (at..next.min(end)).find_map(|start| {
+    let found = (at..next.min(end)).find_map(|start| {
         let even = address.wrapping_add((start - at) as u64).is_multiple_of(2);
         let wide = utf16(&bytes[start..]).filter(|text| even && text.confidence() >= SURE);
         if let Some(text) = wide {
@@ -178,7 +178,29 @@ fn text_near<A: Address>(
         }
         let text = utf8(&bytes[start..]).filter(|text| text.confidence() >= SURE)?;
         Some((start, text, false))
-    })
+    });
+    found.filter(|(start, text, _)| !ends_in_pointer(look, instance, *start, text.len, end))
+}
+
+/// Whether what looks like text goes on from one word into the next and ends within that, which is a pointer: the end of a
+/// number and the beginning of an address may be letters by chance.
+fn ends_in_pointer<A: Address>(
+    look: &mut Look<'_, A>,
+    instance: &Bytes,
+    start: usize,
+    len: usize,
+    end: usize,
+) -> bool {
+    let width = look.width.bytes();
+    let last = start + len - 1;
+    let into = (instance.at.wrapping_add(last as u64) % width as u64) as usize;
+    let Some(word) = last.checked_sub(into).filter(|&word| word > start) else {
+        return false;
+    };
+    let behind = instance.bytes.get(last + 1..(word + width).min(end));
+    // Behind the end of a text there is padding.
+    behind.is_some_and(|rest| rest.iter().any(|&byte| byte != 0))
+        && pointers(look, instance, word, end).is_some()
 }
 
 fn text_field(at: usize, text: Text, wide: bool) -> Field {

@@ -140,6 +140,23 @@ fn what_leads_to_a_pointer_of_letters_is_no_string() {
     assert_eq!(kinds, [Kind::Pointer, Kind::String]);
 }
 
+/// The last bytes of a number and the first of an address, which are letters up to a zero.
+#[test]
+fn a_number_and_an_address_are_no_text() {
+    let mut world = World::new();
+    world.put(HEAP, &[0x01, 0x02, 0x03, b'8', b't', b'8', b't', b'@']);
+    const AT: u64 = 0x5566_7700_5061;
+    world.word(HEAP + 8, AT);
+    let memory = world.memory().part(AT & !0xfff, &[0; 4096], Prot::R);
+    let fields = Dissector::new(&memory, Width::Eight).instance(Gva(HEAP), 16);
+    let last = fields.last().expect("covers all");
+    assert_eq!((last.offset, last.kind), (8, Kind::Pointer), "{fields:?}");
+    assert!(
+        fields.iter().all(|field| field.kind != Kind::Utf8),
+        "{fields:?}"
+    );
+}
+
 fn utf16(text: &str) -> Vec<u8> {
     let units = text.encode_utf16().chain([0]);
     units.flat_map(u16::to_le_bytes).collect()
