@@ -142,7 +142,7 @@ fn frames(space: &AddressSpace) -> Vec<(Gpa, u64)> {
         .extents(AddrRange::all())
         .filter_map(|item| match item {
             ExtentItem::Extent(extent) => Some((extent.gpa, extent.len)),
-            ExtentItem::Lost { .. } => None,
+            ExtentItem::Lost { .. } | ExtentItem::Away { .. } => None,
         })
         .collect()
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+use vmie_lab::walker::leaves;
 use vmie_lab::{ImageFormat, Process, Snapshot, Vma};
 
 use crate::command::{hex, run_bare};
 use crate::support::snapshots;
-use crate::walker::leaves;
 use crate::xrefs::{Listing, instruction, refers};
 
 /// Functions of libc that programs and libraries call. Some exist in several forms, of which one is chosen.
