@@ -373,6 +373,40 @@ fn effective_protection_takes_all_levels() {
     );
 }
 
+/// Large pages that the CPU does not see: side by side in virtual memory, and in physical memory only in part.
+#[test]
+fn large_pages_of_the_systems_follow_their_frames() {
+    const FRAME: u64 = 0x000f_ffff_ffff_f000;
+    let mut pages = chain();
+    for (slot, frame) in [
+        (8, 0x380),
+        (9, 0x3c0),
+        (10, 0x3e0),
+        (11, 0x400),
+        (13, 0x420),
+    ] {
+        let frame: u64 = frame << 16;
+        pages.put(0x3000 + slot * 8, (!frame & FRAME & !0x1f_f000) | 0x1e2);
+    }
+    let space = pages
+        .space(0x1000, Mode::FourLevel)
+        .with_software(software(0));
+    let range = AddrRange::new(Gva(16 << 20), 16 << 20).expect("not empty");
+    check_against_naive(&space, range);
+    let frames: Vec<_> = space
+        .extents(range)
+        .map(|item| match item {
+            ExtentItem::Extent(extent) => (extent.gpa.raw() >> 16, extent.len >> 20),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let mapped: u64 = frames.iter().map(|(_, len)| len).sum();
+    assert_eq!(mapped, 10, "{frames:x?}");
+    for gpa in [0x380, 0x3c0, 0x420] {
+        assert!(frames.iter().any(|&(at, _)| at == gpa), "{frames:x?}");
+    }
+}
+
 #[test]
 fn a_self_map_neither_loops_nor_explodes() {
     let mut pages = chain();

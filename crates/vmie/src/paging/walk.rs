@@ -241,7 +241,8 @@ impl<'a> Walker<'a> {
                 match self.software.filter(|_| !present) {
                     Some(software) if software.form(level, entry).is_some() => {
                         top.next = index;
-                        let run = software_run(top, self.spec, level, self.keep, software, false);
+                        let (spec, keep, frames) = (self.spec, self.keep, self.follow_frames);
+                        let run = software_run(top, spec, level, keep, software, frames);
                         if let Some(run) = run {
                             return Some(cut(run, lo, hi));
                         }
