@@ -256,7 +256,7 @@ impl Mem {
         let guest = lock(&self.programs).guest.clone()?;
         let root = space.root();
         let mut processes = guest.processes().ok()?.items.into_iter();
-        let owner = processes.find(|one| one.root == Some(root) || one.user_root == Some(root))?;
+        let owner = processes.find(|one| one.has_root(root))?;
         let whole = guest.space_of(&owner).ok()?;
         if whole.mode() != space.mode() {
             return None;
@@ -308,7 +308,7 @@ impl Mem {
         // Without the lock: this reads from the guest.
         let width = guest.processes().ok().and_then(|listing| {
             let mut processes = listing.items.into_iter();
-            let owner = processes.find(|one| one.root == Some(root) || one.user_root == Some(root));
+            let owner = processes.find(|one| one.has_root(root));
             Some(guest.width_of(&owner?).ok()?.width)
         });
         let width = width.unwrap_or_default();

@@ -3,7 +3,6 @@
 //! Only the operating system knows what it keeps behind entries that are not present. It is looked for when entries look
 //! as if there were such pages, and not otherwise, so that a verb on a bare root does not wait for that.
 
-use vmie::os::Process;
 use vmie::os::linux::looks_resident;
 use vmie::{AddrRange, AddressSpace, Gva, Memory};
 
@@ -25,9 +24,7 @@ pub(crate) fn tell(source: &Source, space: &AddressSpace, reporter: &Reporter) {
     let processes = os
         .and_then(|os| os.processes().ok())
         .map_or(&[][..], |listing| &listing.items);
-    let has_root =
-        |process: &&Process| process.root == Some(root) || process.user_root == Some(root);
-    let owner = processes.iter().find(has_root);
+    let owner = processes.iter().find(|one| one.has_root(root));
     let whole = os
         .zip(owner)
         .and_then(|(os, owner)| os.guest().space_of(owner).ok());

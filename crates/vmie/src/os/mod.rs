@@ -351,6 +351,13 @@ pub struct Process {
     pub mm: Option<Gva>,
 }
 
+impl Process {
+    /// Whether its address space, as the kernel or as user mode sees it, has this root.
+    pub fn has_root(&self, root: Gpa) -> bool {
+        self.root == Some(root) || self.user_root == Some(root)
+    }
+}
+
 /// What a process is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]

@@ -65,6 +65,11 @@ impl Anchor {
     }
 }
 
+/// Whether a root can be at this place and have this address.
+fn may_be(root: Gpa, root_va: Gva) -> bool {
+    root.raw().is_multiple_of(PAGE) && (IMAGE_START..=IMAGE_LAST).contains(&root_va.raw())
+}
+
 /// The anchor with its root at this place, if it maps itself there in one of these modes.
 pub(super) fn at(
     phys: &Phys,
@@ -73,8 +78,7 @@ pub(super) fn at(
     modes: &[Mode],
     ignore: u64,
 ) -> Option<Anchor> {
-    let in_image = (IMAGE_START..=IMAGE_LAST).contains(&root_va.raw());
-    if !root.raw().is_multiple_of(PAGE) || !in_image {
+    if !may_be(root, root_va) {
         return None;
     }
     modes.iter().find_map(|&mode| {
@@ -100,8 +104,7 @@ pub(super) fn by_copy(
     modes: &[Mode],
     ignore: u64,
 ) -> Option<Anchor> {
-    let in_image = (IMAGE_START..=IMAGE_LAST).contains(&root_va.raw());
-    if !root.raw().is_multiple_of(PAGE) || !in_image {
+    if !may_be(root, root_va) {
         return None;
     }
     phys.regions(AddrRange::all()).find_map(|region| {
