@@ -179,7 +179,7 @@ fn text_near<A: Address>(
         let text = utf8(&bytes[start..]).filter(|text| text.confidence() >= SURE)?;
         Some((start, text, false))
     });
-    found.filter(|(start, text, _)| !ends_in_pointer(look, instance, *start, text.len, end))
+    found.filter(|(start, text, _)| !ends_in_pointer(look, instance, *start, text, end))
 }
 
 /// Whether what looks like text goes on from one word into the next and ends within that, which is a pointer: the end of a
@@ -188,19 +188,30 @@ fn ends_in_pointer<A: Address>(
     look: &mut Look<'_, A>,
     instance: &Bytes,
     start: usize,
-    len: usize,
+    text: &Text,
     end: usize,
 ) -> bool {
     let width = look.width.bytes();
-    let last = start + len - 1;
+    let letters = text.len - usize::from(text.terminated);
+    let last = start + letters - 1;
     let into = (instance.at.wrapping_add(last as u64) % width as u64) as usize;
     let Some(word) = last.checked_sub(into).filter(|&word| word > start) else {
         return false;
     };
-    let behind = instance.bytes.get(last + 1..(word + width).min(end));
+    let Some(behind) = instance.bytes.get(last + 1..(word + width).min(end)) else {
+        return false;
+    };
+    let Some(field) = pointers(look, instance, word, end) else {
+        return false;
+    };
     // Behind the end of a text there is padding.
-    behind.is_some_and(|rest| rest.iter().any(|&byte| byte != 0))
-        && pointers(look, instance, word, end).is_some()
+    if behind.iter().any(|&byte| byte != 0) {
+        return true;
+    }
+    // All of a small address may be letters, with zeros above them. Of eight bytes hardly any four letters are mapped by
+    // chance; three are in a program that is not relocated, and four in one of 32 bits.
+    let by_chance = width < 8 || into < 3;
+    word - start < width && (!by_chance || field.confidence > text.confidence())
 }
 
 fn text_field(at: usize, text: Text, wide: bool) -> Field {

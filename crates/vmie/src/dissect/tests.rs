@@ -157,6 +157,34 @@ fn a_number_and_an_address_are_no_text() {
     );
 }
 
+#[test]
+fn an_address_of_letters_alone_is_no_text() {
+    // As in a program that is not relocated: all that is not zero in the address is letters, and the number before it ends in some.
+    const AT: u64 = 0x2f5a_7730;
+    let mut world = World::new();
+    world.put(HEAP, &2.0e4_f64.to_le_bytes()[..6]);
+    world.put(HEAP + 6, b"n@");
+    world.word(HEAP + 8, AT);
+    let memory = world.memory().part(AT & !0xfff, &[0; 4096], Prot::R);
+    let fields = Dissector::new(&memory, Width::Eight).instance(Gva(HEAP), 16);
+    assert_eq!(
+        shape(&fields),
+        [(0, 8, Kind::Double), (8, 8, Kind::Pointer)],
+        "{fields:?}"
+    );
+    // Text that goes on for longer, and text that is no address, is text.
+    for (text, len) in [(&b"a name, 0wZ/\0"[..], 13), (b"\0\0\0name-abcd\0", 10)] {
+        let mut world = World::new();
+        world.put(HEAP, text);
+        let memory = world.memory().part(AT & !0xfff, &[0; 4096], Prot::R);
+        let fields = Dissector::new(&memory, Width::Eight).instance(Gva(HEAP), 24);
+        assert!(
+            fields.iter().any(|field| field.kind == Kind::Utf8 && field.len == len),
+            "{fields:?}"
+        );
+    }
+}
+
 fn utf16(text: &str) -> Vec<u8> {
     let units = text.encode_utf16().chain([0]);
     units.flat_map(u16::to_le_bytes).collect()
