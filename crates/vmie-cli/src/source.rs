@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use vmie::os::isf::Isf;
-use vmie::os::{self, Cache, FindError, FindOptions, Guest, Moment, SuppliedTypes};
+use vmie::os::{self, Cache, FindError, FindOptions, Guest, Moment, SuppliedTypes, TypeStore};
 use vmie::snapshot::{Snapshot, series};
 use vmie::{
     AddrRange, Address as _, CpuState, Gpa, Gva, Image, ImageInfo, Memory, OpenErrorKind,
@@ -32,6 +32,8 @@ pub(crate) struct Source {
     pub(crate) known: FindOptions,
     /// Where the operating system was found is kept here.
     pub(crate) cache: Option<Cache>,
+    /// Whether the first store of types was typed.
+    typed_store: bool,
     reporter: Reporter,
     os: OnceLock<Result<Os, FindError>>,
 }
@@ -81,7 +83,15 @@ impl Source {
         for note in &info.notes {
             reporter.warn(&format!("{}: {note}", args.source.display()));
         }
-        let types = args.types.as_deref().map(supplied).transpose()?;
+        let (types, mut stores) = match args.types.as_deref() {
+            Some(path) if path.is_dir() || TypeStore::is_kept(path) => {
+                (None, vec![TypeStore::new(path)])
+            }
+            Some(path) => (Some(supplied(path)?), Vec::new()),
+            None => (None, Vec::new()),
+        };
+        let typed_store = !stores.is_empty();
+        stores.extend(cache.as_ref().map(Cache::types));
         let moment = moment(args, &info);
         Ok(Self {
             path: args.source.clone(),
@@ -90,11 +100,13 @@ impl Source {
             info,
             known: FindOptions {
                 types,
+                stores,
                 moment,
                 kernel_at: args.kernel_at.map(Gpa),
                 ..FindOptions::default()
             },
             cache,
+            typed_store,
             reporter: reporter.clone(),
             os: OnceLock::new(),
         })
@@ -141,6 +153,19 @@ impl Source {
 
     /// Says so when types were given that are of no use.
     fn tell_unused_types(&self, guest: &dyn Guest) {
+        if let Some(store) = self.known.stores.first().filter(|_| self.typed_store)
+            && guest.types().is_err()
+        {
+            let build = match guest.build_id() {
+                Some(build) => format!(", build {build}"),
+                None => String::new(),
+            };
+            self.reporter.warn(&format!(
+                "{} has no types of this kernel: {}{build}",
+                shell_word(store.folder()),
+                escape::plain(guest.version().trim_end())
+            ));
+        }
         if let Some(supplied) = &self.known.types
             && let Ok(types) = guest.types()
             && !Arc::ptr_eq(&types, &supplied.types)
@@ -150,10 +175,12 @@ impl Source {
                 supplied.origin
             );
             match &supplied.banner {
-                Some(banner) if !supplied.fits(guest.version()) => self.reporter.warn(&format!(
-                    "{what}, nor would it fit: it belongs to {}",
-                    escape::plain(banner)
-                )),
+                Some(banner) if !supplied.fits(guest.version(), guest.build_id()) => {
+                    self.reporter.warn(&format!(
+                        "{what}, nor would it fit: it belongs to {}",
+                        escape::plain(banner)
+                    ))
+                }
                 _ => self.reporter.detail(&what),
             }
         }
@@ -238,10 +265,10 @@ fn types_of_image(path: &Path, origin: &str) -> Option<SuppliedTypes> {
     let memory: Arc<dyn Memory<Addr = Gpa>> = Arc::new(image);
     let guest = os::find(&memory, &cpus).ok()?;
     let types = guest.types().ok()?;
-    guest.findings().is_empty().then(|| SuppliedTypes {
-        types,
-        banner: Some(guest.version().to_owned()),
-        origin: origin.to_owned(),
+    guest.findings().is_empty().then(|| {
+        SuppliedTypes::new(types, origin)
+            .of_version(guest.version())
+            .of_build(guest.build_id().cloned())
     })
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct Block {
 }
 
 /// From power-on to READY takes about 10 s; a busy machine may need many times that.
-const BOOT_PATIENCE: Duration = Duration::from_secs(240);
+const BOOT_PATIENCE: Duration = Duration::from_secs(600);
 
 /// The machine type with its options. With ACPI a kernel takes a microvm for one without the old timer,
 /// and then emulation offers it none to measure its clock by: it waits for ever.

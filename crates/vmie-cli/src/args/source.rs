@@ -28,11 +28,12 @@ pub(crate) struct SourceArgs {
     pub(crate) layers: LayersArgs,
 
     /// Types for a kernel that has none, or damaged ones: an ISF file (Volatility 3's symbol JSON), plain or
-    /// xz, or another image of the same kernel
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    /// xz, another image of the same kernel, what --os-cache kept, or a folder with such files
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath)]
     pub(crate) types: Option<PathBuf>,
 
-    /// Keep in SOURCE.vmie-os where the operating system was found, which spares the next search
+    /// Keep in SOURCE.vmie-os where the operating system was found, which spares the next search, and beside it the
+    /// kernel's types (BUILD.vmie-types), for images of the same kernel in which they are damaged
     #[arg(long)]
     pub(crate) os_cache: bool,
 

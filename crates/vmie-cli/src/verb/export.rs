@@ -31,6 +31,7 @@ pub(super) fn run(args: &ExportArgs, options: &Options) -> Result<Done> {
         types: &types,
         symbols: &symbols,
         banner: guest.version(),
+        build: guest.build_id(),
         slide: guest.slide(),
     };
     match &args.out {

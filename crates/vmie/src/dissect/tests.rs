@@ -179,7 +179,9 @@ fn an_address_of_letters_alone_is_no_text() {
         let memory = world.memory().part(AT & !0xfff, &[0; 4096], Prot::R);
         let fields = Dissector::new(&memory, Width::Eight).instance(Gva(HEAP), 24);
         assert!(
-            fields.iter().any(|field| field.kind == Kind::Utf8 && field.len == len),
+            fields
+                .iter()
+                .any(|field| field.kind == Kind::Utf8 && field.len == len),
             "{fields:?}"
         );
     }

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::UNIX_EPOCH;
 
-use super::{FindError, FindOptions, Guest, Phys, find_with};
+use super::{FindError, FindOptions, Guest, Phys, TypeStore, find_with};
 use crate::addr::{AddrRange, Address, Gpa, Gva};
 use crate::cpu::CpuState;
 use crate::memory::Memory;
@@ -198,6 +198,13 @@ impl Cache {
     /// Where the cache is kept.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where types of kernels are kept beside it.
+    pub fn types(&self) -> TypeStore {
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        let here = folder.as_os_str().is_empty();
+        TypeStore::keeping(if here { Path::new(".") } else { folder })
     }
 
     /// What the cache holds, if it is there and of this image.

@@ -33,12 +33,14 @@ pub mod elf;
 mod imports;
 #[cfg(feature = "isf")]
 pub mod isf;
+mod kept;
 mod layout;
 pub mod linux;
 mod names;
 mod resolver;
 mod routes;
 mod show;
+mod supplied;
 mod symbols;
 #[cfg(feature = "isf")]
 mod table;
@@ -57,10 +59,12 @@ use crate::paging::AddressSpace;
 pub use cache::{Cache, Identity, Trail, UnknownTrail};
 pub use code::{Code, CodePages, UnmappedCode};
 pub use imports::{ImportName, Imports, Slot, SlotKind, Stub};
+pub use kept::TypeStore;
 pub use layout::{Layout, LayoutKind, LayoutRow};
 pub use resolver::{Place, ResolveError, Resolver, Scope, Tier};
 pub use routes::{Astray, Binding, Moved, Route, Routes, Via};
 pub use show::{ShowOptions, ShowRow, Value, show_text};
+pub use supplied::{BuildId, NoBuildId, SuppliedTypes};
 pub use symbols::{Symbol, SymbolTable, SymbolTableBuilder};
 pub use types::{
     Encoding, Field, MAX_CHAIN, MAX_NESTING, Member, Record, Type, TypeError, TypeId, TypeSource,
@@ -91,6 +95,11 @@ pub trait Guest: Send + Sync {
 
     /// The version, as the system itself puts it.
     fn version(&self) -> &str;
+
+    /// Which build of its kernel it is, where the kernel has a note that says so.
+    fn build_id(&self) -> Option<&BuildId> {
+        None
+    }
 
     /// How it was found: the steps of the search and what each saw.
     fn steps(&self) -> &[Step];
@@ -593,8 +602,10 @@ const SEARCHES: &[(Kind, Search)] = &[(Kind::Linux, |phys, cpus, options| {
 /// What is known beforehand about a guest's operating system.
 #[derive(Clone, Debug, Default)]
 pub struct FindOptions {
-    /// Types to use when the guest has none of its own.
+    /// Types to use when the guest has none of its own, or damaged ones.
     pub types: Option<SuppliedTypes>,
+    /// Where to look for types then, in this order, and where to keep those that are whole.
+    pub stores: Vec<TypeStore>,
     /// Where it was found before, in the same memory. What is found there is verified all the same.
     pub trail: Option<Trail>,
     /// Whether the guest stood still while its memory was taken.
@@ -626,27 +637,6 @@ pub struct OtherKernel {
     pub version: String,
     /// Its top page table: what [`FindOptions::kernel_at`] takes.
     pub root: Gpa,
-}
-
-/// Types that come from outside of the guest. They are used only when the guest says that they are its
-/// own.
-#[derive(Clone, Debug)]
-pub struct SuppliedTypes {
-    /// The types.
-    pub types: Arc<Types>,
-    /// The version of the system that they belong to, as it puts it itself ([`Guest::version`]).
-    pub banner: Option<String>,
-    /// Where they come from, for messages.
-    pub origin: String,
-}
-
-impl SuppliedTypes {
-    /// Whether they are those of the system with this version. Without a banner nobody can tell, so they
-    /// are not.
-    pub fn fits(&self, version: &str) -> bool {
-        let banner = self.banner.as_deref();
-        banner.is_some_and(|banner| banner.trim_end() == version.trim_end())
-    }
 }
 
 /// Finds out which operating system a guest runs.

@@ -22,7 +22,7 @@ mod write;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{SuppliedTypes, SymbolTable, Types};
+use super::{BuildId, SuppliedTypes, SymbolTable, Types};
 
 pub use write::{Export, ExportError, export, export_guest, export_xz};
 
@@ -39,6 +39,9 @@ pub struct Isf {
     pub symbols: Arc<SymbolTable>,
     /// The banner of the kernel that they belong to, where the file tells.
     pub banner: Option<String>,
+    /// The build of that kernel, where the file tells: the schema has no place for it but the name of
+    /// where symbols and types were taken from (`..., build id 5f0c...`).
+    pub build: Option<BuildId>,
 }
 
 /// Why a file was not read.
@@ -96,10 +99,11 @@ impl Isf {
 
     /// The types, to look into a guest that has none. `origin` names the file in messages.
     pub fn supply(&self, origin: impl Into<String>) -> SuppliedTypes {
-        SuppliedTypes {
-            types: Arc::clone(&self.types),
-            banner: self.banner.clone(),
-            origin: origin.into(),
+        let supplied = SuppliedTypes::new(Arc::clone(&self.types), origin);
+        let supplied = supplied.of_build(self.build.clone());
+        match &self.banner {
+            Some(banner) => supplied.of_version(banner),
+            None => supplied,
         }
     }
 

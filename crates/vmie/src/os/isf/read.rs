@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::sync::Arc;
 
-use super::schema::{Base, Descriptor, Enum, File, User};
+use super::schema::{BUILD_MARK, Base, Descriptor, Enum, File, User};
 use super::{Isf, IsfError, MAX_BYTES, base64};
 use crate::addr::{AddrRange, Gva};
 use crate::os::table::{Entry, Part, TypeTable};
@@ -40,10 +40,21 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Isf, IsfError> {
             let len = bytes.iter().position(|&b| b == 0 || b == b'\n');
             String::from_utf8_lossy(&bytes[..len.unwrap_or(bytes.len())]).into_owned()
         });
+    let linux = file.metadata.linux.as_ref();
+    let origins = linux
+        .into_iter()
+        .flat_map(|linux| linux.symbols.iter().chain(&linux.types));
+    let build = origins
+        .filter_map(|origin| origin.name.as_deref()?.split_once(BUILD_MARK))
+        .find_map(|(_, rest)| {
+            let end = rest.find(|c: char| !c.is_ascii_hexdigit());
+            rest[..end.unwrap_or(rest.len())].parse().ok()
+        });
     Ok(Isf {
         symbols: Arc::new(symbols(&file)),
         types: Arc::new(Types::new(Box::new(Importer::table(&file)?))),
         banner,
+        build,
     })
 }
 

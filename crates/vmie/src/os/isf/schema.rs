@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+/// What stands before the build id in the name of where something was taken from.
+pub(super) const BUILD_MARK: &str = "build id ";
+
 /// A whole file.
 #[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
 pub(super) struct File {

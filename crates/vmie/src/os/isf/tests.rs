@@ -103,6 +103,7 @@ fn written_by(write: fn(&Export<'_>, &mut Vec<u8>) -> std::io::Result<()>) -> Ve
         types: &types,
         symbols: &symbols,
         banner: BANNER,
+        build: None,
         slide: SLIDE,
     };
     let mut bytes = Vec::new();

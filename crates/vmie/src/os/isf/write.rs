@@ -12,11 +12,12 @@ use lzma_rust2::{XzOptions, XzWriter};
 
 use super::base64;
 use super::schema::{
-    Base, Descriptor, Enum, Field, File, Linux, Metadata, Origin, Producer, Symbol, User,
+    BUILD_MARK, Base, Descriptor, Enum, Field, File, Linux, Metadata, Origin, Producer, Symbol,
+    User,
 };
 use super::variables::{self, Shape};
 use crate::os::types::{Encoding, MAX_NESTING, Record, Type, TypeError, TypeId, Types};
-use crate::os::{Guest, OsError, SymbolTable};
+use crate::os::{BuildId, Guest, OsError, SymbolTable};
 
 /// The version of the schema that is written.
 const FORMAT: &str = "6.2.0";
@@ -44,6 +45,8 @@ pub struct Export<'e> {
     pub symbols: &'e SymbolTable,
     /// The banner of the kernel, without the end of its line.
     pub banner: &'e str,
+    /// Its build, where that is known.
+    pub build: Option<&'e BuildId>,
     /// What to take off each address, so that addresses are those that the kernel was linked for.
     pub slide: u64,
 }
@@ -89,6 +92,7 @@ pub fn export_guest(guest: &dyn Guest, out: impl std::io::Write) -> Result<(), E
         types: &types,
         symbols: &symbols,
         banner: guest.version(),
+        build: guest.build_id(),
         slide: guest.slide(),
     };
     Ok(export(&what, out)?)
@@ -153,6 +157,10 @@ impl<'e> Exporter<'e> {
             }
         }
         let symbols = self.symbols();
+        let origin = match self.what.build {
+            Some(build) => format!("kallsyms, {BUILD_MARK}{build}"),
+            None => "kallsyms".to_owned(),
+        };
         File {
             metadata: Metadata {
                 format: FORMAT.into(),
@@ -165,7 +173,7 @@ impl<'e> Exporter<'e> {
                 linux: Some(Linux {
                     symbols: vec![Origin {
                         kind: Some("symtab".into()),
-                        name: Some("kallsyms".into()),
+                        name: Some(origin),
                         ..Origin::default()
                     }],
                     types: Vec::new(),

@@ -96,6 +96,8 @@ pub(super) fn find(
             root: kernel.anchor.root,
             moment: options.moment,
             supplied: options.types.clone(),
+            stores: options.stores.clone(),
+            build: OnceLock::new(),
             tables: OnceLock::new(),
             vma_plan: OnceLock::new(),
             cache_plan: OnceLock::new(),

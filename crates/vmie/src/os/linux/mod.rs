@@ -42,9 +42,9 @@ mod xarray;
 use std::sync::{Arc, OnceLock};
 
 use super::{
-    FindOptions, Finding, Guest, Imports, Kind, Listing, Module, Moment, OsError, OtherKernel,
-    PageState, Phys, Process, ProcessWidth, Residency, Step, SuppliedTypes, SymbolTable, Trail,
-    Types, UnmappedCode, Vma,
+    BuildId, FindOptions, Finding, Guest, Imports, Kind, Listing, Module, Moment, OsError,
+    OtherKernel, PageState, Phys, Process, ProcessWidth, Residency, Step, SuppliedTypes,
+    SymbolTable, Trail, TypeStore, Types, UnmappedCode, Vma,
 };
 use crate::addr::{AddrRange, Gpa, Gva};
 use crate::cpu::CpuState;
@@ -73,6 +73,8 @@ pub struct Linux {
     moment: Moment,
     /// Types to use when the kernel has none.
     supplied: Option<SuppliedTypes>,
+    stores: Vec<TypeStore>,
+    build: OnceLock<Option<BuildId>>,
     tables: OnceLock<Result<Arc<processes::Tables>, OsError>>,
     vma_plan: OnceLock<Result<vma::VmaPlan, OsError>>,
     cache_plan: OnceLock<Result<backed::CachePlan, OsError>>,
@@ -171,6 +173,10 @@ impl Guest for Linux {
 
     fn version(&self) -> &str {
         &self.version
+    }
+
+    fn build_id(&self) -> Option<&BuildId> {
+        self.build.get_or_init(|| self.read_build_id()).as_ref()
     }
 
     fn steps(&self) -> &[Step] {

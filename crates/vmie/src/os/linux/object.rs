@@ -8,14 +8,17 @@
 //! all, before anything is read there, and [`BadLink`] says what is wrong with it otherwise.
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::addr::{Address, Gva};
-use crate::memory::{Fault, Memory};
+use crate::memory::{Fault, Memory, read_around_holes};
 use crate::os::types::{Field, Type, TypeError, TypeId, Types};
 use crate::os::{Finding, FindingKind};
 
 /// No plan reads more of an object than this. `task_struct` has some 10 KiB.
 const MAX_OBJECT: u64 = 64 << 10;
+
+const PAGE: u64 = 4096;
 
 /// How many findings a listing keeps; of the rest, their number.
 const MAX_FINDINGS: usize = 256;
@@ -152,7 +155,39 @@ impl Plan {
             at,
             start: self.start,
             bytes,
+            absent: Vec::new(),
         })
+    }
+
+    /// Reads the object at `at`, around what of it is absent: [`Object::has`] tells which members are there. Also the
+    /// first fault, if there was one.
+    pub(super) fn read_partly(
+        self,
+        memory: &dyn Memory<Addr = Gva>,
+        at: Gva,
+    ) -> (Object, Option<Fault<Gva>>) {
+        let mut bytes = vec![0; (self.end - self.start) as usize];
+        let from = Gva(at.raw().wrapping_add(self.start));
+        let mut absent = Vec::new();
+        let mut first = None;
+        let len = bytes.len();
+        read_around_holes(memory, from, &mut bytes, PAGE, |offset, len, fault| {
+            first.get_or_insert(fault);
+            absent.push(offset..offset + len);
+        });
+        if from.raw().checked_add(len as u64).is_none() {
+            absent.push(0..len);
+        }
+        for hole in &absent {
+            bytes[hole.clone()].fill(0);
+        }
+        let object = Object {
+            at,
+            start: self.start,
+            bytes,
+            absent,
+        };
+        (object, first)
     }
 
     /// Follows a pointer and reads the object there.
@@ -174,9 +209,19 @@ pub(super) struct Object {
     pub(super) at: Gva,
     start: u64,
     bytes: Vec<u8>,
+    /// Parts of `bytes` that could not be read.
+    absent: Vec<Range<usize>>,
 }
 
 impl Object {
+    /// Whether a member could be read.
+    pub(super) fn has(&self, slot: Slot) -> bool {
+        let from = slot.offset.wrapping_sub(self.start) as usize;
+        let to = from.saturating_add(slot.size as usize);
+        let overlaps = |hole: &Range<usize>| hole.start < to && from < hole.end;
+        !self.absent.iter().any(overlaps)
+    }
+
     /// The bytes of a member; none when the slot is of another plan.
     pub(super) fn bytes(&self, slot: Slot) -> &[u8] {
         let from = slot.offset.wrapping_sub(self.start) as usize;

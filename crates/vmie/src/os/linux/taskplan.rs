@@ -5,7 +5,7 @@
 
 use super::object::{BadLink, Object, Plan, Planner, Slot, link};
 use crate::addr::{Address, Gva};
-use crate::memory::{Memory, read_around_holes};
+use crate::memory::{Fault, Memory, read_around_holes};
 use crate::os::types::{TypeError, Types};
 
 /// One more than the largest process number (`PID_MAX_LIMIT` of 64-bit kernels).
@@ -110,10 +110,16 @@ impl TaskPlan {
 
     /// Reads the task at `at`.
     pub(super) fn read(&self, memory: &dyn Memory<Addr = Gva>, at: u64) -> Result<Task, NotATask> {
-        let object = self.plan.follow(memory, at)?;
+        let (object, fault) = self.plan.read_partly(memory, link(at)?);
+        // Without its number and its name nothing tells that it is a task.
+        if let Some(fault) = fault.filter(|_| !object.has(self.pid) || !object.has(self.comm)) {
+            return Err(BadLink::Fault { pointer: at, fault }.into());
+        }
         let mut task = self.task(&object);
+        task.absent = fault;
         let comm = object.bytes(self.comm);
-        let has_signals = self.signal.is_none() || link(task.signal).is_ok();
+        let signal = self.signal.filter(|&signal| object.has(signal));
+        let has_signals = signal.is_none() || link(task.signal).is_ok();
         let why = if task.pid >= PID_LIMIT || task.tgid >= PID_LIMIT {
             "its number is out of bounds"
         } else if !comm.contains(&0) {
@@ -121,7 +127,7 @@ impl TaskPlan {
         } else if task.pid != 0 && !has_signals {
             "it has no signals"
         } else {
-            if self.tgid.is_none() {
+            if self.tgid.is_none_or(|tgid| !object.has(tgid)) {
                 task.tgid = self.leader_of(memory, &task);
             }
             return Ok(task);
@@ -148,22 +154,23 @@ impl TaskPlan {
     }
 
     fn task(&self, object: &Object) -> Task {
-        let number = |slot: Option<Slot>| slot.map_or(0, |slot| object.number(slot));
-        let number32 = |slot: Option<Slot>| slot.map_or(0, |slot| object.number32(slot));
+        let known = |slot: Option<Slot>| slot.filter(|&slot| object.has(slot));
+        let number = |slot: Option<Slot>| known(slot).map_or(0, |slot| object.number(slot));
+        let number32 = |slot: Option<Slot>| known(slot).map_or(0, |slot| object.number32(slot));
         let pid = object.number32(self.pid);
-        let started = self.start.map(|slot| object.number(slot));
-        let awake = self.start_awake.map_or(0, |slot| object.number(slot));
-        let state = self.state.map(|slot| object.number32(slot));
+        let started = known(self.start).map(|slot| object.number(slot));
+        let awake = number(self.start_awake);
+        let state = known(self.state).map(|slot| object.number32(slot));
         let exit_state = number32(self.exit_state);
-        let flags = self.flags.map(|slot| object.number32(slot));
+        let flags = known(self.flags).map(|slot| object.number32(slot));
         // One that has exited has given its stack back.
-        let stack = self.stack.map(|slot| object.number(slot));
+        let stack = known(self.stack).map(|slot| object.number(slot));
         let has_stack = stack.is_none_or(|at| link(at).is_ok() || at == 0 && exit_state != 0);
         let whole = has_stack && (state.unwrap_or(0) | exit_state) & !STATE_BITS == 0;
         Task {
             at: object.at,
             pid,
-            tgid: self.tgid.map_or(pid, |slot| object.number32(slot)),
+            tgid: known(self.tgid).map_or(pid, |slot| object.number32(slot)),
             comm: object.text(self.comm),
             flags: flags.filter(|_| whole),
             state: state.filter(|_| whole),
@@ -173,10 +180,11 @@ impl TaskPlan {
             real_parent: number(self.real_parent),
             group_leader: number(self.group_leader),
             signal: number(self.signal),
-            real_cred: self.real_cred.map(|slot| object.number(slot)),
+            real_cred: known(self.real_cred).map(|slot| object.number(slot)),
             started: started.filter(|&at| at <= MAX_UPTIME && awake <= at),
-            thread_pid: self.thread_pid.map(|slot| object.number(slot)),
+            thread_pid: known(self.thread_pid).map(|slot| object.number(slot)),
             kthread: number(self.kthread),
+            absent: None,
         }
     }
 }
@@ -231,6 +239,8 @@ pub(super) struct Task {
     pub(super) thread_pid: Option<u64>,
     /// Of kernel threads: their `struct kthread`.
     pub(super) kthread: u64,
+    /// Why a part of it could not be read. What stands there is not known.
+    pub(super) absent: Option<Fault<Gva>>,
 }
 
 impl Task {

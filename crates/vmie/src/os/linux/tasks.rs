@@ -448,6 +448,13 @@ impl Census<'_> {
                     return None;
                 }
                 Ok(task) => {
+                    if let Some(fault) = task.absent {
+                        let text = format!(
+                            "a part of task {} ({}) cannot be read, and what stands there is not known: {fault}",
+                            task.pid, task.comm
+                        );
+                        self.findings.add(FindingKind::Unreadable, Some(key), text);
+                    }
                     if !task.whole {
                         let text = format!(
                             "the state of task {} ({}) is overwritten: what it does, and whether it is the \

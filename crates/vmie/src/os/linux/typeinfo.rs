@@ -7,14 +7,19 @@ use super::Linux;
 use super::btf::Btf;
 use super::hints::window;
 use super::scan::each_chunk;
+use super::vmcoreinfo::VmCoreInfo;
 use crate::addr::{Address, Gva};
 use crate::memory::{Memory, read_around_holes};
-use crate::os::{Finding, FindingKind, OsError, Types};
+use crate::os::kept::{Kept, KernelId};
+use crate::os::{BuildId, Finding, FindingKind, Guest, OsError, TypeStore, Types};
 
 const PAGE: u64 = 4096;
 
 /// The largest BTF blob that is read. Distribution kernels have about 6 MiB.
 const MAX_BTF: u64 = 128 << 20;
+
+/// The most notes that are read. Kernels have some 200 bytes.
+const MAX_NOTES: u64 = 64 << 10;
 
 /// What a BTF blob of version 1 starts with, flags left out.
 const MAGIC: &[u8; 3] = b"\x9f\xeb\x01";
@@ -41,45 +46,112 @@ impl KernelTypes {
     }
 }
 
+/// Types as they are in the kernel's memory.
+struct OwnTypes {
+    types: KernelTypes,
+    /// Where they are, and how many bytes.
+    at: (Gva, u64),
+}
+
 impl Linux {
-    /// The kernel's types.
+    /// The kernel's types: its own, if they are whole; else those from outside that are its; else what is left of its own.
     pub(super) fn read_types(&self) -> Result<KernelTypes, OsError> {
         let own = match (self.symbol("__start_BTF"), self.symbol("__stop_BTF")) {
             (Ok(start), Ok(stop)) => self.listed_btf(start, stop),
             // Kernels may be built with the names of functions only, and BTF all the same.
             _ => self.search_btf(),
         };
-        let Some(supplied) = &self.supplied else {
-            return own;
-        };
         if let Ok(own) = &own
-            && !own.findings.is_empty()
-            && supplied.fits(&self.version)
+            && own.types.findings.is_empty()
         {
-            return Ok(KernelTypes::whole(Arc::clone(&supplied.types)));
+            self.keep_types(own.at);
+        } else if let Some(types) = self.types_from_outside() {
+            return Ok(KernelTypes::whole(types));
         }
-        own.or_else(|error| {
+        own.map(|own| own.types).map_err(|error| {
+            let Some(supplied) = &self.supplied else {
+                return error;
+            };
             let why = match error {
                 OsError::Unavailable { why, .. } => why,
                 error => error.to_string(),
             };
-            if supplied.fits(&self.version) {
-                return Ok(KernelTypes::whole(Arc::clone(&supplied.types)));
-            }
             let (origin, version) = (&supplied.origin, self.version.trim_end());
-            Err(unavailable(match supplied.banner.as_deref() {
+            unavailable(match supplied.banner.as_deref().map(str::trim_end) {
+                Some(banner) if banner == version => {
+                    format!("{why}; and {origin} belongs to another build of this kernel")
+                }
                 Some(banner) => format!(
-                    "{why}; and {origin} belongs to another kernel, `{}`, while this one is `{version}`",
-                    banner.trim_end()
+                    "{why}; and {origin} belongs to another kernel, `{banner}`, while this one is `{version}`",
                 ),
                 None => {
                     format!("{why}; and {origin} does not say which kernel its types belong to")
                 }
-            }))
+            })
         })
     }
 
-    fn listed_btf(&self, start: Gva, stop: Gva) -> Result<KernelTypes, OsError> {
+    /// Types that are not in the guest, and are its kernel's.
+    fn types_from_outside(&self) -> Option<Arc<Types>> {
+        let kernel = self.id();
+        let supplied = self.supplied.as_ref();
+        if let Some(supplied) = supplied.filter(|types| types.fits(kernel.version, kernel.build)) {
+            return Some(Arc::clone(&supplied.types));
+        }
+        self.stores
+            .iter()
+            .find_map(|store| match store.load(kernel)? {
+                Kept::Btf(bytes) => {
+                    let btf = Btf::parse(bytes).ok()?;
+                    Some(Arc::new(Types::new(Box::new(btf))))
+                }
+                Kept::Supplied(supplied) => Some(supplied.types),
+            })
+    }
+
+    /// Keeps types that are whole where that is wanted. What cannot be kept is not: it is only for other images.
+    fn keep_types(&self, (start, len): (Gva, u64)) {
+        let kernel = self.id();
+        let wanting = |store: &&TypeStore| store.wants(kernel);
+        for store in self.stores.iter().filter(wanting) {
+            let mut bytes = vec![0; len as usize];
+            // Once more: the guest may run, and what is kept must be whole.
+            if self.space.read(start, &mut bytes).is_ok()
+                && let Ok(btf) = Btf::parse(bytes)
+            {
+                let _ = store.keep(kernel, btf.bytes());
+            }
+        }
+    }
+
+    fn id(&self) -> KernelId<'_> {
+        KernelId {
+            version: &self.version,
+            build: self.build_id(),
+        }
+    }
+
+    /// The build id, from the kernel's notes, or from what it tells crash dumps.
+    pub(super) fn read_build_id(&self) -> Option<BuildId> {
+        self.build_id_in_notes().or_else(|| {
+            let note = self.symbols.address_of("vmcoreinfo_note")?;
+            let note = self.space.read_u64(note).ok()?;
+            let gpa = self.space.translate(Gva(note)).ok()?.gpa;
+            let info = VmCoreInfo::read(&**self.space.phys(), gpa)?;
+            info.value("BUILD-ID")?.parse().ok()
+        })
+    }
+
+    fn build_id_in_notes(&self) -> Option<BuildId> {
+        let start = self.symbols.address_of("__start_notes")?;
+        let stop = self.symbols.address_of("__stop_notes")?;
+        let len = stop.offset_from(start).filter(|&len| len <= MAX_NOTES)?;
+        let mut notes = vec![0; len as usize];
+        self.space.read(start, &mut notes).ok()?;
+        BuildId::among_notes(&notes)
+    }
+
+    fn listed_btf(&self, start: Gva, stop: Gva) -> Result<OwnTypes, OsError> {
         let len = stop
             .offset_from(start)
             .filter(|&len| len <= MAX_BTF)
@@ -87,7 +159,8 @@ impl Linux {
         self.btf_at(start, len)
     }
 
-    fn btf_at(&self, start: Gva, len: u64) -> Result<KernelTypes, OsError> {
+    fn btf_at(&self, start: Gva, len: u64) -> Result<OwnTypes, OsError> {
+        let at = (start, len);
         let mut bytes = vec![0; len as usize];
         let mut first = None;
         let mut missing = 0;
@@ -105,7 +178,10 @@ impl Linux {
         }
         let (why, bytes) = match first {
             None => match Btf::open(bytes) {
-                Ok(btf) => return Ok(KernelTypes::whole(Arc::new(Types::new(Box::new(btf))))),
+                Ok(btf) => {
+                    let types = KernelTypes::whole(Arc::new(Types::new(Box::new(btf))));
+                    return Ok(OwnTypes { types, at });
+                }
                 Err(refused) => refused,
             },
             Some(fault) => {
@@ -125,14 +201,15 @@ impl Linux {
             at: Some(start),
             text: format!("the kernel's types (BTF) are damaged: {text}"),
         };
-        Ok(KernelTypes {
+        let types = KernelTypes {
             types: Arc::new(Types::new(Box::new(btf))),
             findings: losses.into_iter().map(finding).collect(),
-        })
+        };
+        Ok(OwnTypes { types, at })
     }
 
     /// The BTF in the kernel's image that describes the kernel.
-    fn search_btf(&self) -> Result<KernelTypes, OsError> {
+    fn search_btf(&self) -> Result<OwnTypes, OsError> {
         let finder = memchr::memmem::Finder::new(MAGIC);
         let mut seen = 0;
         let mut found = None;
@@ -149,7 +226,7 @@ impl Linux {
                     };
                     seen += 1;
                     if let Ok(own) = self.btf_at(va, len)
-                        && own.types.find(OWN_TYPE).is_ok()
+                        && own.types.types.find(OWN_TYPE).is_ok()
                     {
                         found = Some(own);
                     }

@@ -131,6 +131,11 @@ impl Btf {
         Self::open(bytes).map_err(|(why, _)| why)
     }
 
+    /// The blob.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// As [`Btf::parse`]; the bytes are handed back when they are refused.
     pub(super) fn open(bytes: Vec<u8>) -> Result<Self, (String, Vec<u8>)> {
         match Self::index(&bytes) {

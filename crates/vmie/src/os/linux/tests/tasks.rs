@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::world::{Definition, World, types};
+use crate::addr::{AddrRange, Address, Gpa, Gva};
+use crate::memory::{Cause, Fault, Memory, Spans};
 use crate::os::FindingKind::{self, Damaged, Hidden, Inconsistent, Limit, Unreadable};
 use crate::os::OsError;
 use crate::os::linux::object::Findings;
@@ -618,6 +620,82 @@ fn a_member_that_is_not_known_costs_what_it_says() {
         // Without its number nothing is a task.
         let types = without(form, &["pid"]);
         TaskTables::new(&types, &guest.world.symbols(), &guest.world).expect_err("no number");
+    }
+}
+
+/// Memory of which a part is absent.
+struct Cut<'w>(&'w World, std::ops::Range<u64>);
+
+impl Memory for Cut<'_> {
+    type Addr = Gva;
+
+    fn spans(&self, range: AddrRange<Gva>) -> Spans<'_, Gva> {
+        self.0.spans(range)
+    }
+
+    fn read(&self, addr: Gva, buf: &mut [u8]) -> Result<(), Fault<Gva>> {
+        let end = addr.raw().saturating_add(buf.len() as u64);
+        if addr.raw() >= self.1.end || end <= self.1.start {
+            return self.0.read(addr, buf);
+        }
+        let at = self.1.start.max(addr.raw());
+        let good = (at - addr.raw()) as usize;
+        self.0.read(addr, &mut buf[..good])?;
+        Err(Fault {
+            addr: Gva(at),
+            cause: Cause::Absent { gpa: Gpa(0x1000) },
+        })
+    }
+}
+
+#[test]
+fn a_task_that_is_partly_absent_is_what_is_there_of_it() {
+    for form in FORMS {
+        let guest = Guest::new(form);
+        let types = definitions(form);
+        let tables = TaskTables::new(&types, &guest.world.symbols(), &guest.world);
+        let tables = tables.expect("complete types");
+        let at = guest.thread(4).at;
+        let whole = tables.task.read(&guest.world, at).expect("a task");
+        assert_eq!(whole.absent, None);
+        let size = types
+            .find("struct task_struct")
+            .and_then(|task| types.size_of(task));
+        let size = size.expect("a size");
+        let mut known = 0;
+        for offset in (0..size).step_by(8) {
+            let memory = Cut(&guest.world, at + offset..at + size);
+            let Ok(part) = tables.task.read(&memory, at) else {
+                continue;
+            };
+            known += 1;
+            // What is there is as it is, and nothing is invented.
+            assert_eq!((part.pid, &part.comm), (whole.pid, &whole.comm));
+            assert!(part.absent.is_some() || part == whole, "{offset}");
+            for (of_part, of_whole) in [
+                (part.mm, whole.mm),
+                (part.signal, whole.signal),
+                (part.real_parent, whole.real_parent),
+                (part.group_leader, whole.group_leader),
+            ] {
+                assert!(of_part == of_whole || of_part == 0, "{offset}");
+            }
+            assert!(part.flags == whole.flags || part.flags.is_none());
+            assert!(part.state == whole.state || part.state.is_none());
+            let mut findings = Findings::default();
+            let groups = tables
+                .groups(&memory, None, 1000, &mut findings)
+                .expect("listed");
+            let found = groups
+                .iter()
+                .flat_map(|group| group.threads())
+                .any(|task| task.pid == 4);
+            assert!(found, "{form:?} {offset}");
+            let findings = findings.finish();
+            let told = |finding: &Finding| finding.text.contains("a part of task 4");
+            assert!(part == whole || findings.iter().any(told), "{findings:?}");
+        }
+        assert!(known >= 3, "{form:?}: {known}");
     }
 }
 

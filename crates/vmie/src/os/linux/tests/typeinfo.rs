@@ -8,7 +8,7 @@ use vmie_synth::linux::{Btf as Writer, Kernel, KernelPlan};
 use super::Ram;
 use crate::os::linux::Linux;
 use crate::os::linux::btf::Btf;
-use crate::os::{FindOptions, Guest, SuppliedTypes, Types};
+use crate::os::{FindOptions, Guest, SuppliedTypes, TypeStore, Types};
 
 fn btf(pid_offset: u32) -> Vec<u8> {
     let mut w = Writer::default();
@@ -59,12 +59,14 @@ fn a_kernel_without_btf_says_so() {
 #[test]
 fn types_from_outside_are_used_when_they_are_the_kernels() {
     let supplied = |banner: Option<&str>| FindOptions {
-        types: Some(SuppliedTypes {
-            types: Arc::new(Types::new(Box::new(
-                Btf::parse(btf(20)).expect("well-formed"),
-            ))),
-            banner: banner.map(str::to_owned),
-            origin: "kernel.json".into(),
+        types: Some({
+            let btf = Btf::parse(btf(20)).expect("well-formed");
+            let types = Arc::new(Types::new(Box::new(btf)));
+            let supplied = SuppliedTypes::new(types, "kernel.json");
+            match banner {
+                Some(banner) => supplied.of_version(banner),
+                None => supplied,
+            }
         }),
         ..FindOptions::default()
     };
@@ -97,6 +99,48 @@ fn types_from_outside_are_used_when_they_are_the_kernels() {
         ..KernelPlan::default()
     });
     assert_eq!(pid_offset(&types(with, &fitting).expect("types")), 12);
+}
+
+#[test]
+fn types_that_were_kept_stand_for_damaged_ones() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = |store: TypeStore| FindOptions {
+        stores: vec![store],
+        ..FindOptions::default()
+    };
+    let with = |btf: Vec<u8>, store: TypeStore| {
+        let (machine, _) = kernel(&KernelPlan {
+            btf,
+            ..KernelPlan::default()
+        });
+        let found = Linux::find_with(&Ram::of(machine), &[], &options(store)).expect("found");
+        found.types().map(|types| pid_offset(&types))
+    };
+    let mut damaged = btf(12);
+    damaged[2] = 9;
+    // Nothing is kept yet, and damaged types are not kept.
+    let keeping = || TypeStore::keeping(folder.path());
+    assert!(with(damaged.clone(), keeping()).is_err());
+    assert_eq!(with(btf(12), TypeStore::new(folder.path())), Ok(12));
+    assert!(with(damaged.clone(), keeping()).is_err());
+    // Whole ones are, and are used by whoever looks there.
+    assert_eq!(with(btf(12), keeping()), Ok(12));
+    assert_eq!(with(damaged.clone(), TypeStore::new(folder.path())), Ok(12));
+    assert_eq!(with(Vec::new(), TypeStore::new(folder.path())), Ok(12));
+    let nowhere = TypeStore::new(folder.path().join("nowhere"));
+    assert!(with(damaged.clone(), nowhere).is_err());
+    // The kernel's own come first.
+    assert_eq!(with(btf(16), TypeStore::new(folder.path())), Ok(16));
+    // Those of another kernel are not its.
+    let (machine, other) = kernel(&KernelPlan {
+        btf: damaged,
+        release: "6.6.6-other".into(),
+        ..KernelPlan::default()
+    });
+    assert!(other.banner.contains("6.6.6-other"));
+    let options = options(TypeStore::new(folder.path()));
+    let found = Linux::find_with(&Ram::of(machine), &[], &options).expect("found");
+    assert!(found.types().is_err());
 }
 
 #[test]
