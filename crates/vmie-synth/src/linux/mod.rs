@@ -5,6 +5,7 @@
 //! `kernel/vmcore_info.c`), not from what reads it.
 
 mod btf;
+pub mod example;
 mod kallsyms;
 mod kernel;
 mod programs;

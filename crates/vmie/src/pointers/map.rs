@@ -104,6 +104,22 @@ impl<A: Address> PointerMap<A> {
         })
     }
 
+    /// All paths to `target`, shortest first; [`find_paths`](super::find_paths) hands them on one by one.
+    pub fn paths(&self, target: A, options: &super::PathOptions<A>) -> Vec<super::Path<A>> {
+        let mut paths = Vec::new();
+        let _ = super::find_paths(
+            self,
+            target,
+            options,
+            &mut || ControlFlow::Continue(()),
+            &mut |path| {
+                paths.push(path);
+                ControlFlow::Continue(())
+            },
+        );
+        paths
+    }
+
     /// How many pointers there are.
     #[allow(clippy::len_without_is_empty)] // a map without pointers is as good as any other
     pub fn len(&self) -> u64 {

@@ -34,6 +34,7 @@ mod levels;
 mod once;
 mod reach;
 
+use std::fmt;
 use std::ops::ControlFlow;
 
 use super::PointerMap;
@@ -104,6 +105,32 @@ pub struct Path<A> {
     pub base: Base<A>,
     /// What is added to each pointer, in the order in which they are followed.
     pub offsets: Vec<i64>,
+}
+
+/// Each step: what is added to a pointer, and where that is read: `[[0x404000]+0x28]+0x40`.
+impl<A: Address> fmt::Display for Path<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reads = match self.base {
+            Base::Place(_) => self.offsets.len(),
+            Base::Value(_) => self.offsets.len().saturating_sub(1),
+        };
+        (0..reads).try_for_each(|_| f.write_str("["))?;
+        write!(f, "{:#x}", self.base.addr().raw())?;
+        if matches!(self.base, Base::Place(_)) {
+            f.write_str("]")?;
+        }
+        for (step, offset) in self.offsets.iter().enumerate() {
+            match offset {
+                0 => {}
+                1.. => write!(f, "+{offset:#x}")?,
+                _ => write!(f, "-{:#x}", offset.unsigned_abs())?,
+            }
+            if step + 1 < self.offsets.len() {
+                f.write_str("]")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl<A: Address> Path<A> {

@@ -1,0 +1,108 @@
+//! The shortest way to the three questions that are asked most: what occurs here, what changed, how is it reached.
+//!
+//! Each is the engine's own function over [`Space::user_range`], with its usual options; whoever wants others calls it.
+
+use std::ops::ControlFlow;
+
+use super::space::{Owner, Space, SpaceError, Target};
+use crate::addr::{AddrRange, Gva};
+use crate::paging::Mode;
+use crate::pointers::{PointerMap, PointerOptions, Width};
+use crate::scan::{Outcome, Run, Selection, scan, scan_space};
+use crate::snapshot::{Change, DiffOptions, DiffOutcome, diff};
+use crate::sweep::{Scanner, quiet};
+
+/// What changed between two moments.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Changes {
+    /// The changes, by address.
+    pub items: Vec<Change<Gva>>,
+    /// What was compared, and what could not be.
+    pub outcome: DiffOutcome<Gva>,
+}
+
+impl Changes {
+    /// Whether all that is mapped on both sides was compared.
+    pub fn is_complete(&self) -> bool {
+        !self.outcome.stopped && self.outcome.coverage.is_complete()
+    }
+}
+
+impl Space<'_> {
+    /// Sends a scanner over what [`Space::user_range`] says is meant, and collects what it finds. Physical memory
+    /// has [`scan()`] and [`Session::physical`](super::Session::physical).
+    ///
+    /// # Errors
+    ///
+    /// [`SpaceError::NotVirtual`].
+    pub fn scan<S: Scanner + ?Sized>(
+        &self,
+        scanner: &S,
+        run: Run<'_>,
+    ) -> Result<Outcome<Gva, S::Item>, SpaceError> {
+        let selection = Selection::all().range(self.user_range());
+        let outcome = match &self.target {
+            Target::Physical(_) => return Err(SpaceError::NotVirtual),
+            Target::Virtual(space) => scan_space(space, scanner, &selection, run),
+            Target::Saved(snapshot) => scan(&**snapshot, scanner, &selection, run),
+        };
+        // Nobody expects all of a space to be mapped.
+        Ok(outcome.of_what_is_mapped())
+    }
+
+    /// What changed from this space to the same one in a later image.
+    ///
+    /// Cost: one pass over both, except where they share what they read.
+    ///
+    /// # Errors
+    ///
+    /// [`SpaceError::NotVirtual`], where one of them is physical memory.
+    pub fn changes(&self, later: &Space<'_>) -> Result<Changes, SpaceError> {
+        let before = self.by_virtual().ok_or(SpaceError::NotVirtual)?;
+        let after = later.by_virtual().ok_or(SpaceError::NotVirtual)?;
+        let options = DiffOptions {
+            range: self.user_range().unwrap_or_else(AddrRange::all),
+            ..DiffOptions::default()
+        };
+        let mut items = Vec::new();
+        let outcome = diff(before, after, &options, &mut quiet, |change| {
+            items.push(change);
+            ControlFlow::Continue(())
+        });
+        Ok(Changes { items, outcome })
+    }
+
+    /// All pointers of this space, by where they lead.
+    ///
+    /// # Errors
+    ///
+    /// [`SpaceError::NotVirtual`], and [`SpaceError::Pointers`] when they are too many.
+    pub fn pointers(&self) -> Result<PointerMap<Gva>, SpaceError> {
+        let options = PointerOptions {
+            range: self.user_range(),
+            width: self.width(),
+            ..PointerOptions::default()
+        };
+        let memory = self.by_virtual().ok_or(SpaceError::NotVirtual)?;
+        PointerMap::build(memory, &options, &mut quiet).map_err(SpaceError::Pointers)
+    }
+
+    /// How wide the pointers of this space are: those of its program, where the operating system knows, else as its
+    /// paging mode has them.
+    pub fn width(&self) -> Width {
+        let own = match &self.owner {
+            Owner::Process(system, process) => system.guest().width_of(process).ok(),
+            _ => None,
+        };
+        let own = own.map(|own| own.width).unwrap_or_default();
+        let kept = match &self.target {
+            Target::Saved(snapshot) => snapshot.origin().width,
+            _ => own,
+        };
+        let mode = self.mode().map(Mode::width);
+        kept.or(mode.unwrap_or_default())
+            .pointers
+            .unwrap_or(Width::Eight)
+    }
+}

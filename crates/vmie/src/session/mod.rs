@@ -1,0 +1,260 @@
+//! The front door: open a source, find the operating system in it, name an address space, ask.
+//!
+//! A [`Session`] is one source that was opened: an image, a snapshot or a running guest. It finds the operating system
+//! when something first needs it, and lists the processes once. What may be meant by a name, which part of a space
+//! is a process's own, how many bytes a sweep may look at, what an option means for which kind of source: all that is
+//! decided here and nowhere else. Advice is data ([`ProcessError::Ambiguous`] has the processes); wording it is for
+//! whoever talks to people.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `options.rs` | what may be said when a source is opened |
+//! | `source.rs` | opening sources of each kind |
+//! | `process.rs` | the operating system's processes, and which of them is meant |
+//! | `space.rs` | which memory is meant, and its parts |
+//! | `ask.rs` | the shortest way to what occurs in it, what changed, how it is reached |
+
+mod ask;
+mod options;
+mod process;
+mod source;
+mod space;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::addr::{Gpa, Gva};
+use crate::memory::Memory;
+use crate::os::{self, FindError, FindOptions, Guest, Listing, OsError, Process, TypeStore};
+use crate::snapshot::Snapshot;
+
+pub use ask::Changes;
+pub use options::SessionOptions;
+pub use process::{ProcessError, System, with_resident};
+#[cfg(all(feature = "live", target_os = "linux"))]
+pub use source::LiveSource;
+pub use source::{SessionError, SourceInfo, SourceKind, SourceOption, live_socket};
+pub use space::{Owner, Root, Space, SpaceError, Target, Who, user_range};
+
+/// A source that was opened, and what was found out about it. See the module documentation.
+pub struct Session {
+    path: PathBuf,
+    opened: source::Opened,
+    known: FindOptions,
+    system: OnceLock<Result<Arc<System>, FindError>>,
+    /// Why where the system was found could not be kept.
+    not_kept: OnceLock<std::io::Error>,
+}
+
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Session>();
+};
+
+impl Session {
+    /// Opens an image, a snapshot, a directory of one, or `qemu:SOCKET`, a running guest.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError`].
+    pub fn open(source: impl AsRef<Path>) -> Result<Self, SessionError> {
+        Self::open_with(source, &SessionOptions::default())
+    }
+
+    /// Opens a source with all that is known about it.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError`]. An option that means nothing for this kind of source is one.
+    pub fn open_with(
+        source: impl AsRef<Path>,
+        options: &SessionOptions,
+    ) -> Result<Self, SessionError> {
+        let path = source.as_ref();
+        let opened = source::Opened::open(path, options)?;
+        let mut stores = options.stores.clone();
+        stores.extend(opened.cache.as_ref().map(os::Cache::types));
+        let known = FindOptions {
+            types: options.types.clone(),
+            stores,
+            trail: None,
+            moment: opened.moment(options),
+            kernel_at: options.kernel_at,
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            opened,
+            known,
+            system: OnceLock::new(),
+            not_kept: OnceLock::new(),
+        })
+    }
+
+    /// The source as it was given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is known about the source.
+    pub fn info(&self) -> &SourceInfo {
+        &self.opened.info
+    }
+
+    /// Which kind of source it is.
+    pub fn kind(&self) -> SourceKind {
+        self.opened.kind
+    }
+
+    /// The guest's physical memory. A snapshot of one address space has none of it.
+    pub fn physical(&self) -> &Arc<dyn Memory<Addr = Gpa>> {
+        &self.opened.memory
+    }
+
+    /// The snapshot of one address space, where the source is that.
+    pub fn saved(&self) -> Option<&Arc<Snapshot<Gva>>> {
+        self.opened.saved.as_ref()
+    }
+
+    /// What of the source is damaged, in words, where [`SessionOptions::salvage`] let it be opened all the same.
+    pub fn damage(&self) -> &[String] {
+        &self.opened.damage
+    }
+
+    /// The running guest, where the source is one.
+    #[cfg(all(feature = "live", target_os = "linux"))]
+    pub fn live(&self) -> Option<&LiveSource> {
+        self.opened.live.as_ref()
+    }
+
+    /// What is known beforehand about the operating system.
+    pub fn known(&self) -> &FindOptions {
+        &self.known
+    }
+
+    /// Where it is kept where the operating system was found, if that was asked for.
+    pub fn cache(&self) -> Option<&os::Cache> {
+        self.opened.cache.as_ref()
+    }
+
+    /// Why that was not kept, once [`Session::system`] was asked for.
+    pub fn not_kept(&self) -> Option<&std::io::Error> {
+        self.not_kept.get()
+    }
+
+    /// The guest's operating system, looked for when first asked for.
+    ///
+    /// Cost: a glance at every page until the kernel is found, a full pass over memory when there is none.
+    ///
+    /// # Errors
+    ///
+    /// What each search saw. A snapshot of one address space has no operating system.
+    pub fn system(&self) -> Result<&Arc<System>, &FindError> {
+        self.system.get_or_init(|| self.find()).as_ref()
+    }
+
+    fn find(&self) -> Result<Arc<System>, FindError> {
+        if self.saved().is_some() {
+            return Err(FindError {
+                searches: Vec::new(),
+            });
+        }
+        let (phys, cpus) = (self.physical(), &self.info().cpus);
+        let guest = match self.cache() {
+            Some(cache) => {
+                let (guest, kept) = cache.find(phys, cpus, &self.known)?;
+                if let Err(error) = kept {
+                    let _ = self.not_kept.set(error);
+                }
+                guest
+            }
+            None => os::find_with(phys, cpus, &self.known)?,
+        };
+        Ok(Arc::new(System::new(guest)))
+    }
+
+    /// The guest as the operating-system layer has it: symbols, types, modules.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::system`].
+    pub fn guest(&self) -> Result<&dyn Guest, &FindError> {
+        self.system().map(|system| system.guest())
+    }
+
+    /// All processes, listed when first asked for.
+    ///
+    /// # Errors
+    ///
+    /// When there is no operating system, or its processes cannot be listed.
+    pub fn processes(&self) -> Result<&Listing<Process>, SpaceError> {
+        let system = self
+            .system()
+            .map_err(|error| SpaceError::NoSystem(error.clone()))?;
+        system
+            .processes()
+            .map_err(|error: &OsError| SpaceError::Os(error.clone()))
+    }
+
+    /// The one process with memory of its own that has this name, or whose program is in a file of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`SpaceError::Process`], with the processes that may have been meant, when there is none or are several.
+    pub fn process(&self, name: &str) -> Result<&Process, SpaceError> {
+        let system = self
+            .system()
+            .map_err(|error| SpaceError::NoSystem(error.clone()))?;
+        Ok(system.by_name(name)?)
+    }
+
+    /// The memory that is meant.
+    ///
+    /// # Errors
+    ///
+    /// [`SpaceError`].
+    pub fn space(&self, who: &Who) -> Result<Space<'_>, SpaceError> {
+        Space::select(self, who)
+    }
+
+    /// Bytes of physical memory that there should be.
+    pub fn physical_size(&self) -> u64 {
+        let ranges = self.info().ranges.iter();
+        ranges.fold(0, |sum, range| range.len().saturating_add(sum))
+    }
+
+    /// How many bytes one sweep of this guest may look at.
+    ///
+    /// Frames are mapped more than once, but a space that maps each sixty times over was made to keep whoever looks busy.
+    pub fn sweep_bound(&self) -> u64 {
+        self.physical_size().saturating_mul(64).max(64 << 30)
+    }
+
+    /// What tells the source from its state at other moments: for a file its length, and when it was changed last, in
+    /// nanoseconds since 1970. A running guest is never what it was: for it, now.
+    pub fn stamp(&self) -> Option<(u64, u64)> {
+        let (len, changed) = match self.kind() {
+            SourceKind::Live => (self.info().size, SystemTime::now()),
+            _ => {
+                let metadata = std::fs::metadata(&self.path).ok()?;
+                (metadata.len(), metadata.modified().ok()?)
+            }
+        };
+        let since = changed.duration_since(UNIX_EPOCH).ok()?;
+        Some((len, u64::try_from(since.as_nanos()).ok()?))
+    }
+
+    /// The stores in which types of kernels are looked for.
+    pub fn type_stores(&self) -> &[TypeStore] {
+        &self.known.stores
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("path", &self.path)
+            .field("kind", &self.opened.kind)
+            .finish_non_exhaustive()
+    }
+}
