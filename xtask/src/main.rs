@@ -1,4 +1,5 @@
-//! The workspace's chores: `cargo xtask test`, `cargo xtask lab`, `cargo xtask bench`, `cargo xtask install`.
+//! The workspace's chores: `cargo xtask test`, `cargo xtask lab`, `cargo xtask bench`, `cargo xtask install`,
+//! `cargo xtask reference`.
 //!
 //! Everything that a fresh machine needs is installed or named by [`tools`]; everything that is
 //! downloaded or built for the lab is kept under `target/lab` and reused.
@@ -7,6 +8,7 @@ mod bench;
 mod capi;
 mod damage;
 mod lab;
+mod reference;
 mod test;
 mod tools;
 
@@ -29,6 +31,7 @@ usage: cargo xtask COMMAND
   lab clean               remove everything under target/lab
   install --prefix DIR    build the C library and install it: libvmie, its headers, vmie.pc
   capi [--no-lab]         the tests of the C library, by gcc, clang, valgrind and AddressSanitizer
+  reference               write docs/reference anew from the definitions of rows
   bench [paging|spaces|signatures|scan|xref|ps]  benchmarks beside memcpy and peers, printed as tables
 ";
 
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         ["lab", rest @ ..] => lab::run(rest),
         ["bench", rest @ ..] => bench::run(rest),
         ["capi", rest @ ..] => capi::run(rest),
+        ["reference"] => reference::write(),
         ["install", rest @ ..] => capi::install(rest),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

@@ -10,13 +10,13 @@
 //! space     the memory that is meant                    (an address space, or physical memory)
 //! names     what its addresses are called              (the engine's resolver, made when needed)
 //! verb/*    one file per verb: asks the engine, pushes rows
-//! output    rows to standard output: table, jsonl, json, csv
+//! output    rows (`vmie-rows` defines them) to standard output: table, jsonl, json, csv
 //! report    everything else to standard error
 //! exit      how it ended
 //! ```
 //!
-//! To add a verb: its arguments in `args`, a file under `verb/` with its row type, a line in
-//! [`verb::run`], a transcript under `tests/golden/`, and its row in the README.
+//! To add a verb: its row in `vmie-rows`, a file under `verb/` with its arguments, a line in
+//! [`verb::run`], a transcript under `tests/golden/`, and its line in the README.
 
 mod addr;
 mod args;
@@ -33,7 +33,6 @@ mod live;
 mod names;
 mod options;
 mod output;
-mod place;
 mod pointers;
 mod regions;
 mod report;

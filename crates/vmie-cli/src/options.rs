@@ -61,8 +61,8 @@ impl Options {
         }
     }
 
-    /// Where a verb's rows go.
-    pub(crate) fn sink(&self, verb: &'static str, space: SpaceKind) -> Sink<'_> {
-        Sink::stdout(self.output, verb, space, &self.reporter)
+    /// Where rows of a kind go.
+    pub(crate) fn sink<R: vmie_rows::Row>(&self, space: SpaceKind) -> Sink<'_> {
+        Sink::stdout(self.output, R::SHAPE, space, &self.reporter)
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use vmie::snapshot::{self, FileError, FileErrorKind, Origin, Snapshot};
 use vmie::{AddrRange, Address, Cause, Fault, Gpa, Gva, Memory, Spans};
+use vmie_rows::Time;
 
 use crate::args::SourceArgs;
 use crate::candidates::Whose;
@@ -116,17 +117,17 @@ pub(crate) fn of(origin: &Origin) -> String {
 }
 
 /// A moment in words, in universal time.
-pub(crate) fn when(time: SystemTime) -> String {
+pub(crate) fn when(time: SystemTime) -> Time {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let (days, second) = (since.as_secs() / 86400, since.as_secs() % 86400);
     let (year, month, day) = date(days);
-    format!(
+    Time(format!(
         "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
         second / 3600,
         second / 60 % 60,
         second % 60,
         since.subsec_millis()
-    )
+    ))
 }
 
 /// Year, month and day of so many days after 1970-01-01, by the Gregorian calendar.
@@ -281,7 +282,7 @@ mod tests {
 
     #[test]
     fn moments_are_told_by_the_calendar() {
-        let at = |seconds| when(UNIX_EPOCH + Duration::from_secs(seconds));
+        let at = |seconds| when(UNIX_EPOCH + Duration::from_secs(seconds)).0;
         assert_eq!(at(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(at(951_782_400), "2000-02-29T00:00:00.000Z");
         assert_eq!(at(4_107_542_399), "2100-02-28T23:59:59.000Z");

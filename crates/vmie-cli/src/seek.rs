@@ -8,14 +8,14 @@ use vmie::{
     Address, Gva, Memory, Prot, Scanner, SweepOptions, SweepOutcome, read_around_holes, seek,
     seek_many, seek_space,
 };
+use vmie_rows::{Hex, Place};
 
 use crate::args::SearchArgs;
 use crate::candidates::{Scope, Whose};
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
 use crate::options::Options;
-use crate::output::{Hex, Row, SpaceKind, Totals};
-use crate::place::Place;
+use crate::output::{Row, SpaceKind, totals, with_beyond};
 use crate::report::{Beyond, Reporter, Words};
 use crate::rows::Rows;
 use crate::source::Source;
@@ -215,7 +215,7 @@ impl Seek<'_> {
         let reporter = &self.options.reporter;
         let filter = &self.args.filter;
         let options = self.sweep(source, space.range(filter.range.as_ref())?);
-        let sink = self.options.sink(self.verb, space.kind());
+        let sink = self.options.sink::<R>(space.kind());
         let sink = sink.named(space.names.shown()).asked(self.asked);
         let mut rows = Rows::new(sink, keep.is_some());
         if let Some(keep) = &mut keep {
@@ -247,7 +247,7 @@ impl Seek<'_> {
             let range = filter.range.as_ref().map(ToString::to_string);
             return Err(nothing_read(coverage, space, source, range, filter.perm).into());
         }
-        sink.finish::<R>(Some(&Totals::from(coverage).beyond(beyond)))?;
+        sink.finish(Some(&with_beyond(totals(coverage), beyond)))?;
         reporter.coverage_beyond(coverage, Words::SEARCH, beyond);
         // What is not mapped in --range was not asked for: the range only narrows the search.
         let complete = coverage.absent == 0 && coverage.lost == 0 && !interrupt::asked();
@@ -266,7 +266,7 @@ impl Seek<'_> {
     ) -> Result<Done> {
         let reporter = &self.options.reporter;
         let sweep = self.sweep(source, spaces.range(self.args.filter.range.as_ref())?);
-        let sink = self.options.sink(self.verb, SpaceKind::Virtual);
+        let sink = self.options.sink::<R>(SpaceKind::Virtual);
         let sink = sink.named(true).many(true).asked(self.asked);
         let mut rows = Rows::new(sink, keep.is_some());
         if let Some(keep) = &mut keep {
@@ -297,7 +297,7 @@ impl Seek<'_> {
         let found = sink.rows() > 0;
         said_if_stopped(outcome.stopped, found, reporter)?;
         let (totals, complete) = spaces.cover(&outcome, Words::SEARCH, source, reporter)?;
-        sink.finish::<R>(Some(&totals))?;
+        sink.finish(Some(&totals))?;
         let complete = complete && !interrupt::asked();
         Ok(Done { found, complete })
     }

@@ -1,10 +1,9 @@
 //! The signatures that were typed, with `-s` and in files.
 
-use std::fmt;
 use std::path::PathBuf;
 
-use serde::Serialize;
 use vmie::signature::{CompileError, EngineKind, Set, Signature};
+use vmie_rows::SigName;
 
 use crate::args::EngineArgs;
 use crate::exit::Failure;
@@ -97,21 +96,4 @@ fn parse(number: usize, text: &str) -> Result<(Signature, Vec<String>), Failure>
             .collect();
         Failure::new(format!("signature {number}, {what}")).found(place.join("\n"))
     })
-}
-
-/// What a signature is called in a row.
-#[derive(Serialize)]
-#[serde(untagged)]
-pub(crate) enum SigName {
-    Number(u64),
-    Name(String),
-}
-
-impl fmt::Display for SigName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(number) => number.fmt(f),
-            Self::Name(name) => name.fmt(f),
-        }
-    }
 }

@@ -6,6 +6,7 @@
 
 use vmie::os::{OsError, Process};
 use vmie::{AddrRange, AddressSpace, Coverage, Gva, ManyOutcome, ProgramWidth, SpacePart};
+use vmie_rows::{Hex, Place, Site};
 
 use crate::addr::RangeExpr;
 use crate::args::SpaceArgs;
@@ -14,8 +15,7 @@ use crate::exit::Failure;
 use crate::guest::{Os, tell_findings};
 use crate::half::own_half;
 use crate::names::Names;
-use crate::output::{Hex, Totals};
-use crate::place::{Place, Site};
+use crate::output::{Totals, totals_of_many, with_beyond};
 use crate::regions::Arranged;
 use crate::report::{Beyond, Reporter, Words};
 use crate::size;
@@ -216,10 +216,10 @@ impl<'s> Spaces<'s> {
             reporter.gaps(one, words, &place(member));
         }
         let pid = |member: &Member<'_>| member.process.map(|process| process.pid);
-        let totals = Totals::of_many(&total, all().map(|(member, one)| (pid(member), one)));
+        let totals = totals_of_many(&total, all().map(|(member, one)| (pid(member), one)));
         let whole = more.is_none_or(|more| more.missing == 0);
         let complete = self.complete && words.complete(&total) && whole;
-        Ok((totals.beyond(more), complete))
+        Ok((with_beyond(totals, more), complete))
     }
 
     fn nothing_read(&self, total: &Coverage<Gva>, source: &Source) -> Failure {

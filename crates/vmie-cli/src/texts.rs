@@ -6,7 +6,7 @@ use vmie::{Address, Gpa, Gva, SweepOptions, SweepOutcome, seek, seek_space};
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
 use crate::options::Options;
-use crate::output::{Row, Totals};
+use crate::output::{Row, Totals, totals};
 use crate::report::{Words, coverage_text};
 use crate::seek::{go_on, progress, said_if_stopped};
 use crate::source::Source;
@@ -128,15 +128,10 @@ impl Texts {
     }
 
     /// What becomes of a verb when the texts are nowhere.
-    pub(crate) fn nowhere<R: Row>(
-        &self,
-        verb: &'static str,
-        space: &Space<'_>,
-        options: &Options,
-    ) -> Result<Done> {
+    pub(crate) fn nowhere<R: Row>(&self, space: &Space<'_>, options: &Options) -> Result<Done> {
         said_if_stopped(interrupt::asked(), false, &options.reporter)?;
-        let sink = options.sink(verb, space.kind()).named(space.names.shown());
-        sink.finish::<R>(Some(&self.totals))?;
+        let sink = options.sink::<R>(space.kind()).named(space.names.shown());
+        sink.finish(Some(&self.totals))?;
         Ok(Done {
             found: false,
             complete: self.complete,
@@ -163,7 +158,7 @@ impl Looked {
         }
         Ok(Self {
             complete: Words::SEARCH.complete(coverage) && !outcome.stopped,
-            totals: Totals::from(coverage),
+            totals: totals(coverage),
             said: coverage_text(coverage, Words::SEARCH, ""),
         })
     }

@@ -6,26 +6,26 @@
 use serde_json::Value;
 
 use super::json::Marked;
-use super::{Column, Row, SpaceKind};
+use super::{Field, SpaceKind};
 use crate::escape;
 
-pub(super) fn write_header(out: &mut Vec<u8>, columns: &[Column], space: SpaceKind) {
+pub(super) fn write_header(out: &mut Vec<u8>, columns: &[&'static Field], space: SpaceKind) {
     write_record(out, keys(columns, space));
 }
 
 /// The keys of the columns, and that of the mark which rows of physical memory bear.
-fn keys(columns: &[Column], space: SpaceKind) -> impl Iterator<Item = &'static str> {
+fn keys(columns: &[&'static Field], space: SpaceKind) -> impl Iterator<Item = &'static str> {
     columns
         .iter()
-        .map(|column| column.key)
-        .filter(|key| !key.is_empty())
+        .filter(|field| field.column.is_some_and(|column| column.is_in_csv()))
+        .map(|field| field.key)
         .chain((space == SpaceKind::Physical).then_some("space"))
 }
 
-pub(super) fn write_row<R: Row>(
+pub(super) fn write_row<R: vmie_rows::Row>(
     out: &mut Vec<u8>,
     row: &R,
-    columns: &[Column],
+    columns: &[&'static Field],
     space: SpaceKind,
     terminal: bool,
 ) {

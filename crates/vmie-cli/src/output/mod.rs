@@ -1,7 +1,7 @@
 //! Results on standard output, in one of four shapes.
 //!
-//! A verb describes its rows once ([`Row`]) and pushes them into a [`Sink`] as they come. The sink
-//! decides what becomes of them:
+//! A verb pushes rows, which `vmie-rows` defines, into a [`Sink`] as they come. The sink decides what
+//! becomes of them:
 //!
 //! | format | what is written |
 //! |---|---|
@@ -21,15 +21,17 @@
 mod csv;
 mod json;
 mod table;
+mod totals;
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use vmie_rows::{Column, Field, Shape, When};
 
-pub(crate) use json::{Hex, ProtText, Totals, digits};
 pub(crate) use table::{Cell, strip};
+pub(crate) use totals::{prot, prot_if_mapped, totals, totals_of_many, with_beyond};
+pub(crate) use vmie_rows::Coverage as Totals;
 
 use crate::exit::{Result, Stop};
 use crate::report::Reporter;
@@ -69,97 +71,6 @@ pub(crate) enum SpaceKind {
     Physical,
 }
 
-/// A column of a verb's rows.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Column {
-    /// The JSON key, which heads the CSV column too; empty for what only tables show.
-    pub(crate) key: &'static str,
-    /// The heading in tables; empty when tables leave the column out.
-    pub(crate) head: &'static str,
-    /// Whether tables align it to the right.
-    pub(crate) right: bool,
-    /// When it is there.
-    pub(crate) when: When,
-}
-
-/// When a column is there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum When {
-    /// Always.
-    Always,
-    /// For spaces whose operating system is known.
-    Named,
-    /// Where rows are about many spaces.
-    Many,
-    /// Where an option asks for what it shows.
-    Asked,
-}
-
-impl Column {
-    /// A column that stands to the left in tables.
-    pub(crate) const fn left(key: &'static str) -> Self {
-        Self {
-            key,
-            head: key,
-            right: false,
-            when: When::Always,
-        }
-    }
-
-    /// A column that stands to the right in tables.
-    pub(crate) const fn right(key: &'static str) -> Self {
-        Self {
-            key,
-            head: key,
-            right: true,
-            when: When::Always,
-        }
-    }
-
-    /// The column with another heading in tables.
-    pub(crate) const fn titled(self, head: &'static str) -> Self {
-        Self { head, ..self }
-    }
-
-    /// The column where the operating system of the space is known, and none elsewhere.
-    pub(crate) const fn with_os(self) -> Self {
-        let when = When::Named;
-        Self { when, ..self }
-    }
-
-    /// The column where rows are about many spaces, and none elsewhere.
-    pub(crate) const fn with_many(self) -> Self {
-        let when = When::Many;
-        Self { when, ..self }
-    }
-
-    /// The column where an option asks for it, and none elsewhere.
-    pub(crate) const fn if_asked(self) -> Self {
-        let when = When::Asked;
-        Self { when, ..self }
-    }
-
-    /// A column that only tables show.
-    pub(crate) const fn table_only(head: &'static str) -> Self {
-        Self {
-            key: "",
-            head,
-            right: false,
-            when: When::Always,
-        }
-    }
-
-    /// A column that tables do not show.
-    pub(crate) const fn hidden(key: &'static str) -> Self {
-        Self {
-            key,
-            head: "",
-            right: false,
-            when: When::Always,
-        }
-    }
-}
-
 /// What a row looks like to people.
 pub(crate) enum View {
     /// One cell for each column that tables show.
@@ -168,13 +79,27 @@ pub(crate) enum View {
     Text(String),
 }
 
-/// One result of a verb. Its `Serialize` form is the JSON row.
-pub(crate) trait Row: Serialize {
-    /// Columns in the order of tables and CSV.
-    const COLUMNS: &'static [Column];
+/// A row as tables show it. What it is made of, `vmie-rows` defines; a verb says only where a cell is
+/// anything but the value as the definition has it shown.
+pub(crate) trait Row: vmie_rows::Row {
+    /// The cell of this key, where it is not simply the value.
+    fn cell(&self, _key: &str) -> Option<Cell> {
+        None
+    }
 
-    /// The row for people.
-    fn view(&self) -> View;
+    /// The row for people. `columns` are those that tables show.
+    fn view(&self, columns: &[&'static Field]) -> View {
+        cells(self, columns)
+    }
+}
+
+/// A cell for each column.
+pub(crate) fn cells<R: Row + ?Sized>(row: &R, columns: &[&'static Field]) -> View {
+    let cell = |field: &&'static Field| {
+        let plain = || Cell::of(field, row.value(field.key));
+        row.cell(field.key).unwrap_or_else(plain)
+    };
+    View::Cells(columns.iter().map(cell).collect())
 }
 
 /// How much is held back before it is written.
@@ -187,8 +112,10 @@ const CHUNK_TIME: Duration = Duration::from_millis(150);
 /// Takes rows and writes them.
 pub(crate) struct Sink<'a> {
     output: Output,
-    verb: &'static str,
+    shape: &'static Shape,
     space: SpaceKind,
+    /// The columns of this run, known when it starts.
+    columns: Vec<&'static Field>,
     named: bool,
     many: bool,
     asked: bool,
@@ -205,25 +132,26 @@ impl<'a> Sink<'a> {
     /// A sink on standard output.
     pub(crate) fn stdout(
         output: Output,
-        verb: &'static str,
+        shape: &'static Shape,
         space: SpaceKind,
         reporter: &'a Reporter,
     ) -> Self {
-        Self::new(output, verb, space, reporter, Box::new(io::stdout()))
+        Self::new(output, shape, space, reporter, Box::new(io::stdout()))
     }
 
     /// A sink on any writer.
     pub(crate) fn new(
         output: Output,
-        verb: &'static str,
+        shape: &'static Shape,
         space: SpaceKind,
         reporter: &'a Reporter,
         out: Box<dyn Write + 'a>,
     ) -> Self {
         Self {
             output,
-            verb,
+            shape,
             space,
+            columns: Vec::new(),
             named: false,
             many: false,
             asked: false,
@@ -261,12 +189,6 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// The columns of this run.
-    fn columns<R: Row>(&self) -> Vec<Column> {
-        let columns = R::COLUMNS.iter().copied();
-        columns.filter(|column| self.shows(column)).collect()
-    }
-
     /// How many rows there were.
     pub(crate) fn rows(&self) -> u64 {
         self.rows
@@ -274,32 +196,29 @@ impl<'a> Sink<'a> {
 
     /// Takes a row. Breaks when `--limit` is reached with it.
     pub(crate) fn row<R: Row>(&mut self, row: &R) -> Result<ControlFlow<()>> {
-        self.start::<R>();
+        self.row_as(row, |columns| row.view(columns))
+    }
+
+    /// As [`Sink::row`], where more is to be shown to people than the row says.
+    pub(crate) fn row_as<R: vmie_rows::Row>(
+        &mut self,
+        row: &R,
+        view: impl FnOnce(&[&'static Field]) -> View,
+    ) -> Result<ControlFlow<()>> {
+        debug_assert_eq!(R::SHAPE.id, self.shape.id);
+        self.start();
         let first = self.rows == 0;
         self.rows += 1;
         match self.output.format {
-            Format::Table => {
-                match row.view() {
-                    View::Cells(cells) => {
-                        let shown = R::COLUMNS.iter().filter(|column| !column.head.is_empty());
-                        let kept = shown.map(|column| self.shows(column));
-                        let cells = cells.into_iter().zip(kept.chain(std::iter::repeat(true)));
-                        let cells = cells.filter_map(|(cell, kept)| kept.then_some(cell));
-                        self.table.push(cells.collect());
-                    }
-                    View::Text(text) => {
-                        self.write_table::<R>();
-                        if !first {
-                            self.buffer.push(b'\n');
-                        }
-                        self.buffer
-                            .extend_from_slice(strip(&text, self.output.color).as_bytes());
+            Format::Table => match view(&self.shown()) {
+                View::Cells(cells) => {
+                    self.table.push(cells);
+                    if self.table.len() >= CHUNK_ROWS {
+                        self.write_table();
                     }
                 }
-                if self.table.len() >= CHUNK_ROWS {
-                    self.write_table::<R>();
-                }
-            }
+                View::Text(text) => self.write_text(&text, first),
+            },
             Format::Jsonl => {
                 json::write_row(&mut self.buffer, row, self.space);
                 self.buffer.push(b'\n');
@@ -309,19 +228,29 @@ impl<'a> Sink<'a> {
                     .extend_from_slice(if first { b"\n  " } else { b",\n  " });
                 json::write_row(&mut self.buffer, row, self.space);
             }
-            Format::Csv => {
-                let columns = self.columns::<R>();
-                csv::write_row(
-                    &mut self.buffer,
-                    row,
-                    &columns,
-                    self.space,
-                    self.output.terminal,
-                );
-            }
+            Format::Csv => csv::write_row(
+                &mut self.buffer,
+                row,
+                &self.columns,
+                self.space,
+                self.output.terminal,
+            ),
         }
+        self.after_a_row()
+    }
+
+    /// Takes a text for people in place of all rows, in tables.
+    pub(crate) fn text(&mut self, text: &str) -> Result<()> {
+        debug_assert_eq!(self.output.format, Format::Table);
+        let first = self.rows == 0;
+        self.rows += 1;
+        self.write_text(text, first);
+        self.after_a_row().map(|_| ())
+    }
+
+    fn after_a_row(&mut self) -> Result<ControlFlow<()>> {
         if self.buffer.len() >= CHUNK_BYTES || self.is_late() {
-            self.write_table::<R>();
+            self.write_table();
             self.flush()?;
         }
         Ok(match self.output.limit {
@@ -340,21 +269,21 @@ impl<'a> Sink<'a> {
     }
 
     /// Passes on the rows so far, for somebody who waits for each of them.
-    pub(crate) fn pass_on<R: Row>(&mut self) -> Result<()> {
+    pub(crate) fn pass_on(&mut self) -> Result<()> {
         if self.output.format == Format::Table && !self.output.terminal {
             return Ok(());
         }
-        self.write_table::<R>();
+        self.write_table();
         self.flush()
     }
 
     /// Writes what is left, and the coverage where the format has a place for it.
-    pub(crate) fn finish<R: Row>(mut self, totals: Option<&Totals>) -> Result<()> {
+    pub(crate) fn finish(mut self, totals: Option<&Totals>) -> Result<()> {
         // An empty table has no heading: "nothing" is said by the exit status and the coverage line.
         if self.output.format != Format::Table {
-            self.start::<R>();
+            self.start();
         }
-        self.write_table::<R>();
+        self.write_table();
         if self.output.format == Format::Json {
             json::write_end(&mut self.buffer, self.rows, totals);
         }
@@ -367,25 +296,40 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
-    fn start<R: Row>(&mut self) {
+    fn start(&mut self) {
         if std::mem::replace(&mut self.started, true) {
             return;
         }
+        debug_assert!(self.space == SpaceKind::Virtual || self.shape.physical);
+        let mut columns = self.shape.columns();
+        columns.retain(|field| field.column.is_some_and(|column| self.shows(&column)));
+        self.columns = columns;
         match self.output.format {
-            Format::Json => json::write_start(&mut self.buffer, self.verb),
-            Format::Csv => {
-                let columns = self.columns::<R>();
-                csv::write_header(&mut self.buffer, &columns, self.space);
-            }
+            Format::Json => json::write_start(&mut self.buffer, self.shape.id),
+            Format::Csv => csv::write_header(&mut self.buffer, &self.columns, self.space),
             Format::Table | Format::Jsonl => {}
         }
     }
 
-    fn write_table<R: Row>(&mut self) {
-        let text = self
-            .table
-            .render(&self.columns::<R>(), self.space, self.output.color);
+    /// The columns of tables.
+    fn shown(&self) -> Vec<&'static Field> {
+        let in_tables = |field: &&&'static Field| field.column.is_some_and(|c| c.is_in_tables());
+        self.columns.iter().filter(in_tables).copied().collect()
+    }
+
+    fn write_table(&mut self) {
+        let columns = self.shown();
+        let text = self.table.render(&columns, self.space, self.output.color);
         self.buffer.extend_from_slice(text.as_bytes());
+    }
+
+    fn write_text(&mut self, text: &str, first: bool) {
+        self.write_table();
+        if !first {
+            self.buffer.push(b'\n');
+        }
+        self.buffer
+            .extend_from_slice(strip(text, self.output.color).as_bytes());
     }
 
     fn flush(&mut self) -> Result<()> {

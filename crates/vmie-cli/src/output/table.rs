@@ -9,8 +9,10 @@ use comfy_table::{
     Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, Width, presets,
 };
 
-use super::{Column, SpaceKind};
-use crate::escape;
+use vmie_rows::{Align, Field, Look, Show};
+
+use super::SpaceKind;
+use crate::{escape, size};
 
 /// One cell of a table. Its text is escaped here, so verbs hand over guest text as it is.
 pub(crate) struct Cell(comfy_table::Cell);
@@ -25,6 +27,23 @@ impl Cell {
     pub(crate) fn raw(text: &str) -> Self {
         debug_assert!(text.bytes().all(|byte| (0x20..0x7f).contains(&byte)));
         Self(comfy_table::Cell::new(text))
+    }
+
+    /// A value, as its definition has it shown. Nothing of nothing.
+    pub(super) fn of(field: &Field, value: Option<&dyn Show>) -> Self {
+        let Some((value, column)) = value.zip(field.column) else {
+            return Self::new("");
+        };
+        let cell = match (column.look, value.number()) {
+            (Look::Size, Some(bytes)) => Self::new(size::exact(bytes)),
+            (Look::Rounded, Some(bytes)) => Self::new(size::approx(bytes)),
+            _ => Self::new(value.text()),
+        };
+        if column.is_strong {
+            cell.strong()
+        } else {
+            cell
+        }
     }
 
     /// Marks what could not be looked at.
@@ -64,21 +83,24 @@ impl Chunk {
     }
 
     /// The waiting rows as text, under a heading the first time.
-    pub(super) fn render(&mut self, columns: &[Column], space: SpaceKind, color: bool) -> String {
+    pub(super) fn render(&mut self, columns: &[&Field], space: SpaceKind, color: bool) -> String {
         if self.rows.is_empty() {
             return String::new();
         }
-        let shown = || columns.iter().filter(|column| !column.head.is_empty());
+        let shown = || {
+            let columns = columns.iter();
+            columns.filter_map(|field| Some((field.key, field.column?)))
+        };
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         table.set_content_arrangement(ContentArrangement::Disabled);
         // Colours are always put in, and taken out again where they are not wanted.
         table.enforce_styling();
         if !std::mem::replace(&mut self.headed, true) {
-            table.set_header(shown().map(|column| {
-                let head = match (space, column.key) {
+            table.set_header(shown().map(|(key, column)| {
+                let head = match (space, key) {
                     (SpaceKind::Physical, "va") => "gpa",
-                    _ => column.head,
+                    _ => column.heading,
                 };
                 comfy_table::Cell::new(head).add_attribute(Attribute::Bold)
             }));
@@ -88,7 +110,7 @@ impl Chunk {
         }
         let natural = table.column_max_content_widths();
         self.widths.resize(natural.len(), 0);
-        for (index, column) in shown().enumerate() {
+        for (index, (_, column)) in shown().enumerate() {
             let (Some(target), Some(width)) = (table.column_mut(index), self.widths.get_mut(index))
             else {
                 continue;
@@ -96,7 +118,7 @@ impl Chunk {
             *width = natural[index].max(*width);
             target.set_padding((0, 2));
             target.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(*width + 2)));
-            if column.right {
+            if column.align == Align::Right {
                 target.set_cell_alignment(CellAlignment::Right);
             }
         }

@@ -1,40 +1,23 @@
 //! Sinks, over a buffer instead of standard output.
 
 use anstream::ColorChoice;
-use serde::Serialize;
+use vmie_rows::{Hex, HistoryRow, Row as _};
 
 use super::*;
 use crate::report::Level;
 
-#[derive(Serialize)]
-struct Line {
-    va: Hex,
-    text: String,
-    list: Vec<u64>,
-}
-
-impl Line {
-    fn new(va: u64, text: &str) -> Self {
-        Self {
-            va: Hex(va),
-            text: text.to_owned(),
-            list: vec![va],
-        }
-    }
-}
-
-impl Row for Line {
-    const COLUMNS: &'static [Column] = &[
-        Column::right("va"),
-        Column::left("text").titled("what"),
-        Column::hidden("list"),
-    ];
-
-    fn view(&self) -> View {
-        View::Cells(vec![
-            Cell::new(format!("{:#x}", self.va.0)).strong(),
-            Cell::new(&self.text),
-        ])
+/// A row that has a column of each sort: sizes, a list, one that tables do not show, the guest's text.
+fn line(va: u64, text: &str) -> HistoryRow {
+    HistoryRow {
+        va: Hex(va),
+        len: 0x20_1000,
+        prot: prot(vmie::Prot::RWX),
+        changed: vec![va & 0xf],
+        modified: 0x20_1000,
+        appeared: 0,
+        disappeared: 1,
+        protection: 7,
+        region: Some(text.to_owned()),
     }
 }
 
@@ -47,24 +30,31 @@ fn output(format: Format) -> Output {
     }
 }
 
-fn written(output: Output, space: SpaceKind, rows: &[Line]) -> String {
+fn written(output: Output, space: SpaceKind, rows: &[HistoryRow]) -> String {
     let reporter = Reporter::new(Level::Quiet, ColorChoice::Never);
     let mut out = Vec::new();
-    let mut sink = Sink::new(output, "test", space, &reporter, Box::new(&mut out));
+    let mut sink = Sink::new(
+        output,
+        HistoryRow::SHAPE,
+        space,
+        &reporter,
+        Box::new(&mut out),
+    )
+    .named(true);
     for row in rows {
         if sink.row(row).expect("a Vec takes every byte").is_break() {
             break;
         }
     }
-    sink.finish::<Line>(None).expect("a Vec takes every byte");
+    sink.finish(None).expect("a Vec takes every byte");
     String::from_utf8(out).expect("UTF-8")
 }
 
-fn lines() -> [Line; 3] {
+fn lines() -> [HistoryRow; 3] {
     [
-        Line::new(1, "plain"),
-        Line::new(0xffff_0000, "quote \" comma , line\nbreak"),
-        Line::new(16, "\x1b[31m red \u{9b}"),
+        line(1, "plain"),
+        line(0xffff_0000, "quote \" comma , line\nbreak"),
+        line(16, "\x1b[31m red \u{9b}"),
     ]
 }
 
@@ -73,22 +63,27 @@ fn every_format() {
     let of = |format| written(output(format), SpaceKind::Virtual, &lines());
     assert_eq!(
         of(Format::Table),
-        "        va  what\n       0x1  plain\n0xffff0000  quote \" comma , line\\nbreak\n      \
-         0x10  \\x1b[31m red \\x9b\n"
+        "        va       len  prot  changed  modified  appeared  disappeared  region\n       \
+         0x1  2052 KiB  rwx   1           2 MiB       0 B          1 B  plain\n\
+         0xffff0000  2052 KiB  rwx   .           2 MiB       0 B          1 B  \
+         quote \" comma , line\\nbreak\n      \
+         0x10  2052 KiB  rwx   .           2 MiB       0 B          1 B  \\x1b[31m red \\x9b\n"
     );
     let rows: Vec<serde_json::Value> = of(Format::Jsonl)
         .lines()
         .map(|line| serde_json::from_str(line).expect("JSON"))
         .collect();
-    assert_eq!(rows[2]["text"], "\x1b[31m red \u{9b}");
+    assert_eq!(rows[2]["region"], "\x1b[31m red \u{9b}");
     let json: serde_json::Value = serde_json::from_str(&of(Format::Json)).expect("JSON");
     assert_eq!(json["results"], serde_json::Value::Array(rows));
-    assert_eq!(json["schema"], "vmie.test/1");
+    assert_eq!(json["schema"], "vmie.snap-series/1");
     assert!(json["coverage"].is_null());
     assert_eq!(
         of(Format::Csv),
-        "va,text,list\n0x1,plain,[1]\n0xffff0000,\"quote \"\" comma , line\nbreak\",[4294901760]\n\
-         0x10,\u{1b}[31m red \u{9b},[16]\n"
+        "va,len,prot,changed,modified,appeared,disappeared,protection,region\n\
+         0x1,2101248,rwx,[1],2101248,0,1,7,plain\n\
+         0xffff0000,2101248,rwx,[0],2101248,0,1,7,\"quote \"\" comma , line\nbreak\"\n\
+         0x10,2101248,rwx,[0],2101248,0,1,7,\u{1b}[31m red \u{9b}\n"
     );
 }
 
@@ -116,35 +111,43 @@ fn without_rows() {
     assert_eq!(of(Format::Jsonl), "");
     assert_eq!(
         of(Format::Json),
-        "{\"schema\": \"vmie.test/1\", \"results\": [], \"coverage\": null}\n"
+        "{\"schema\": \"vmie.snap-series/1\", \"results\": [], \"coverage\": null}\n"
     );
-    assert_eq!(of(Format::Csv), "va,text,list\n");
+    assert_eq!(
+        of(Format::Csv),
+        "va,len,prot,changed,modified,appeared,disappeared,protection,region\n"
+    );
 }
 
 #[test]
 fn physical_rows_are_marked() {
     let of = |format| written(output(format), SpaceKind::Physical, &lines()[..1]);
-    assert_eq!(of(Format::Table), "gpa  what\n0x1  plain\n");
+    assert_eq!(
+        of(Format::Table),
+        "gpa       len  prot  changed  modified  appeared  disappeared  region\n\
+         0x1  2052 KiB  rwx   1           2 MiB       0 B          1 B  plain\n"
+    );
     assert_eq!(
         of(Format::Jsonl),
-        "{\"va\":\"0x1\",\"text\":\"plain\",\"list\":[1],\"space\":\"phys\"}\n"
+        "{\"va\":\"0x1\",\"len\":2101248,\"prot\":\"rwx\",\"changed\":[1],\"modified\":2101248,\
+         \"appeared\":0,\"disappeared\":1,\"protection\":7,\"region\":\"plain\",\"space\":\"phys\"}\n"
     );
-    assert_eq!(of(Format::Csv), "va,text,list,space\n0x1,plain,[1],phys\n");
+    assert_eq!(
+        of(Format::Csv),
+        "va,len,prot,changed,modified,appeared,disappeared,protection,region,space\n\
+         0x1,2101248,rwx,[1],2101248,0,1,7,plain,phys\n"
+    );
 }
 
 #[test]
 fn long_tables_keep_their_columns_and_have_one_heading() {
-    let rows: Vec<Line> = (0..3 * CHUNK_ROWS as u64)
-        .map(|n| Line::new(if n == 0 { u64::MAX } else { n }, "x"))
+    let rows: Vec<HistoryRow> = (0..3 * CHUNK_ROWS as u64)
+        .map(|n| line(if n == 0 { u64::MAX } else { n }, "region!"))
         .collect();
     let text = written(output(Format::Table), SpaceKind::Virtual, &rows);
     assert_eq!(text.lines().count(), rows.len() + 1);
-    assert_eq!(text.matches("what").count(), 1);
-    assert!(
-        text.lines()
-            .skip(1)
-            .all(|line| line.find('x') < Some(19) && line.ends_with("  x"))
-    );
+    assert_eq!(text.matches("region\n").count(), 1);
+    assert!(text.lines().skip(1).all(|line| line.ends_with("  region!")));
     let width = text.lines().nth(1).map(str::len);
     assert!(text.lines().skip(1).all(|line| Some(line.len()) == width));
 }

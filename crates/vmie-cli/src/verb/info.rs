@@ -2,17 +2,17 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
 use vmie::paging::Mode;
 use vmie::snapshot::Snapshot;
 use vmie::{AddrRange, Address, Coverage, CpuState, Gpa, Gva, SpanKind};
+use vmie_rows::{Cpu, Field, Hex, InfoRow, Os, PhysicalRange, SnapshotInfo};
 
 use crate::args::{InfoArgs, perm_letters};
 use crate::escape;
 use crate::exit::{Done, Failure, Result};
 use crate::guest::tell_findings;
 use crate::options::Options;
-use crate::output::{Column, Hex, Row, SpaceKind, Totals, View};
+use crate::output::{Row, SpaceKind, View, totals};
 use crate::report::Words;
 use crate::saved;
 use crate::size;
@@ -36,12 +36,12 @@ pub(super) fn run(args: &InfoArgs, options: &Options) -> Result<Done> {
         .hint("a complete copy of the image")
         .into());
     }
-    let mut sink = options.sink("info", SpaceKind::Virtual);
-    let mut row = InfoRow::new(source.info());
+    let mut sink = options.sink::<InfoRow>(SpaceKind::Virtual);
+    let mut row = self::row(source.info());
     let mut damaged = false;
     match source.try_os() {
         Ok(os) => {
-            row.os = Some(OsRow {
+            row.os = Some(Os {
                 kind: os.guest().kind().to_string(),
                 version: os.guest().version().to_owned(),
             });
@@ -61,7 +61,7 @@ pub(super) fn run(args: &InfoArgs, options: &Options) -> Result<Done> {
         Err(error) => options.reporter.detail(&error.to_string()),
     }
     let _ = sink.row(&row)?;
-    sink.finish::<InfoRow>(Some(&Totals::from(&coverage)))?;
+    sink.finish(Some(&totals(&coverage)))?;
     if coverage.absent > 0 {
         options.reporter.coverage(&coverage, Words::IMAGE);
     }
@@ -74,11 +74,11 @@ pub(super) fn run(args: &InfoArgs, options: &Options) -> Result<Done> {
 /// A moment of one address space has neither frames nor an operating system.
 fn of_snapshot(source: &Source, snapshot: &Snapshot<Gva>, options: &Options) -> Result<Done> {
     let coverage = snapshot.coverage();
-    let mut sink = options.sink("info", SpaceKind::Virtual);
-    let mut row = InfoRow::new(source.info());
-    row.snapshot = Some(SnapshotRow::new(snapshot));
+    let mut sink = options.sink::<InfoRow>(SpaceKind::Virtual);
+    let mut row = self::row(source.info());
+    row.snapshot = Some(snapshot_info(snapshot));
     let _ = sink.row(&row)?;
-    sink.finish::<InfoRow>(Some(&Totals::from(coverage)))?;
+    sink.finish(Some(&totals(coverage)))?;
     options.reporter.coverage(coverage, Words::READ);
     Ok(Done {
         found: true,
@@ -100,128 +100,55 @@ fn declared(source: &Source) -> Coverage<Gpa> {
     coverage
 }
 
-#[derive(Serialize)]
-struct RangeRow {
-    gpa: Hex,
-    len: u64,
-}
-
-#[derive(Serialize)]
-struct CpuRow {
-    index: u32,
-    cr3: Hex,
-    paging: Option<&'static str>,
-    cr0: Hex,
-    cr4: Hex,
-    efer: Option<Hex>,
-    rip: Hex,
-    rsp: Hex,
-}
-
-impl From<&CpuState> for CpuRow {
-    fn from(cpu: &CpuState) -> Self {
-        Self {
-            index: cpu.index,
-            cr3: Hex(cpu.cr3),
-            paging: Mode::from_cpu(cpu).map(Mode::name),
-            cr0: Hex(cpu.cr0),
-            cr4: Hex(cpu.cr4),
-            efer: cpu.efer.map(Hex),
-            rip: Hex(cpu.rip),
-            rsp: Hex(cpu.rsp),
-        }
+fn cpu(cpu: &CpuState) -> Cpu {
+    Cpu {
+        index: cpu.index,
+        cr3: Hex(cpu.cr3),
+        paging: Mode::from_cpu(cpu).map(Mode::name),
+        cr0: Hex(cpu.cr0),
+        cr4: Hex(cpu.cr4),
+        efer: cpu.efer.map(Hex),
+        rip: Hex(cpu.rip),
+        rsp: Hex(cpu.rsp),
     }
 }
 
-#[derive(Serialize)]
-struct OsRow {
-    kind: String,
-    version: String,
-}
-
-#[derive(Serialize)]
-struct SnapshotRow {
-    of: String,
-    taken: String,
-    took_ms: u64,
-    va: Hex,
-    last: Hex,
-    perm: String,
-    regions: u64,
-    mapped: u64,
-    read: u64,
-    absent: u64,
-    /// Distinct pages in the file.
-    pages: u64,
-}
-
-impl SnapshotRow {
-    fn new<A: Address>(snapshot: &Snapshot<A>) -> Self {
-        let coverage = snapshot.coverage();
-        Self {
-            of: saved::of(snapshot.origin()),
-            taken: saved::when(snapshot.taken()),
-            took_ms: u64::try_from(snapshot.took().as_millis()).unwrap_or(u64::MAX),
-            va: Hex(snapshot.range().start().raw()),
-            last: Hex(snapshot.range().last().raw()),
-            perm: perm_letters(snapshot.filter().all),
-            regions: snapshot.kept().count() as u64,
-            mapped: coverage.mapped,
-            read: coverage.read,
-            absent: coverage.absent,
-            pages: snapshot.stored_pages(),
-        }
+fn snapshot_info<A: Address>(snapshot: &Snapshot<A>) -> SnapshotInfo {
+    let coverage = snapshot.coverage();
+    SnapshotInfo {
+        of: saved::of(snapshot.origin()),
+        taken: saved::when(snapshot.taken()),
+        took_ms: u64::try_from(snapshot.took().as_millis()).unwrap_or(u64::MAX),
+        va: Hex(snapshot.range().start().raw()),
+        last: Hex(snapshot.range().last().raw()),
+        perm: perm_letters(snapshot.filter().all),
+        regions: snapshot.kept().count() as u64,
+        mapped: coverage.mapped,
+        read: coverage.read,
+        absent: coverage.absent,
+        pages: snapshot.stored_pages(),
     }
 }
 
-#[derive(Serialize)]
-struct InfoRow {
-    format: String,
-    size: u64,
-    ranges: Vec<RangeRow>,
-    cpus: Vec<CpuRow>,
-    os: Option<OsRow>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    snapshot: Option<SnapshotRow>,
-    live: bool,
-    notes: Vec<String>,
-}
-
-impl InfoRow {
-    fn new(info: &Info) -> Self {
-        Self {
-            format: info.format.clone(),
-            size: info.size,
-            ranges: info
-                .ranges
-                .iter()
-                .map(|range| RangeRow {
-                    gpa: Hex(range.start().0),
-                    len: range.len(),
-                })
-                .collect(),
-            cpus: info.cpus.iter().map(CpuRow::from).collect(),
-            os: None,
-            snapshot: None,
-            live: info.live,
-            notes: info.notes.clone(),
-        }
+fn row(info: &Info) -> InfoRow {
+    let range = |range: &AddrRange<Gpa>| PhysicalRange {
+        gpa: Hex(range.start().0),
+        len: range.len(),
+    };
+    InfoRow {
+        format: info.format.clone(),
+        size: info.size,
+        ranges: info.ranges.iter().map(range).collect(),
+        cpus: info.cpus.iter().map(cpu).collect(),
+        os: None,
+        snapshot: None,
+        live: info.live,
+        notes: info.notes.clone(),
     }
 }
 
 impl Row for InfoRow {
-    const COLUMNS: &'static [Column] = &[
-        Column::left("format"),
-        Column::left("size"),
-        Column::left("ranges"),
-        Column::left("cpus"),
-        Column::left("os"),
-        Column::left("snapshot").if_asked(),
-        Column::left("live"),
-        Column::left("notes"),
-    ];
-
-    fn view(&self) -> View {
+    fn view(&self, _columns: &[&'static Field]) -> View {
         let mut text = String::new();
         let mut line = |label: &str, value: &str| {
             let _ = writeln!(text, "{label:<8}{value}");

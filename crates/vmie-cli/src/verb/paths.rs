@@ -4,18 +4,18 @@ mod also;
 
 use std::ops::ControlFlow::{Break, Continue};
 
-use serde::Serialize;
 use vmie::pointers::{
     Base, Path, PathOptions, PathOutcome, PointerOptions, find_paths, find_paths_once,
 };
 use vmie::{AddrRange, Address, Coverage, Gva, Memory};
+use vmie_rows::{Hex, PathRow};
 
 use crate::args::{FromExpr, PathsArgs};
 use crate::exit::{Done, Failure, Result, Stop};
 use crate::guest;
 use crate::interrupt;
 use crate::options::Options;
-use crate::output::{Cell, Column, Hex, Row, Totals, View};
+use crate::output::{Cell, Row, totals};
 use crate::pointers::{Indexing, not_indexed};
 use crate::report::Words;
 use crate::seek::{go_on, said_if_stopped};
@@ -77,7 +77,7 @@ fn search<A: Address>(
         options,
     };
     let mut sink = options
-        .sink("paths", space.kind())
+        .sink::<PathRow>(space.kind())
         .named(space.names.shown());
     sink = sink.asked(!also.is_empty());
     let mut failed = None;
@@ -92,7 +92,7 @@ fn search<A: Address>(
                 None => return Continue(()),
             }
         }
-        sink.row(&PathRow::new(&path, space, led))
+        sink.row(&row(&path, space, led))
             .unwrap_or_else(|stop: Stop| {
                 failed = Some(stop);
                 Break(())
@@ -119,7 +119,7 @@ fn search<A: Address>(
     if coverage.read == 0 && !found {
         return Err(nothing_read(&coverage, space, source, None, None).into());
     }
-    sink.finish::<PathRow>(Some(&Totals::from(&coverage)))?;
+    sink.finish(Some(&totals(&coverage)))?;
     reporter.coverage(&coverage, Words::SEARCH);
     let whole = outcome.depth >= paths.depth;
     if !whole {
@@ -197,66 +197,29 @@ fn shortened(names: &[&str]) -> String {
     text
 }
 
-#[derive(Serialize)]
-struct PathRow {
-    base: Hex,
-    /// What is added to each pointer that is followed.
-    offsets: Vec<i64>,
-    /// The module that the base is in, and how far from its beginning; of others nothing.
-    module: Option<String>,
-    /// Whether the base is the first pointer itself, and not the place of it.
-    pointer: bool,
-    /// The name of the base, with a known operating system.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    /// Where it leads in the other images.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    also: Vec<Hex>,
-}
-
-impl PathRow {
-    fn new<A: Address>(path: &Path<A>, space: &Space<'_>, also: Vec<Hex>) -> Self {
-        let addr = path.base.addr().raw();
-        let place = space
-            .names
-            .resolver()
-            .and_then(|resolver| resolver.name(Gva(addr)));
-        Self {
-            base: Hex(addr),
-            offsets: path.offsets.clone(),
-            module: place
-                .as_ref()
-                .and_then(|place| place.module.map(str::to_owned)),
-            pointer: matches!(path.base, Base::Value(_)),
-            name: place.map(|place| place.to_string()),
-            also,
-        }
+fn row<A: Address>(path: &Path<A>, space: &Space<'_>, also: Vec<Hex>) -> PathRow {
+    let addr = path.base.addr().raw();
+    let place = space
+        .names
+        .resolver()
+        .and_then(|resolver| resolver.name(Gva(addr)));
+    PathRow {
+        base: Hex(addr),
+        offsets: path.offsets.clone(),
+        module: place
+            .as_ref()
+            .and_then(|place| place.module.map(str::to_owned)),
+        pointer: matches!(path.base, Base::Value(_)),
+        name: place.map(|place| place.to_string()),
+        also,
     }
 }
 
 impl Row for PathRow {
-    const COLUMNS: &'static [Column] = &[
-        Column::right("base"),
-        Column::left("offsets"),
-        Column::hidden("module"),
-        Column::hidden("pointer"),
-        Column::left("also").if_asked(),
-        Column::left("name").with_os(),
-    ];
-
-    fn view(&self) -> View {
-        let offsets: Vec<String> = self.offsets.iter().map(|&offset| signed(offset)).collect();
-        let also: Vec<String> = self
-            .also
-            .iter()
-            .map(|addr| format!("{:#x}", addr.0))
-            .collect();
-        View::Cells(vec![
-            Cell::new(format!("{:#x}", self.base.0)).strong(),
-            Cell::new(offsets.join(" -> ")),
-            Cell::new(also.join(" ")),
-            Cell::new(self.name.as_deref().unwrap_or_default()),
-        ])
+    fn cell(&self, key: &str) -> Option<Cell> {
+        let signed = || self.offsets.iter().map(|&offset| signed(offset));
+        let text = || signed().collect::<Vec<_>>().join(" -> ");
+        (key == "offsets").then(|| Cell::new(text()))
     }
 }
 

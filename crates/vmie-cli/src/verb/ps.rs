@@ -5,14 +5,14 @@
 
 use std::collections::HashMap;
 
-use serde::Serialize;
 use vmie::os::{Guest, Process};
+use vmie_rows::{Hex, ProcessRow};
 
 use crate::args::PsArgs;
 use crate::exit::{Done, Failure, Result};
 use crate::guest::tell_findings;
 use crate::options::Options;
-use crate::output::{Cell, Column, Hex, Row, SpaceKind, View};
+use crate::output::{Cell, Row, SpaceKind};
 use crate::source::Source;
 
 pub(super) fn run(args: &PsArgs, options: &Options) -> Result<Done> {
@@ -31,14 +31,14 @@ pub(super) fn run(args: &PsArgs, options: &Options) -> Result<Done> {
     } else {
         (0..processes.len()).map(|index| (index, None)).collect()
     };
-    let mut sink = options.sink("ps", SpaceKind::Virtual);
+    let mut sink = options.sink::<ProcessRow<'_>>(SpaceKind::Virtual);
     for (index, depth) in order {
-        let row = ProcessRow::new(os.guest(), &processes[index], depth);
+        let row = row(os.guest(), &processes[index], depth);
         if sink.row(&row)?.is_break() {
             break;
         }
     }
-    sink.finish::<ProcessRow<'_>>(None)?;
+    sink.finish(None)?;
     Ok(Done {
         found: true,
         complete: !incomplete,
@@ -84,93 +84,47 @@ fn tree(processes: &[Process]) -> Vec<(usize, Option<u32>)> {
     order
 }
 
-#[derive(Serialize)]
-struct ProcessRow<'a> {
-    pid: u32,
-    ppid: u32,
-    uid: Option<u32>,
-    euid: Option<u32>,
-    name: &'a str,
-    /// Root of its address space; null for kernel threads and after exit.
-    cr3: Option<Hex>,
-    /// Root that its user mode uses, where that is another one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user_cr3: Option<Hex>,
-    state: char,
-    threads: u32,
-    /// Seconds from boot.
-    started: Option<f64>,
-    /// Whether it runs in the kernel only.
-    kernel: bool,
-    /// Its arguments; null where it has none or they cannot be read.
-    cmdline: Option<Vec<String>>,
-    /// How far below the top of its tree it stands, with `--tree`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    depth: Option<u32>,
+fn row<'a>(guest: &dyn Guest, process: &'a Process, depth: Option<u32>) -> ProcessRow<'a> {
+    ProcessRow {
+        pid: process.pid,
+        ppid: process.ppid,
+        uid: process.uid,
+        euid: process.euid,
+        name: &process.name,
+        cr3: process.root.map(|root| Hex(root.0)),
+        user_cr3: process.user_root.map(|root| Hex(root.0)),
+        state: process.state.letter(),
+        threads: process.threads,
+        started: process.started.map(|started| started.as_secs_f64()),
+        kernel: process.kernel,
+        // Pages of arguments are evicted like any others; that is no fault of the list.
+        cmdline: process.root.and_then(|_| guest.command_line(process).ok()),
+        depth,
+    }
 }
 
-impl<'a> ProcessRow<'a> {
-    fn new(guest: &dyn Guest, process: &'a Process, depth: Option<u32>) -> Self {
-        Self {
-            pid: process.pid,
-            ppid: process.ppid,
-            uid: process.uid,
-            euid: process.euid,
-            name: &process.name,
-            cr3: process.root.map(|root| Hex(root.0)),
-            user_cr3: process.user_root.map(|root| Hex(root.0)),
-            state: process.state.letter(),
-            threads: process.threads,
-            started: process.started.map(|started| started.as_secs_f64()),
-            kernel: process.kernel,
-            // Pages of arguments are evicted like any others; that is no fault of the list.
-            cmdline: process.root.and_then(|_| guest.command_line(process).ok()),
-            depth,
-        }
-    }
-
-    /// The command line for people; short names in brackets where there is none, as `ps` does.
-    fn command(&self) -> String {
-        match &self.cmdline {
-            Some(arguments) if !arguments.is_empty() => arguments.join(" "),
-            _ => format!("[{}]", self.name),
-        }
+/// The command line for people; short names in brackets where there is none, as `ps` does.
+fn command(row: &ProcessRow<'_>) -> String {
+    match &row.cmdline {
+        Some(arguments) if !arguments.is_empty() => arguments.join(" "),
+        _ => format!("[{}]", row.name),
     }
 }
 
 impl Row for ProcessRow<'_> {
-    const COLUMNS: &'static [Column] = &[
-        Column::right("pid"),
-        Column::right("ppid"),
-        Column::right("uid"),
-        Column::hidden("euid"),
-        Column::right("cr3"),
-        Column::hidden("user_cr3"),
-        Column::left("state"),
-        Column::right("threads"),
-        Column::right("started"),
-        Column::left("name"),
-        Column::hidden("kernel"),
-        Column::left("cmdline").titled("command"),
-        Column::hidden("depth"),
-    ];
-
-    fn view(&self) -> View {
+    fn cell(&self, key: &str) -> Option<Cell> {
         /// A doctored list can nest as deep as it is long.
         const MAX_INDENT: usize = 32;
-        let optional = |value: Option<String>| Cell::new(value.unwrap_or_default());
-        let indent = "  ".repeat(MAX_INDENT.min(self.depth.unwrap_or(0) as usize));
-        View::Cells(vec![
-            Cell::new(self.pid.to_string()).strong(),
-            Cell::new(self.ppid.to_string()),
-            optional(self.uid.map(|uid| uid.to_string())),
-            optional(self.cr3.map(|cr3| format!("{:#x}", cr3.0))),
-            Cell::new(self.state.to_string()),
-            Cell::new(self.threads.to_string()),
-            optional(self.started.map(|seconds| format!("{seconds:.2}"))),
-            Cell::new(format!("{indent}{}", self.name)),
-            Cell::new(self.command()),
-        ])
+        let text = match key {
+            "started" => format!("{:.2}", self.started?),
+            "name" => {
+                let depth = self.depth.unwrap_or(0) as usize;
+                format!("{}{}", "  ".repeat(MAX_INDENT.min(depth)), self.name)
+            }
+            "cmdline" => command(self),
+            _ => return None,
+        };
+        Some(Cell::new(text))
     }
 }
 

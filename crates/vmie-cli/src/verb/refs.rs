@@ -1,8 +1,8 @@
 //! `vmie refs`: what points at something.
 
-use serde::Serialize;
 use vmie::pointers::{Edge, PointerMap, Referrers, ReferrersOfAnyWidth, Width};
 use vmie::{AddrRange, Address, Gva, Memory};
+use vmie_rows::{Hex, Place, RefRow};
 
 use crate::addr::TargetExpr;
 use crate::args::{BitsArg, RefsArgs};
@@ -10,8 +10,7 @@ use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
 use crate::names::Names;
 use crate::options::Options;
-use crate::output::{Cell, Column, Hex, Row, Totals, View};
-use crate::place::Place;
+use crate::output::{Row, totals};
 use crate::pointers::Indexing;
 use crate::report::Words;
 use crate::seek::{Around, Seek, said_if_stopped};
@@ -137,7 +136,7 @@ fn to_texts(args: &RefsArgs, options: &Options) -> Result<Done> {
     let texts = Texts::find("refs", &args.str, &source, &space, options)?;
     let places = &texts.places;
     let (Some(&first), Some(&last)) = (places.first(), places.last()) else {
-        return texts.nowhere::<RefRow>("refs", &space, options);
+        return texts.nowhere::<RefRow>(&space, options);
     };
     // Whatever points between the first and the last place; most of it is none.
     let all = AddrRange::inclusive(Gva(first), Gva(last)).expect("in order");
@@ -232,7 +231,7 @@ fn indexed<A: Address>(
         return Err(nothing_read(coverage, space, source, range, filter.perm).into());
     }
     let mut sink = options
-        .sink("refs", space.kind())
+        .sink::<RefRow>(space.kind())
         .named(space.names.shown());
     let place = |&place: &u64| AddrRange::new(A::new(place), 1);
     let asked: Vec<AddrRange<A>> = what
@@ -240,14 +239,14 @@ fn indexed<A: Address>(
         .chain(places.iter().filter_map(place))
         .collect();
     for edge in answers(&map, &asked, args.pointees) {
-        let row = RefRow::of(edge, &space.names);
+        let row = row(edge, &space.names);
         if sink.row(&row)?.is_break() || interrupt::asked() {
             break;
         }
     }
     let found = sink.rows() > 0 || asked.is_empty();
     said_if_stopped(interrupt::asked(), found, &options.reporter)?;
-    sink.finish::<RefRow>(Some(&Totals::from(coverage)))?;
+    sink.finish(Some(&totals(coverage)))?;
     options.reporter.coverage(coverage, Words::SEARCH);
     let complete = Words::SEARCH.complete(coverage) && !interrupt::asked();
     Ok(Done { found, complete })
@@ -268,38 +267,15 @@ fn answers<A: Address>(
     edges
 }
 
-#[derive(Serialize)]
-struct RefRow {
-    #[serde(flatten)]
-    place: Place,
-    value: Hex,
-}
-
-impl RefRow {
-    fn of<A: Address>(edge: Edge<A>, names: &Names<'_>) -> Self {
-        Self {
-            place: Place {
-                site: None,
-                va: Hex(edge.at.raw()),
-                name: names.name(edge.at.raw()),
-            },
-            value: Hex(edge.value.raw()),
-        }
+fn row<A: Address>(edge: Edge<A>, names: &Names<'_>) -> RefRow {
+    RefRow {
+        place: Place {
+            site: None,
+            va: Hex(edge.at.raw()),
+            name: names.name(edge.at.raw()),
+        },
+        value: Hex(edge.value.raw()),
     }
 }
 
-impl Row for RefRow {
-    const COLUMNS: &'static [Column] = &[
-        Column::right("pid").with_many(),
-        Column::left("process").with_many(),
-        Column::right("va"),
-        Column::right("value"),
-        Column::left("region").with_many(),
-        Column::left("name").with_os(),
-    ];
-
-    fn view(&self) -> View {
-        let value = Cell::new(format!("{:#x}", self.value.0));
-        View::Cells(self.place.cells([value]))
-    }
-}
+impl Row for RefRow {}

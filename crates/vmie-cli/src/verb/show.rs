@@ -3,17 +3,18 @@
 //! Tables print it as C; the other formats have a row for each value, with the path of members that
 //! leads to it.
 
-use serde::Serialize;
 use serde_json::Value as Json;
 use vmie::Gva;
 use vmie::os::{ShowOptions, ShowRow, Value, show_text};
+use vmie_rows::{Hex, ValueRow};
 
-use super::types::{Text, unknown};
+use super::types::unknown;
 use crate::args::ShowArgs;
+use crate::escape;
 use crate::exit::{Done, Failure, Result};
 use crate::guest::{failed, tell_findings};
 use crate::options::Options;
-use crate::output::{Column, Format, Hex, Row, SpaceKind, View};
+use crate::output::{Format, Row, SpaceKind};
 use crate::source::Source;
 use crate::space::{Space, Target};
 
@@ -51,22 +52,22 @@ pub(super) fn run(args: &ShowArgs, options: &Options) -> Result<Done> {
             .hint("another address, or the space that it is from: --pid N, --process NAME");
         return Err(faults.take(1).fold(failure, Failure::found).into());
     }
-    let mut sink = options.sink("show", SpaceKind::Virtual);
+    let mut sink = options.sink::<ValueRow>(SpaceKind::Virtual);
     if options.output.format == Format::Table {
-        let _ = sink.row(&Text(show_text(&rows)))?;
-        sink.finish::<Text>(None)?;
+        sink.text(&escape::message(&show_text(&rows)))?;
+        sink.finish(None)?;
     } else {
         let mut path = Vec::new();
         for row in &rows {
             path.truncate(row.depth);
             path.push(row.name.as_str());
-            if let Some(row) = ValueRow::new(row, &path)
+            if let Some(row) = self::row(row, &path)
                 && sink.row(&row)?.is_break()
             {
                 break;
             }
         }
-        sink.finish::<ValueRow>(None)?;
+        sink.finish(None)?;
     }
     Ok(Done {
         found: true,
@@ -93,39 +94,21 @@ fn is_there(value: &Value) -> bool {
     }
 }
 
-#[derive(Serialize)]
-struct ValueRow {
-    va: Hex,
-    /// The members that lead there from the type: `tasks.next`, `comm`, `list[2].prev`.
-    path: String,
-    r#type: String,
-    /// A number, true or false, text, the name of an enum's value, a pointer as `"0x..."`, or a list.
-    value: Json,
-    /// What the target of a pointer is called.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    /// Why it cannot be read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    gap: Option<&'static str>,
-}
-
-impl ValueRow {
-    fn new(row: &ShowRow, path: &[&str]) -> Option<Self> {
-        let (name, gap) = match &row.value {
-            Value::Begin | Value::End | Value::More(_) => return None,
-            Value::Pointer(_, name, _) => (name.clone(), None),
-            Value::Unreadable(fault) => (None, Some(fault.cause.label())),
-            _ => (None, None),
-        };
-        Some(Self {
-            va: Hex(row.va.0),
-            path: joined(path),
-            r#type: row.ty.clone(),
-            value: json(&row.value),
-            name,
-            gap,
-        })
-    }
+fn row(row: &ShowRow, path: &[&str]) -> Option<ValueRow> {
+    let (name, gap) = match &row.value {
+        Value::Begin | Value::End | Value::More(_) => return None,
+        Value::Pointer(_, name, _) => (name.clone(), None),
+        Value::Unreadable(fault) => (None, Some(fault.cause.label())),
+        _ => (None, None),
+    };
+    Some(ValueRow {
+        va: Hex(row.va.0),
+        path: joined(path),
+        r#type: row.ty.clone(),
+        value: json(&row.value),
+        name,
+        gap,
+    })
 }
 
 /// Member names as C joins them.
@@ -159,21 +142,7 @@ fn json(value: &Value) -> Json {
     }
 }
 
-impl Row for ValueRow {
-    const COLUMNS: &'static [Column] = &[
-        Column::right("va"),
-        Column::left("path"),
-        Column::left("type"),
-        Column::left("value"),
-        Column::left("name"),
-        Column::left("gap"),
-    ];
-
-    /// Tables print the instance as C instead.
-    fn view(&self) -> View {
-        View::Text(String::new())
-    }
-}
+impl Row for ValueRow {}
 
 #[cfg(test)]
 mod tests {

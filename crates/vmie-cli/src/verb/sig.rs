@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
-use vmie::signature::{Anchor, Signature};
+use vmie::signature::Signature;
+use vmie_rows::{Anchor, Bytes, Field, SigName, SigRow};
 
 use crate::args::{ExplainArgs, SigArgs};
 use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
-use crate::output::{Column, Row, SpaceKind, View, digits};
-use crate::signatures::{self, SigName};
+use crate::output::{Row, SpaceKind, View};
+use crate::signatures;
 
 pub(super) fn run(args: &SigArgs, options: &Options) -> Result<Done> {
     match args {
@@ -24,57 +24,32 @@ fn explain(args: &ExplainArgs, options: &Options) -> Result<Done> {
     }
     let together = all.iter().map(|(signature, _)| signature.clone());
     signatures::compile(together.collect(), args.engine, &options.reporter)?;
-    let mut sink = options.sink("sig", SpaceKind::Virtual);
+    let mut sink = options.sink::<SigRow<'_>>(SpaceKind::Virtual);
     for (signature, name) in &all {
-        if sink.row(&SigRow::new(signature, name))?.is_break() {
+        if sink.row(&row(signature, name))?.is_break() {
             break;
         }
     }
-    sink.finish::<SigRow<'_>>(None)?;
+    sink.finish(None)?;
     Ok(Done::FOUND)
 }
 
-#[derive(Serialize)]
-struct SigRow<'a> {
-    sig: &'a SigName,
-    /// The form in which it is always written.
-    canonical: String,
-    min_len: usize,
-    max_len: usize,
-    /// Two digits a byte, the known bits set; null where matches have several forms.
-    mask: Option<String>,
-    /// Of these bytes every match contains one.
-    anchors: Vec<AnchorRow>,
-    /// Matches by chance in a GiB of memory in use.
-    expected_per_gib: f64,
-    doubts: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct AnchorRow {
-    bytes: String,
-    min_offset: usize,
-    max_offset: usize,
-}
-
-impl<'a> SigRow<'a> {
-    fn new(signature: &Signature, sig: &'a SigName) -> Self {
-        let anchor = |anchor: &Anchor| AnchorRow {
-            bytes: digits(&anchor.bytes),
-            min_offset: anchor.min_offset,
-            max_offset: anchor.max_offset,
-        };
-        let doubts = signature.doubts();
-        Self {
-            sig,
-            canonical: signature.to_string(),
-            min_len: signature.min_len(),
-            max_len: signature.max_len(),
-            mask: signature.mask().map(|mask| digits(&mask)),
-            anchors: signature.anchors().iter().map(anchor).collect(),
-            expected_per_gib: rounded(signature.expected_per_gib()),
-            doubts: doubts.iter().map(ToString::to_string).collect(),
-        }
+fn row<'a>(signature: &Signature, sig: &'a SigName) -> SigRow<'a> {
+    let anchor = |anchor: &vmie::signature::Anchor| Anchor {
+        bytes: Bytes::of(&anchor.bytes),
+        min_offset: anchor.min_offset,
+        max_offset: anchor.max_offset,
+    };
+    let doubts = signature.doubts();
+    SigRow {
+        sig,
+        canonical: signature.to_string(),
+        min_len: signature.min_len(),
+        max_len: signature.max_len(),
+        mask: signature.mask().map(|mask| Bytes::of(&mask)),
+        anchors: signature.anchors().iter().map(anchor).collect(),
+        expected_per_gib: rounded(signature.expected_per_gib()),
+        doubts: doubts.iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -84,18 +59,7 @@ fn rounded(estimate: f64) -> f64 {
 }
 
 impl Row for SigRow<'_> {
-    const COLUMNS: &'static [Column] = &[
-        Column::left("sig"),
-        Column::left("canonical"),
-        Column::right("min_len"),
-        Column::right("max_len"),
-        Column::left("mask"),
-        Column::left("anchors"),
-        Column::right("expected_per_gib"),
-        Column::left("doubts"),
-    ];
-
-    fn view(&self) -> View {
+    fn view(&self, _columns: &[&'static Field]) -> View {
         let mut text = format!("signature {}\n", self.sig);
         let mut line = |what: &str, value: String| {
             let _ = writeln!(text, "  {what:<9}  {value}");
@@ -109,7 +73,7 @@ impl Row for SigRow<'_> {
             },
         );
         if let Some(mask) = &self.mask {
-            line("mask", mask.clone());
+            line("mask", mask.to_string());
         }
         for anchor in &self.anchors {
             let at = match (anchor.min_offset, anchor.max_offset) {

@@ -1,13 +1,12 @@
 //! `vmie strings`: whatever reads as text.
 
-use serde::Serialize;
 use vmie::search::{Encoding, Encodings, Strings, Text};
+use vmie_rows::StringRow;
 
 use crate::args::{StringEncoding, StringsArgs};
 use crate::exit::{Done, Result};
 use crate::options::Options;
-use crate::output::{Cell, Column, Row, View};
-use crate::place::Place;
+use crate::output::{Cell, Row};
 use crate::seek::Seek;
 
 /// The longest text of a row, in bytes. A region full of one letter is one string.
@@ -39,35 +38,8 @@ pub(super) fn run(args: &StringsArgs, options: &Options) -> Result<Done> {
     })
 }
 
-#[derive(Serialize)]
-struct StringRow {
-    #[serde(flatten)]
-    place: Place,
-    encoding: &'static str,
-    text: String,
-    /// Whether it goes on behind what is shown.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    cut: bool,
-}
-
 impl Row for StringRow {
-    const COLUMNS: &'static [Column] = &[
-        Column::right("pid").with_many(),
-        Column::left("process").with_many(),
-        Column::right("va"),
-        Column::left("encoding"),
-        Column::left("text"),
-        Column::left("region").with_many(),
-        Column::left("name").with_os(),
-    ];
-
-    fn view(&self) -> View {
-        let text = if self.cut {
-            format!("{}...", self.text)
-        } else {
-            self.text.clone()
-        };
-        let about = [Cell::new(self.encoding), Cell::new(text)];
-        View::Cells(self.place.cells(about))
+    fn cell(&self, key: &str) -> Option<Cell> {
+        (key == "text" && self.cut).then(|| Cell::new(format!("{}...", self.text)))
     }
 }

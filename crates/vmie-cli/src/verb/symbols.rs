@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
 use vmie::os::{Guest, OsError, Process, Symbol, SymbolTable};
+use vmie_rows::{Hex, SymbolRow};
 
 use super::export;
 use crate::args::{SymbolListArgs, SymbolsArgs};
@@ -14,7 +14,7 @@ use crate::escape;
 use crate::exit::{Done, Failure, Result};
 use crate::guest::{failed, tell_findings};
 use crate::options::Options;
-use crate::output::{Cell, Column, Hex, Row, SpaceKind, View};
+use crate::output::{Row, SpaceKind};
 use crate::source::Source;
 use crate::space::select_process;
 
@@ -38,13 +38,13 @@ fn list(args: &SymbolListArgs, options: &Options) -> Result<Done> {
         only: args.module.as_deref(),
         options,
     };
-    let mut sink = options.sink("symbols", SpaceKind::Virtual);
+    let mut sink = options.sink::<SymbolRow<'_>>(SpaceKind::Virtual);
     let mut listed = Listed::default();
     images.each(&mut listed, |image, table| {
         for symbol in table.iter() {
             let wanted = args.pattern.as_ref();
             if wanted.is_none_or(|pattern| pattern.matches(symbol.name))
-                && sink.row(&SymbolRow::new(symbol, image))?.is_break()
+                && sink.row(&row(symbol, image))?.is_break()
             {
                 return Ok(false);
             }
@@ -64,7 +64,7 @@ fn list(args: &SymbolListArgs, options: &Options) -> Result<Done> {
         return Err(failure.into());
     }
     let found = sink.rows() > 0;
-    sink.finish::<SymbolRow<'_>>(None)?;
+    sink.finish(None)?;
     Ok(Done {
         found,
         complete: listed.complete(),
@@ -153,41 +153,13 @@ impl Images<'_> {
     }
 }
 
-#[derive(Serialize)]
-struct SymbolRow<'a> {
-    va: Hex,
-    name: &'a str,
-    /// The letter of `nm`.
-    r#type: char,
-    /// The image; null for the kernel itself.
-    module: Option<&'a str>,
-}
-
-impl<'a> SymbolRow<'a> {
-    fn new(symbol: Symbol<'a>, module: Option<&'a str>) -> Self {
-        Self {
-            va: Hex(symbol.va.0),
-            name: symbol.name,
-            r#type: symbol.kind,
-            module,
-        }
+fn row<'a>(symbol: Symbol<'a>, module: Option<&'a str>) -> SymbolRow<'a> {
+    SymbolRow {
+        va: Hex(symbol.va.0),
+        name: symbol.name,
+        r#type: symbol.kind,
+        module,
     }
 }
 
-impl Row for SymbolRow<'_> {
-    const COLUMNS: &'static [Column] = &[
-        Column::right("va"),
-        Column::left("type"),
-        Column::left("name"),
-        Column::left("module"),
-    ];
-
-    fn view(&self) -> View {
-        View::Cells(vec![
-            Cell::new(format!("{:#x}", self.va.0)).strong(),
-            Cell::new(self.r#type.to_string()),
-            Cell::new(self.name),
-            Cell::new(self.module.unwrap_or_default()),
-        ])
-    }
-}
+impl Row for SymbolRow<'_> {}

@@ -3,15 +3,15 @@
 //! Tables print it as C with offsets and sizes; the other formats have a row for each member, hole and
 //! named value.
 
-use serde::Serialize;
 use vmie::os::{LayoutKind, LayoutRow, TypeError};
+use vmie_rows::MemberRow;
 
 use crate::args::TypeArgs;
 use crate::escape;
 use crate::exit::{Done, Failure, Result};
 use crate::guest::{failed, tell_findings};
 use crate::options::Options;
-use crate::output::{Column, Format, Row, SpaceKind, View};
+use crate::output::{Format, Row, SpaceKind};
 use crate::source::Source;
 
 pub(super) fn run(args: &TypeArgs, options: &Options) -> Result<Done> {
@@ -33,18 +33,18 @@ pub(super) fn run(args: &TypeArgs, options: &Options) -> Result<Done> {
         found: true,
         complete: !layout.cut && !damaged,
     };
-    let mut sink = options.sink("type", SpaceKind::Virtual);
+    let mut sink = options.sink::<MemberRow<'_>>(SpaceKind::Virtual);
     if options.output.format == Format::Table {
-        let _ = sink.row(&Text(layout.to_string()))?;
-        sink.finish::<Text>(None)?;
+        sink.text(&escape::message(&layout.to_string()))?;
+        sink.finish(None)?;
         return Ok(done);
     }
-    for row in layout.rows.iter().filter_map(MemberRow::new) {
-        if sink.row(&row)?.is_break() {
+    for member in layout.rows.iter().filter_map(row) {
+        if sink.row(&member)?.is_break() {
             break;
         }
     }
-    sink.finish::<MemberRow<'_>>(None)?;
+    sink.finish(None)?;
     Ok(done)
 }
 
@@ -61,83 +61,31 @@ pub(super) fn unknown(error: &TypeError) -> Failure {
     }
 }
 
-/// Lines for people; line breaks stay.
-#[derive(Serialize)]
-pub(super) struct Text(pub(super) String);
-
-impl Row for Text {
-    const COLUMNS: &'static [Column] = &[Column::left("text")];
-
-    fn view(&self) -> View {
-        View::Text(escape::message(&self.0).into_owned())
-    }
+fn row(row: &LayoutRow) -> Option<MemberRow<'_>> {
+    let (kind, name, ty, value) = match &row.kind {
+        LayoutKind::Member { name, ty, .. } => ("member", Some(name), Some(ty), None),
+        LayoutKind::Open { title } => ("open", None, Some(title), None),
+        LayoutKind::Close { name } => ("close", Some(name), None, None),
+        LayoutKind::Hole => ("hole", None, None, None),
+        LayoutKind::Value { name, value } => ("value", Some(name), None, Some(*value)),
+        LayoutKind::Plain { declaration } => ("plain", None, Some(declaration), None),
+        _ => return None,
+    };
+    let bit_field = match &row.kind {
+        LayoutKind::Member { bit_field, .. } => *bit_field,
+        _ => !row.bits.is_multiple_of(8),
+    };
+    Some(MemberRow {
+        offset: row.bit_offset / 8,
+        bit: bit_field.then_some(row.bit_offset % 8),
+        len: (!bit_field).then_some(row.bits / 8),
+        bits: bit_field.then_some(row.bits),
+        kind,
+        depth: row.depth,
+        name: name.map(String::as_str).filter(|name| !name.is_empty()),
+        r#type: ty.map(String::as_str),
+        value,
+    })
 }
 
-#[derive(Serialize)]
-struct MemberRow<'a> {
-    /// Bytes from the start of the type.
-    offset: u64,
-    /// Bits from there, for bit-fields.
-    bit: Option<u64>,
-    /// Bytes; null for bit-fields.
-    len: Option<u64>,
-    /// Bits of a bit-field.
-    bits: Option<u64>,
-    /// `member`, `hole`, `value` (of an enum), `open` and `close` (of a record), or `plain`.
-    kind: &'static str,
-    /// How many records it is in.
-    depth: usize,
-    name: Option<&'a str>,
-    r#type: Option<&'a str>,
-    /// Of an enum.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<i128>,
-}
-
-impl<'a> MemberRow<'a> {
-    fn new(row: &'a LayoutRow) -> Option<Self> {
-        let (kind, name, ty, value) = match &row.kind {
-            LayoutKind::Member { name, ty, .. } => ("member", Some(name), Some(ty), None),
-            LayoutKind::Open { title } => ("open", None, Some(title), None),
-            LayoutKind::Close { name } => ("close", Some(name), None, None),
-            LayoutKind::Hole => ("hole", None, None, None),
-            LayoutKind::Value { name, value } => ("value", Some(name), None, Some(*value)),
-            LayoutKind::Plain { declaration } => ("plain", None, Some(declaration), None),
-            _ => return None,
-        };
-        let bit_field = match &row.kind {
-            LayoutKind::Member { bit_field, .. } => *bit_field,
-            _ => !row.bits.is_multiple_of(8),
-        };
-        Some(Self {
-            offset: row.bit_offset / 8,
-            bit: bit_field.then_some(row.bit_offset % 8),
-            len: (!bit_field).then_some(row.bits / 8),
-            bits: bit_field.then_some(row.bits),
-            kind,
-            depth: row.depth,
-            name: name.map(String::as_str).filter(|name| !name.is_empty()),
-            r#type: ty.map(String::as_str),
-            value,
-        })
-    }
-}
-
-impl Row for MemberRow<'_> {
-    const COLUMNS: &'static [Column] = &[
-        Column::right("offset"),
-        Column::right("bit"),
-        Column::right("len"),
-        Column::right("bits"),
-        Column::left("kind"),
-        Column::right("depth"),
-        Column::left("name"),
-        Column::left("type"),
-        Column::right("value"),
-    ];
-
-    /// Tables print the type as C instead.
-    fn view(&self) -> View {
-        View::Text(String::new())
-    }
-}
+impl Row for MemberRow<'_> {}

@@ -6,6 +6,7 @@ mod row;
 
 use vmie::xref::{Xref, XrefIndex, scan};
 use vmie::{AddrRange, Gva, Memory};
+use vmie_rows::XrefRow;
 
 use crate::args::{EverywhereArgs, FilterArgs, SearchArgs, XrefArgs};
 use crate::exit::{Done, Failure, Result};
@@ -16,7 +17,7 @@ use crate::source::Source;
 use crate::space::Space;
 use crate::texts::Texts;
 use asked::{Asked, Teller};
-use row::{RowMaker, XrefRow};
+use row::RowMaker;
 
 pub(super) fn run(args: &XrefArgs, options: &Options) -> Result<Done> {
     interrupt::listen();
@@ -41,7 +42,7 @@ pub(super) fn run(args: &XrefArgs, options: &Options) -> Result<Done> {
         texts => Some(Texts::find("xref", texts, &source, &space, options)?),
     };
     if let Some(texts) = texts.as_ref().filter(|texts| texts.places.is_empty()) {
-        return texts.nowhere::<XrefRow>("xref", &space, options);
+        return texts.nowhere::<XrefRow>(&space, options);
     }
     let part: Option<AddrRange<Gva>> = args
         .range

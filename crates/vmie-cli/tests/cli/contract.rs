@@ -2,44 +2,53 @@
 
 use serde_json::Value;
 
-use crate::support::{BIG, CODE, DATA, LOST, SIG, SIG_AT, guest, in_space, rows, vmie};
+use crate::support::{
+    BIG, CODE, DATA, LOST, SIG, SIG_AT, check_document, guest, in_space, rows, vmie,
+};
 
-/// A verb with arguments that make it answer something, and the keys of its rows.
-const VERBS: &[(&str, &[&str], &[&str])] = &[
-    ("maps", &[], &["va", "len", "prot", "user"]),
+/// A verb with arguments that make it answer something, its schema if that is not called as the verb, and keys of
+/// its rows.
+const VERBS: &[(&str, &[&str], &str, &[&str])] = &[
+    ("maps", &[], "", &["va", "len", "prot", "user"]),
     (
         "maps",
         &["--extents"],
+        "maps-extents",
         &["va", "gpa", "len", "page_size", "prot", "user"],
     ),
     (
         "vtop",
         &["0x401010", "0x1000"],
+        "",
         &["va", "gpa", "page_size", "prot", "user", "steps"],
     ),
-    ("read", &["0x7f0000000000+0x3000"], &["va", "bytes"]),
+    ("read", &["0x7f0000000000+0x3000"], "", &["va", "bytes"]),
     (
         "read",
         &["0x7f0000000000+0x3000", "--as", "u64"],
+        "read-u64",
         &["va", "bytes", "value"],
     ),
     (
         "read",
         &["0x401000+64", "--as", "asm"],
+        "read-asm",
         &["va", "bytes", "text"],
     ),
-    ("scan", &["-s", SIG], &["va", "sig"]),
-    ("find", &["--u8", "1.."], &["va", "type"]),
-    ("strings", &[], &["va", "encoding", "text"]),
+    ("scan", &["-s", SIG], "", &["va", "sig"]),
+    ("find", &["--u8", "1.."], "", &["va", "type"]),
+    ("strings", &[], "", &["va", "encoding", "text"]),
     (
         "xref",
         &["--to", "0x33630814"],
+        "",
         &["va", "kind", "target", "len", "text", "linear"],
     ),
-    ("refs", &["1..0x800000000000"], &["va", "value"]),
+    ("refs", &["1..0x800000000000"], "", &["va", "value"]),
     (
         "dissect",
         &["0x7f0000000ff0+0x20"],
+        "",
         &[
             "offset",
             "len",
@@ -111,7 +120,7 @@ fn check_row(verb: &str, row: &Value, keys: &[&str]) {
 
 #[test]
 fn jsonl_is_the_default_when_piped() {
-    for (verb, args, keys) in VERBS {
+    for (verb, args, _, keys) in VERBS {
         let run = in_space(verb, args);
         assert_eq!(run.status, 0, "{}", run.err);
         let piped = rows(&run);
@@ -126,10 +135,12 @@ fn jsonl_is_the_default_when_piped() {
 
 #[test]
 fn json_is_one_envelope_with_the_same_rows() {
-    for (verb, args, _) in VERBS {
+    for (verb, args, schema, _) in VERBS {
         let run = in_space(verb, &[*args, &["-o", "json"]].concat());
         let json: Value = serde_json::from_str(&run.out).expect("one JSON document");
-        assert_eq!(json["schema"], format!("vmie.{verb}/1"));
+        let schema = if schema.is_empty() { verb } else { schema };
+        check_document(&json);
+        assert_eq!(json["schema"], format!("vmie.{schema}/1"));
         assert_eq!(json["results"], Value::Array(rows(&in_space(verb, args))));
         let coverage = &json["coverage"];
         let number = |key: &str| coverage[key].as_u64().expect("a number");
@@ -155,7 +166,7 @@ fn an_envelope_without_rows_is_valid() {
 
 #[test]
 fn csv_has_a_header_and_the_same_cells() {
-    for (verb, args, keys) in VERBS {
+    for (verb, args, _, keys) in VERBS {
         let run = in_space(verb, &[*args, &["-o", "csv"]].concat());
         let mut reader = csv::Reader::from_reader(run.out.as_bytes());
         let header = reader.headers().expect("a header").clone();
@@ -378,7 +389,7 @@ fn physical_rows_say_so() {
 fn every_format_gives_the_same_answers() {
     let guest = guest();
     let lime = guest.path("guest.lime").display().to_string();
-    for (verb, args, _) in VERBS {
+    for (verb, args, _, _) in VERBS {
         let cr3 = guest.cr3_arg();
         // This format does not record the CPUs.
         let all = [&[*verb, &lime, "--cr3", &cr3, "--paging", "4level"], *args].concat();
@@ -388,7 +399,7 @@ fn every_format_gives_the_same_answers() {
 
 #[test]
 fn limit_stops_early() {
-    for (verb, args, _) in VERBS {
+    for (verb, args, _, _) in VERBS {
         let all = rows(&in_space(verb, args));
         let one = rows(&in_space(verb, &[*args, &["--limit", "1"]].concat()));
         assert_eq!(one, all[..1], "{verb}");

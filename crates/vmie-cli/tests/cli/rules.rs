@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use vmie_synth::guest::{Flags, Machine, PageSize, Paging, Space};
 use vmie_synth::write::{self, Elf};
 
-use crate::support::{Run, command, in_space, rows};
+use crate::support::{Run, check_document, command, in_space, rows};
 
 const CODE: u64 = 0x40_0000;
 const DATA: u64 = 0x7f00_0000_0000;
@@ -149,7 +149,8 @@ fn filters_context_limits_and_formats_are_those_of_signatures() {
     assert_eq!(header, "va,sig,rule,namespace,tags,meta,len");
     let run = guest.scan(&["--yara", "demo.yar", "-o", "json"]);
     let json: Value = serde_json::from_str(&run.out).expect("one document");
-    assert_eq!(json["schema"], "vmie.scan/1");
+    check_document(&json);
+    assert_eq!(json["schema"], "vmie.scan-yara/1");
     assert_eq!(json["coverage"]["absent"], 0x1000);
     // What was looked at is what a signature would have looked at.
     for args in [

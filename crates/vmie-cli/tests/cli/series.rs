@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::snap::{changed, path};
-use crate::support::{DATA, Run, command, guest, rows, vmie};
+use crate::support::{DATA, Run, check_document, command, guest, rows, vmie};
 
 /// Adds a moment of an image to a series.
 fn add(image: &str, dir: &str, more: &[&str]) -> Run {
@@ -57,7 +57,8 @@ fn rows_are_the_contract() {
     assert_eq!(vmie(&["snap", "series", &dir, "--strict"]).status, 3);
     let envelope = vmie(&["snap", "series", &dir, "-o", "json"]);
     let json: Value = serde_json::from_str(&envelope.out).expect("one JSON document");
-    assert_eq!(json["schema"], "vmie.snap/1");
+    check_document(&json);
+    assert_eq!(json["schema"], "vmie.snap-series/1");
     assert_eq!(json["results"], Value::Array(rows(&run)));
     let all = rows(&vmie(&["snap", "series", &dir, "--all"]));
     assert!(all.len() > 3 && all.contains(region));

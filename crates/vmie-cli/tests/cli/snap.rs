@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{DATA, Run, command, guest, rows, vmie};
+use crate::support::{DATA, Run, check_document, command, guest, rows, vmie};
 
 pub(crate) fn path(directory: &Path, name: &str) -> String {
     directory.join(name).display().to_string()
@@ -113,7 +113,8 @@ fn rows_are_the_contract() {
     );
     let envelope = vmie(&["snap", "diff", &before, &later, "-o", "json"]);
     let json: Value = serde_json::from_str(&envelope.out).expect("one JSON document");
-    assert_eq!(json["schema"], "vmie.snap/1");
+    check_document(&json);
+    assert_eq!(json["schema"], "vmie.snap-diff/1");
     assert_eq!(json["results"], Value::Array(rows(&run)));
 }
 

@@ -14,6 +14,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
+use serde_json::Value;
+use vmie_rows::{Field, Type};
 use vmie_synth::guest::{Flags, Machine, PageSize, Paging, Space};
 use vmie_synth::write::{self, Cpu, Elf};
 
@@ -158,4 +160,83 @@ pub(crate) fn rows(run: &Run) -> Vec<serde_json::Value> {
         .lines()
         .map(|line| serde_json::from_str(line).expect("a line of JSON"))
         .collect()
+}
+
+/// Checks a document of `-o json`: its rows have the keys that the definition of their kind says, and values of
+/// those types.
+pub(crate) fn check_document(document: &Value) {
+    let id = document["schema"].as_str().expect("a schema id");
+    let shape = vmie_rows::SHAPES.iter().find(|shape| shape.id == id);
+    let shape = shape.unwrap_or_else(|| panic!("{id} is not defined"));
+    for row in document["results"].as_array().expect("rows") {
+        check_record(row, shape.fields, shape.physical);
+    }
+    if !document["coverage"].is_null() {
+        check_record(&document["coverage"], vmie_rows::Coverage::FIELDS, false);
+    }
+}
+
+fn check_record(value: &Value, fields: &'static [Field], physical: bool) {
+    let record = value.as_object().expect("an object");
+    let leaves = vmie_rows::leaves(fields);
+    for leaf in &leaves {
+        let (key, ty) = (leaf.field.key, leaf.field.ty);
+        let optional = leaf.field.is_optional;
+        match record.get(key) {
+            Some(value) if optional => assert!(fits(value, &ty.not_null()), "{key} of {record:?}"),
+            Some(value) => assert!(fits(value, &ty), "{key} of {record:?}"),
+            None => assert!(
+                leaf.sometimes || !leaf.field.is_in_json(),
+                "no {key}: {record:?}"
+            ),
+        }
+    }
+    for key in record.keys() {
+        let known = leaves
+            .iter()
+            .any(|leaf| leaf.field.key == key && leaf.field.is_in_json());
+        assert!(known || physical && key == "space", "{key} is not defined");
+    }
+}
+
+fn fits(value: &Value, ty: &Type) -> bool {
+    let text = |fits: &dyn Fn(&str) -> bool| value.as_str().is_some_and(fits);
+    let hex = |text: &str| text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    match ty {
+        Type::Hex => text(&|text| {
+            let digits = text.strip_prefix("0x").unwrap_or_default();
+            !digits.is_empty() && hex(digits) && (digits == "0" || !digits.starts_with('0'))
+        }),
+        Type::Unsigned(bits) => value
+            .as_u64()
+            .is_some_and(|n| *bits >= 64 || n >> bits == 0),
+        Type::Signed(_) => value.is_i64() || value.is_u64(),
+        Type::Float => value.is_number(),
+        Type::Bool => value.is_boolean(),
+        Type::Text => value.is_string(),
+        Type::Letter => text(&|text| text.chars().count() == 1),
+        Type::Bytes => text(&|text| text.len().is_multiple_of(2) && hex(text)),
+        Type::Prot => text(&|text| {
+            let letters = text.chars().zip("rwx".chars());
+            text.len() == 3
+                && letters
+                    .into_iter()
+                    .all(|(c, letter)| c == letter || c == '-')
+        }),
+        Type::Time => text(&|text| text.len() == 24 && text.ends_with('Z')),
+        Type::NumberOrText => value.is_u64() || value.is_string(),
+        Type::Any => true,
+        Type::Nullable(ty) => value.is_null() || fits(value, ty),
+        Type::List(ty) => value
+            .as_array()
+            .is_some_and(|all| all.iter().all(|one| fits(one, ty))),
+        Type::Map(ty) => value
+            .as_object()
+            .is_some_and(|all| all.values().all(|one| fits(one, ty))),
+        Type::Record(fields) => {
+            check_record(value, fields, false);
+            true
+        }
+        _ => panic!("no rule for {ty:?}"),
+    }
 }

@@ -5,20 +5,20 @@ mod c;
 use std::ops::ControlFlow::{Break, Continue};
 use std::path::Path;
 
-use serde::Serialize;
 use vmie::dissect::{Common, Dissector, Kind, Life, MAX_INSTANCES, MAX_LEN, Value};
 use vmie::pointers::{Edge, PointerMap, Referrers, Width};
 use vmie::{AddrRange, Address, Coverage, Memory, Prot, SweepOptions, seek};
+use vmie_rows::{Compared, FieldRow, Hex, OtherValue, Row as _};
 
-use super::types::Text;
 use crate::addr::TargetExpr;
 use crate::args::{DissectArgs, DissectForm};
+use crate::escape;
 use crate::exit::{Done, Failure, Result};
 use crate::half::own_half;
 use crate::interrupt;
 use crate::names::Names;
 use crate::options::Options;
-use crate::output::{Cell, Column, Format, Hex, Output, Row, Sink, Totals, View};
+use crate::output::{Cell, Format, Output, Row, Sink, totals};
 use crate::pointers::Indexing;
 use crate::report::Words;
 use crate::seek::go_on;
@@ -141,19 +141,19 @@ fn dissect<A: Address>(
             format: Format::Table,
             ..options.output
         };
-        let mut sink = Sink::stdout(output, "dissect", space.kind(), &options.reporter);
-        let _ = sink.row(&Text(text))?;
-        sink.finish::<Text>(None)?;
+        let mut sink = Sink::stdout(output, FieldRow::SHAPE, space.kind(), &options.reporter);
+        sink.text(&escape::message(&text))?;
+        sink.finish(None)?;
     } else {
-        let sink = options.sink("dissect", space.kind());
+        let sink = options.sink::<FieldRow>(space.kind());
         let mut sink = sink.named(space.names.shown()).many(args.like);
         for one in &fields {
-            let row = FieldRow::new(one, start, &instances, args.like, &space.names);
+            let row = row(one, start, &instances, args.like, &space.names);
             if sink.row(&row)?.is_break() || interrupt::asked() {
                 break;
             }
         }
-        sink.finish::<FieldRow>(Some(&Totals::from(&coverage)))?;
+        sink.finish(Some(&totals(&coverage)))?;
     }
     options.reporter.coverage(&coverage, Words::READ);
     Ok(Done {
@@ -419,75 +419,39 @@ fn other_width(path: &Path, of_index: Width, of_object: Width) -> Failure {
         .hint(format!("--bits {of_index}, to read the object so"))
 }
 
-/// Another object's field.
-#[derive(Serialize)]
-struct Other {
-    va: Hex,
-    value: String,
-}
-
-#[derive(Serialize)]
-struct FieldRow {
-    offset: u64,
-    len: u64,
-    va: Hex,
-    kind: &'static str,
-    value: String,
-    detail: Option<String>,
-    /// Of the address that a pointer holds, where names are known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    confidence: u8,
-    evidence: String,
-    #[serde(flatten)]
-    compared: Option<Compared>,
-}
-
-/// What several objects say.
-#[derive(Serialize)]
-struct Compared {
-    /// How many voted for this, of how many that are not zero there.
-    votes: usize,
-    of: usize,
-    varies: bool,
-    values: Vec<Other>,
-}
-
-impl FieldRow {
-    fn new<A: Address>(
-        one: &Common,
-        start: A,
-        instances: &[A],
-        like: bool,
-        names: &Names<'_>,
-    ) -> Self {
-        let field = &one.field;
-        let at = |base: A| Hex(base.raw().wrapping_add(field.offset));
-        // The first of the values is that of the object that was asked for.
-        let value = one.values.first().unwrap_or(&field.value);
-        let values = instances.iter().zip(&one.values).take(SHOWN);
-        Self {
-            offset: field.offset,
-            len: field.len,
-            va: at(start),
-            kind: field.kind.label(),
-            value: value.to_string(),
-            detail: Some(field.detail.clone()).filter(|detail| !detail.is_empty()),
-            name: target(value, field.kind).and_then(|target| names.name(target)),
-            confidence: field.confidence,
-            evidence: field.evidence.clone(),
-            compared: like.then(|| Compared {
-                votes: one.votes,
-                of: one.of,
-                varies: one.varies,
-                values: values
-                    .map(|(&base, value)| Other {
-                        va: at(base),
-                        value: value.to_string(),
-                    })
-                    .collect(),
-            }),
-        }
+fn row<A: Address>(
+    one: &Common,
+    start: A,
+    instances: &[A],
+    like: bool,
+    names: &Names<'_>,
+) -> FieldRow {
+    let field = &one.field;
+    let at = |base: A| Hex(base.raw().wrapping_add(field.offset));
+    // The first of the values is that of the object that was asked for.
+    let value = one.values.first().unwrap_or(&field.value);
+    let values = instances.iter().zip(&one.values).take(SHOWN);
+    FieldRow {
+        offset: field.offset,
+        len: field.len,
+        va: at(start),
+        kind: field.kind.label(),
+        value: value.to_string(),
+        detail: Some(field.detail.clone()).filter(|detail| !detail.is_empty()),
+        name: target(value, field.kind).and_then(|target| names.name(target)),
+        confidence: field.confidence,
+        evidence: field.evidence.clone(),
+        compared: like.then(|| Compared {
+            votes: one.votes,
+            of: one.of,
+            varies: one.varies,
+            values: values
+                .map(|(&base, value)| OtherValue {
+                    va: at(base),
+                    value: value.to_string(),
+                })
+                .collect(),
+        }),
     }
 }
 
@@ -500,49 +464,18 @@ fn target(value: &Value, kind: Kind) -> Option<u64> {
 }
 
 impl Row for FieldRow {
-    const COLUMNS: &'static [Column] = &[
-        Column::right("offset"),
-        Column::right("len"),
-        Column::hidden("va"),
-        Column::left("kind"),
-        Column::left("value"),
-        Column::left("detail"),
-        Column::left("name").with_os(),
-        Column::right("confidence").titled("sure"),
-        Column::left("evidence"),
-        Column::hidden("votes").with_many(),
-        Column::hidden("of").with_many(),
-        Column::left("varies").with_many(),
-        Column::left("values").with_many(),
-    ];
-
-    fn view(&self) -> View {
-        let (varies, values) = match &self.compared {
-            Some(compared) => {
-                let others = compared.values.iter().skip(1);
+    fn cell(&self, key: &str) -> Option<Cell> {
+        let cell = match (key, self.kind) {
+            ("offset", _) => Cell::new(format!("+{:#x}", self.offset)),
+            ("value", "unreadable") => Cell::new(&self.value).gap(),
+            ("value", "zero") => Cell::new(&self.value).dim(),
+            ("values", _) => {
+                let others = self.compared.as_ref()?.values.iter().skip(1);
                 let others: Vec<&str> = others.map(|other| other.value.as_str()).collect();
-                let varies = if compared.varies { "yes" } else { "no" };
-                (varies, others.join(" | "))
+                Cell::new(others.join(" | "))
             }
-            None => ("", String::new()),
+            _ => return None,
         };
-        let value = Cell::new(&self.value);
-        let value = match self.kind {
-            "unreadable" => value.gap(),
-            "zero" => value.dim(),
-            _ => value,
-        };
-        View::Cells(vec![
-            Cell::new(format!("+{:#x}", self.offset)),
-            Cell::new(self.len.to_string()),
-            Cell::new(self.kind),
-            value,
-            Cell::new(self.detail.as_deref().unwrap_or_default()),
-            Cell::new(self.name.as_deref().unwrap_or_default()),
-            Cell::new(self.confidence.to_string()),
-            Cell::new(&self.evidence),
-            Cell::new(varies),
-            Cell::new(values),
-        ])
+        Some(cell)
     }
 }

@@ -2,8 +2,7 @@
 
 use serde_json::Value;
 use vmie::search::{Encoding, ValueType};
-
-use crate::output::digits;
+use vmie_rows::Bytes;
 
 /// What a query looks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,7 +44,7 @@ impl Kind {
                 number(ty, bits.fold(0, |all, &byte| all << 8 | u64::from(byte)))
             }
             Self::Text(encoding) => Value::from(encoding.decode(bytes)),
-            Self::Bytes => Value::from(digits(bytes)),
+            Self::Bytes => Value::from(Bytes::of(bytes).to_string()),
         }
     }
 }

@@ -3,7 +3,6 @@
 mod kind;
 mod refine;
 mod relations;
-mod row;
 mod save;
 
 use std::path::Path;
@@ -13,16 +12,17 @@ use vmie::search::{
     Encoding, Finder, Inexact, Query, TextError, TextForms, TextQuery, ValueQuery, ValueType,
 };
 use vmie::signature::Signature;
+use vmie_rows::FoundRow;
 
 use crate::args::FindArgs;
 use crate::candidates::Sought;
 use crate::escape::shell_word;
 use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
+use crate::output::Row;
 use crate::report::Reporter;
 use crate::seek::{Around, Keep, Seek};
 use kind::Kind;
-use row::FindRow;
 use save::Save;
 
 pub(super) fn run(args: &FindArgs, options: &Options) -> Result<Done> {
@@ -54,8 +54,8 @@ pub(super) fn run(args: &FindArgs, options: &Options) -> Result<Done> {
         aligned(place.va.0).then(|| {
             let asked = &asked[sought.query];
             let value = asked.bytes(sought.bits, place.va.0, around);
-            FindRow {
-                kind: asked.kind.name(),
+            FoundRow {
+                r#type: asked.kind.name(),
                 value: asked.kind.show(&value),
                 old: None,
                 place,
@@ -63,6 +63,8 @@ pub(super) fn run(args: &FindArgs, options: &Options) -> Result<Done> {
         })
     })
 }
+
+impl Row for FoundRow {}
 
 /// Refuses to overwrite what is being read.
 fn spare(save: &Path, args: &FindArgs) -> Result<()> {

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use vmie::search::{Candidate, Narrowing, Relation, Verdict};
 use vmie::{Address, Coverage, Gva, ManyOutcome, Memory};
+use vmie_rows::{FoundRow, Hex, Place};
 
 use super::kind::Kind;
 use super::relations::relations;
-use super::row::FindRow;
 use super::save;
 use crate::args::FindArgs;
 use crate::candidates::{Header, Likeness, Saved, Scope, Sought, Whose, Writer};
@@ -16,8 +16,7 @@ use crate::escape::{self, shell_word};
 use crate::exit::{Done, Failure, Result, Stop};
 use crate::interrupt;
 use crate::options::Options;
-use crate::output::{Hex, SpaceKind, Totals};
-use crate::place::Place;
+use crate::output::{SpaceKind, totals};
 use crate::report::Words;
 use crate::rows::Rows;
 use crate::seek::{go_on, said_if_stopped};
@@ -109,7 +108,7 @@ impl Refine<'_> {
         }
         let odd = Odd::of(was, Some(&now));
         let count = saved.count;
-        let sink = self.options.sink(VERB, space.kind());
+        let sink = self.options.sink::<FoundRow>(space.kind());
         let sink = sink.named(space.names.shown()).asked(true);
         let mut rows = Rows::new(sink, self.args.again.save.is_some());
         let looked = self.look(saved, vec![now], &[Some(memory)], &mut rows, |_, va| {
@@ -125,7 +124,7 @@ impl Refine<'_> {
         let coverage = &looked.coverage[0];
         self.tell_odd(&[odd], &looked.candidates);
         self.check_read(coverage, count)?;
-        sink.finish::<FindRow>(Some(&Totals::from(coverage)))?;
+        sink.finish(Some(&totals(coverage)))?;
         self.tell_unread(looked.unread);
         reporter.coverage(coverage, Words::READ);
         let complete = coverage.is_complete() && !interrupt::asked();
@@ -168,7 +167,7 @@ impl Refine<'_> {
             .map(again)
             .collect();
         let count = saved.count;
-        let sink = self.options.sink(VERB, SpaceKind::Virtual);
+        let sink = self.options.sink::<FoundRow>(SpaceKind::Virtual);
         let sink = sink.named(true).many(true).asked(true);
         let mut rows = Rows::new(sink, self.args.again.save.is_some());
         let mut places = spaces.places(reporter);
@@ -194,10 +193,10 @@ impl Refine<'_> {
         self.check_read(&outcome.total(), count)?;
         self.tell_unread(looked.unread);
         let (totals, complete) = match count {
-            0 => (Totals::from(&outcome.total()), true),
+            0 => (totals(&outcome.total()), true),
             _ => spaces.cover(&outcome, Words::READ, self.source, reporter)?,
         };
-        sink.finish::<FindRow>(Some(&totals))?;
+        sink.finish(Some(&totals))?;
         let complete = complete && !interrupt::asked();
         Ok(Done { found, complete })
     }
@@ -303,9 +302,9 @@ impl Refine<'_> {
                         return Continue(());
                     }
                     let kind = self.kinds[query];
-                    rows.add(Some(FindRow {
+                    rows.add(Some(FoundRow {
                         place: place(space, va),
-                        kind: kind.name(),
+                        r#type: kind.name(),
                         value: kind.show(value),
                         old: Some(kind.show(candidate.old)),
                     }))

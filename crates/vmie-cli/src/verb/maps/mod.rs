@@ -10,16 +10,16 @@
 mod residency;
 mod vmas;
 
-use serde::Serialize;
 use vmie::paging::{Extent, ExtentItem, WalkStats};
 use vmie::{
     AddrRange, Address, AddressSpace, Cause, Coverage, Gap, Gva, Memory, Prot, Region, SpanKind,
 };
+use vmie_rows::{ExtentRow, Hex, RegionRow};
 
 use crate::args::MapsArgs;
 use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
-use crate::output::{Cell, Column, Hex, ProtText, Row, Sink, Totals, View};
+use crate::output::{Cell, Row, Sink, prot, totals};
 use crate::regions::Regions;
 use crate::report::{Reporter, Words};
 use crate::saved;
@@ -35,9 +35,11 @@ pub(super) fn run(args: &MapsArgs, options: &Options) -> Result<Done> {
     if args.vmas {
         return vmas::run(args, options, &space);
     }
-    let sink = options
-        .sink("maps", space.kind())
-        .named(space.names.shown());
+    let sink = match args.extents {
+        true => options.sink::<ExtentRow>(space.kind()),
+        false => options.sink::<RegionRow>(space.kind()),
+    };
+    let sink = sink.named(space.names.shown());
     match &space.target {
         Target::Physical(_) if args.extents => Err(Failure::new("physical memory has no extents")
             .hint("leave out --extents")
@@ -112,9 +114,9 @@ impl<'a, A: Address> List<'a, A> {
         self.any_mapped = true;
     }
 
-    fn finish<R: Row>(self, complete: bool) -> Result<Done> {
+    fn finish(self, complete: bool) -> Result<Done> {
         let found = self.sink.rows() > 0;
-        self.sink.finish::<R>(Some(&Totals::from(&self.coverage)))?;
+        self.sink.finish(Some(&totals(&self.coverage)))?;
         self.options.reporter.coverage(&self.coverage, Words::LIST);
         Ok(Done { found, complete })
     }
@@ -146,7 +148,7 @@ impl<A: Address> List<'_, A> {
                             len: part.len(),
                             prot,
                         };
-                        let row = RegionRow::new(region, Some(absent), name);
+                        let row = region_row(region, Some(absent), name);
                         if self.sink.row(&row)?.is_break() {
                             break 'spans;
                         }
@@ -159,7 +161,7 @@ impl<A: Address> List<'_, A> {
             return Err(Failure::new(format!("the image holds no {} memory", A::SPACE)).into());
         }
         let complete = self.coverage.is_complete();
-        self.finish::<RegionRow>(complete)
+        self.finish(complete)
     }
 }
 
@@ -194,7 +196,7 @@ impl List<'_, Gva> {
                             len: part.len(),
                             prot,
                         };
-                        let row = RegionRow::new(region, absent, name);
+                        let row = region_row(region, absent, name);
                         if self.sink.row(&row)?.is_break() {
                             break 'walk;
                         }
@@ -204,7 +206,7 @@ impl List<'_, Gva> {
             }
         }
         tell_oddities(walk.stats(), &self.options.reporter);
-        self.finish_virtual::<RegionRow>(space, complete, source)
+        self.finish_virtual(space, complete, source)
     }
 
     fn extents(mut self, space: &AddressSpace, source: &Source) -> Result<Done> {
@@ -228,7 +230,7 @@ impl List<'_, Gva> {
                 }
                 ExtentItem::Extent(extent) if extent.prot.contains(self.perm) => {
                     let absent = count(&held, extent, &mut self.coverage);
-                    if self.sink.row(&ExtentRow::new(extent, absent))?.is_break() {
+                    if self.sink.row(&extent_row(extent, absent))?.is_break() {
                         break;
                     }
                 }
@@ -236,16 +238,11 @@ impl List<'_, Gva> {
             }
         }
         tell_oddities(walk.stats(), &self.options.reporter);
-        self.finish_virtual::<ExtentRow>(space, complete, source)
+        self.finish_virtual(space, complete, source)
     }
 
     /// Nothing to show is an answer only where the tables were there to look at.
-    fn finish_virtual<R: Row>(
-        self,
-        space: &AddressSpace,
-        complete: bool,
-        source: &Source,
-    ) -> Result<Done> {
+    fn finish_virtual(self, space: &AddressSpace, complete: bool, source: &Source) -> Result<Done> {
         if self.sink.rows() == 0 && !self.any_mapped {
             if !complete {
                 return Err(no_table(&self.coverage, space, source).into());
@@ -254,7 +251,7 @@ impl List<'_, Gva> {
                 return Err(nothing_mapped(space, source).into());
             }
         }
-        self.finish::<R>(complete)
+        self.finish(complete)
     }
 }
 
@@ -277,101 +274,50 @@ fn tell_oddities(stats: &WalkStats, reporter: &Reporter) {
     ));
 }
 
-#[derive(Serialize)]
-struct RegionRow {
-    va: Hex,
-    len: u64,
-    prot: ProtText,
-    user: bool,
-    /// Bytes that the image does not hold; null when not known.
+fn region_row<A: Address>(
+    region: Region<A>,
     absent: Option<u64>,
-    /// What it is, with a known operating system.
-    #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
-}
-
-impl RegionRow {
-    fn new<A: Address>(region: Region<A>, absent: Option<u64>, name: Option<String>) -> Self {
-        Self {
-            va: Hex(region.start.raw()),
-            len: region.len,
-            prot: ProtText(region.prot),
-            user: region.prot.user(),
-            absent,
-            name,
-        }
+) -> RegionRow {
+    RegionRow {
+        va: Hex(region.start.raw()),
+        len: region.len,
+        prot: prot(region.prot),
+        user: region.prot.user(),
+        absent,
+        name,
     }
 }
 
 impl Row for RegionRow {
-    const COLUMNS: &'static [Column] = &[
-        Column::right("va"),
-        Column::right("len"),
-        Column::left("prot"),
-        Column::left("user"),
-        Column::right("absent"),
-        Column::left("name").with_os(),
-    ];
-
-    fn view(&self) -> View {
-        View::Cells(vec![
-            Cell::new(format!("{:#x}", self.va.0)).strong(),
-            Cell::new(size::exact(self.len)),
-            Cell::new(self.prot.0.to_string()),
-            Cell::new(user_word(self.user)),
-            absent_cell(self.absent),
-            Cell::new(self.name.as_deref().unwrap_or_default()),
-        ])
-    }
-}
-
-#[derive(Serialize)]
-struct ExtentRow {
-    va: Hex,
-    gpa: Hex,
-    len: u64,
-    page_size: u64,
-    prot: ProtText,
-    user: bool,
-    /// Bytes that the image does not hold.
-    absent: u64,
-}
-
-impl ExtentRow {
-    fn new(extent: Extent, absent: u64) -> Self {
-        Self {
-            va: Hex(extent.va.0),
-            gpa: Hex(extent.gpa.0),
-            len: extent.len,
-            page_size: extent.page_size,
-            prot: ProtText(extent.prot),
-            user: extent.prot.user(),
-            absent,
+    fn cell(&self, key: &str) -> Option<Cell> {
+        match key {
+            "user" => Some(Cell::new(user_word(self.user))),
+            "absent" => Some(absent_cell(self.absent)),
+            _ => None,
         }
     }
 }
 
-impl Row for ExtentRow {
-    const COLUMNS: &'static [Column] = &[
-        Column::right("va"),
-        Column::right("gpa"),
-        Column::right("len"),
-        Column::right("page_size").titled("page"),
-        Column::left("prot"),
-        Column::left("user"),
-        Column::right("absent"),
-    ];
+fn extent_row(extent: Extent, absent: u64) -> ExtentRow {
+    ExtentRow {
+        va: Hex(extent.va.0),
+        gpa: Hex(extent.gpa.0),
+        len: extent.len,
+        page_size: extent.page_size,
+        prot: prot(extent.prot),
+        user: extent.prot.user(),
+        absent,
+    }
+}
 
-    fn view(&self) -> View {
-        View::Cells(vec![
-            Cell::new(format!("{:#x}", self.va.0)).strong(),
-            Cell::new(format!("{:#x}", self.gpa.0)),
-            Cell::new(size::exact(self.len)),
-            Cell::new(size::exact(self.page_size)),
-            Cell::new(self.prot.0.to_string()),
-            Cell::new(user_word(self.user)),
-            absent_cell(Some(self.absent)),
-        ])
+impl Row for ExtentRow {
+    fn cell(&self, key: &str) -> Option<Cell> {
+        match key {
+            "user" => Some(Cell::new(user_word(self.user))),
+            "absent" => Some(absent_cell(Some(self.absent))),
+            _ => None,
+        }
     }
 }
 

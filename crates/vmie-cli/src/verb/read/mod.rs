@@ -17,7 +17,7 @@ use crate::args::{BitsArg, ReadArgs, ReadAs};
 use crate::asm::Bits;
 use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
-use crate::output::Totals;
+use crate::output::totals;
 use crate::report::Words;
 use crate::source::Source;
 use crate::space::{Space, Target};
@@ -99,7 +99,7 @@ impl Reading<'_, '_> {
         range: AddrRange<A>,
         view: V,
     ) -> Result<Coverage<A>> {
-        let sink = self.options.sink("read", self.space.kind());
+        let sink = self.options.sink::<V::Row>(self.space.kind());
         let sink = sink.named(self.space.names.shown());
         let mut rows = Rows::new(view, sink, self.space.names.process());
         let mut coverage = Coverage::default();
@@ -111,7 +111,7 @@ impl Reading<'_, '_> {
         }
         // Without a single byte the caller explains, and no row has been written.
         if coverage.read > 0 {
-            rows.finish(&Totals::from(&coverage))?;
+            rows.finish(&totals(&coverage))?;
         }
         Ok(coverage)
     }

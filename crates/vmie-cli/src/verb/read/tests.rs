@@ -11,7 +11,7 @@ use super::pieces::{self, Piece};
 use super::views::{Asm, Hex16, Rows, View, Words64};
 use crate::asm::Bits;
 use crate::names::Names;
-use crate::output::{Format, Output, Sink, SpaceKind, Totals};
+use crate::output::{Format, Output, Sink, SpaceKind, totals};
 use crate::report::{Level, Reporter};
 
 const PAGE: u64 = 4096;
@@ -167,7 +167,7 @@ fn rows<V: View>(view: V, memory: &Fake, range: AddrRange<Gva>, pieces: &[&[u8]]
     let mut out = Vec::new();
     let sink = Sink::new(
         output,
-        "read",
+        <V::Row as vmie_rows::Row>::SHAPE,
         SpaceKind::Virtual,
         &reporter,
         Box::new(&mut out),
@@ -180,7 +180,7 @@ fn rows<V: View>(view: V, memory: &Fake, range: AddrRange<Gva>, pieces: &[&[u8]]
         at = at.checked_add(bytes.len() as u64).expect("does not wrap");
     }
     rows.end(memory, range).expect("a Vec takes every byte");
-    rows.finish(&Totals::from(&Coverage::<Gva>::default()))
+    rows.finish(&totals(&Coverage::<Gva>::default()))
         .expect("a Vec takes every byte");
     String::from_utf8(out).expect("UTF-8")
 }

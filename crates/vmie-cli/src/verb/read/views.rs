@@ -1,161 +1,130 @@
 //! Rows of bytes: 16 bytes in hexadecimal, 64-bit words, instructions.
 //!
 //! A run of bytes may come in several pieces; a view cuts it into rows as if it had come in one.
-//! Every view has the same row, [`ReadRow`]; a gap is a row too, with no bytes, its length and why.
+//! A gap is a row too, with no bytes, its length and why.
 
-use std::marker::PhantomData;
 use std::ops::ControlFlow;
 
-use serde::Serialize;
 use vmie::os::Process;
 use vmie::{AddrRange, Address, Cause, Gva, Memory};
+use vmie_rows::{Bytes, BytesRow, Field, Hex, Hole, InstructionRow, Piece, WordRow};
 
-use super::pieces::Piece;
+use super::pieces::Piece as Part;
 use crate::asm::{self, Bits, Disassembler};
 use crate::exit::Result;
 use crate::guest::Os;
 use crate::names::Names;
-use crate::output::{Cell, Column, Hex, Row, Sink, Totals, View as RowView, digits};
+use crate::output::{Cell, Row, Sink, Totals, View as RowView, cells};
 use crate::size;
 
 /// A way to cut bytes into rows.
 pub(super) trait View {
-    /// The columns of its rows.
-    const COLUMNS: &'static [Column];
+    /// Its rows.
+    type Row: Row;
 
     /// Bytes behind the end of the range that may be needed to complete the last row.
     const AHEAD: usize = 0;
 
     /// The row at the start of `bytes`, which is not empty, and how many bytes it takes. `None` when
     /// more bytes are needed to tell; never when this is the `last` piece of the run.
-    fn row(&mut self, at: u64, bytes: &[u8], last: bool) -> Option<(usize, ReadRow<Self>)>
-    where
-        Self: Sized;
+    fn row(&mut self, at: u64, bytes: &[u8], last: bool) -> Option<(usize, Self::Row)>;
+
+    /// The row of a hole.
+    fn gap(piece: Piece, hole: Hole) -> Self::Row;
 }
 
-/// A row of `read`.
-#[derive(Serialize)]
-#[serde(bound = "")]
-pub(super) struct ReadRow<V> {
-    va: Hex,
-    /// Two digits a byte; empty for a gap.
-    bytes: String,
-    len: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<Hex>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<String>,
-    /// The address that an instruction refers to, where it has a name, and that name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    target: Option<Hex>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    /// Why there are no bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    gap: Option<&'static str>,
-    /// Where the pages of a process are that are not mapped.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<&'static str>,
-    #[serde(skip)]
-    ascii: String,
-    #[serde(skip)]
-    view: PhantomData<V>,
-}
-
-impl<V> ReadRow<V> {
-    fn new(at: u64, bytes: &[u8]) -> Self {
-        Self {
-            va: Hex(at),
-            bytes: digits(bytes),
-            len: bytes.len() as u64,
-            value: None,
-            text: None,
-            target: None,
-            name: None,
-            gap: None,
-            state: None,
-            ascii: bytes.iter().copied().map(ascii).collect(),
-            view: PhantomData,
-        }
-    }
-
-    fn gap(at: u64, len: u64, cause: Cause, state: Option<&'static str>) -> Self {
-        Self {
-            len,
-            gap: Some(cause.label()),
-            state,
-            ..Self::new(at, &[])
-        }
-    }
-
-    /// `48 8b 05 ...`, with a wider gap after eight bytes.
-    fn spaced(&self) -> String {
-        let mut text = String::with_capacity(self.bytes.len() * 2);
-        for (index, pair) in self.bytes.as_bytes().chunks(2).enumerate() {
-            match index {
-                0 => {}
-                8 => text.push_str("  "),
-                _ => text.push(' '),
-            }
-            text.extend(pair.iter().map(|&digit| char::from(digit)));
-        }
-        text
+fn piece(at: u64, bytes: &[u8]) -> Piece {
+    Piece {
+        va: Hex(at),
+        bytes: Bytes::of(bytes),
+        len: bytes.len() as u64,
     }
 }
 
-fn ascii(byte: u8) -> char {
-    match byte {
-        0x20..0x7f => char::from(byte),
+fn gap<V: View>(at: u64, len: u64, cause: Cause, state: Option<&'static str>) -> V::Row {
+    let piece = Piece {
+        len,
+        ..piece(at, &[])
+    };
+    let gap = Some(cause.label());
+    V::gap(piece, Hole { gap, state })
+}
+
+/// There is none.
+const NO_HOLE: Hole = Hole {
+    gap: None,
+    state: None,
+};
+
+/// Two cells for a hole: where, and what.
+fn hole(piece: &Piece, hole: &Hole) -> Option<RowView> {
+    let gap = hole.gap?;
+    let state = hole
+        .state
+        .map_or_else(String::new, |state| format!(": {state}"));
+    let len = size::exact(piece.len);
+    Some(RowView::Cells(vec![
+        Cell::new(piece.va.to_string()).strong(),
+        Cell::new(format!("-- {len} {gap}{state} --")).gap(),
+    ]))
+}
+
+/// The cell of bytes: `48 8b 05 ...`, with a wider gap after eight of them.
+fn bytes_cell(bytes: &Bytes) -> Cell {
+    let mut text = String::new();
+    for (index, pair) in bytes.pairs().enumerate() {
+        match index {
+            0 => {}
+            8 => text.push_str("  "),
+            _ => text.push(' '),
+        }
+        text.push_str(pair);
+    }
+    Cell::new(text)
+}
+
+fn ascii(bytes: &[u8]) -> String {
+    let shown = |byte: &u8| match byte {
+        0x20..0x7f => char::from(*byte),
         _ => '.',
-    }
-}
-
-impl<V: View> Row for ReadRow<V> {
-    const COLUMNS: &'static [Column] = V::COLUMNS;
-
-    fn view(&self) -> RowView {
-        let mut cells = vec![Cell::new(format!("{:#x}", self.va.0)).strong()];
-        if let Some(gap) = self.gap {
-            let state = self
-                .state
-                .map_or_else(String::new, |state| format!(": {state}"));
-            let len = size::exact(self.len);
-            cells.push(Cell::new(format!("-- {len} {gap}{state} --")).gap());
-            return RowView::Cells(cells);
-        }
-        cells.push(Cell::new(self.spaced()));
-        for column in V::COLUMNS.iter().filter(|column| !column.head.is_empty()) {
-            match column.head {
-                "value" => cells
-                    .push(Cell::new(self.value.map_or_else(String::new, |value| {
-                        format!("{:#018x}", value.0)
-                    }))),
-                "text" => cells.push(Cell::new(self.text.as_deref().unwrap_or_default())),
-                "name" => cells.push(Cell::new(self.name.as_deref().unwrap_or_default())),
-                "ascii" => cells.push(Cell::raw(&self.ascii).dim()),
-                _ => {}
-            }
-        }
-        RowView::Cells(cells)
-    }
+    };
+    bytes.iter().map(shown).collect()
 }
 
 /// 16 bytes a row, with their ASCII.
 pub(super) struct Hex16;
 
 impl View for Hex16 {
-    const COLUMNS: &'static [Column] = &[
-        Column::right("va"),
-        Column::left("bytes"),
-        Column::table_only("ascii"),
-        Column::hidden("len"),
-        Column::hidden("gap"),
-        Column::hidden("state").with_os(),
-    ];
+    type Row = BytesRow;
 
-    fn row(&mut self, at: u64, bytes: &[u8], last: bool) -> Option<(usize, ReadRow<Self>)> {
+    fn row(&mut self, at: u64, bytes: &[u8], last: bool) -> Option<(usize, BytesRow)> {
         let len = whole(bytes, 16, last)?;
-        Some((len, ReadRow::new(at, &bytes[..len])))
+        let bytes = &bytes[..len];
+        let row = BytesRow {
+            piece: piece(at, bytes),
+            hole: NO_HOLE,
+            ascii: ascii(bytes),
+        };
+        Some((len, row))
+    }
+
+    fn gap(piece: Piece, hole: Hole) -> BytesRow {
+        let ascii = String::new();
+        BytesRow { piece, hole, ascii }
+    }
+}
+
+impl Row for BytesRow {
+    fn cell(&self, key: &str) -> Option<Cell> {
+        match key {
+            "bytes" => Some(bytes_cell(&self.piece.bytes)),
+            "ascii" => Some(Cell::raw(&self.ascii).dim()),
+            _ => None,
+        }
+    }
+
+    fn view(&self, columns: &[&'static Field]) -> RowView {
+        hole(&self.piece, &self.hole).unwrap_or_else(|| cells(self, columns))
     }
 }
 
@@ -163,31 +132,45 @@ impl View for Hex16 {
 pub(super) struct Words64;
 
 impl View for Words64 {
-    const COLUMNS: &'static [Column] = &[
-        Column::right("va"),
-        Column::left("bytes"),
-        Column::right("value"),
-        Column::table_only("ascii"),
-        Column::hidden("len"),
-        Column::hidden("gap"),
-        Column::hidden("state").with_os(),
-    ];
+    type Row = WordRow;
 
-    fn row(&mut self, at: u64, bytes: &[u8], last: bool) -> Option<(usize, ReadRow<Self>)> {
+    fn row(&mut self, at: u64, bytes: &[u8], last: bool) -> Option<(usize, WordRow)> {
         let len = whole(bytes, 8, last)?;
-        let mut row = ReadRow::new(at, &bytes[..len]);
+        let bytes = &bytes[..len];
         // Bytes that a hole or the end of the range leaves over are no word.
-        row.value = bytes[..len]
-            .try_into()
-            .ok()
-            .map(|word| Hex(u64::from_le_bytes(word)));
+        let word = bytes.try_into().ok().map(u64::from_le_bytes);
+        let row = WordRow {
+            piece: piece(at, bytes),
+            value: word.map(Hex),
+            hole: NO_HOLE,
+            ascii: ascii(bytes),
+        };
         Some((len, row))
+    }
+
+    fn gap(piece: Piece, hole: Hole) -> WordRow {
+        WordRow {
+            piece,
+            value: None,
+            hole,
+            ascii: String::new(),
+        }
     }
 }
 
-/// As many bytes as a full row takes; fewer only at the end of a run.
-fn whole(bytes: &[u8], full: usize, last: bool) -> Option<usize> {
-    (bytes.len() >= full || last).then_some(bytes.len().min(full))
+impl Row for WordRow {
+    fn cell(&self, key: &str) -> Option<Cell> {
+        match key {
+            "bytes" => Some(bytes_cell(&self.piece.bytes)),
+            "value" => Some(Cell::new(format!("{:#018x}", self.value?.0))),
+            "ascii" => Some(Cell::raw(&self.ascii).dim()),
+            _ => None,
+        }
+    }
+
+    fn view(&self, columns: &[&'static Field]) -> RowView {
+        hole(&self.piece, &self.hole).unwrap_or_else(|| cells(self, columns))
+    }
 }
 
 /// Instructions, one after the other from the start of each run.
@@ -206,45 +189,64 @@ impl<'a, 's> Asm<'a, 's> {
 }
 
 impl View for Asm<'_, '_> {
-    const COLUMNS: &'static [Column] = &[
-        Column::right("va"),
-        Column::left("bytes"),
-        Column::left("text"),
-        Column::left("name").with_os(),
-        Column::hidden("target").with_os(),
-        Column::hidden("len"),
-        Column::hidden("gap"),
-        Column::hidden("state").with_os(),
-    ];
+    type Row = InstructionRow;
 
     const AHEAD: usize = asm::MAX_LEN - 1;
 
-    fn row(&mut self, at: u64, bytes: &[u8], last: bool) -> Option<(usize, ReadRow<Self>)> {
+    fn row(&mut self, at: u64, bytes: &[u8], last: bool) -> Option<(usize, InstructionRow)> {
         if bytes.len() < asm::MAX_LEN && !last {
             return None;
         }
         let (len, text) = self.disassembler.decode(at, bytes);
-        let mut row = ReadRow::new(at, &bytes[..len]);
-        row.text = Some(text);
-        if let Some(target) = self.disassembler.target() {
-            row.name = self.names.name(target);
-            row.target = row.name.is_some().then_some(Hex(target));
-        }
+        let target = self.disassembler.target();
+        let name = target.and_then(|target| self.names.name(target));
+        let row = InstructionRow {
+            piece: piece(at, &bytes[..len]),
+            text: Some(text),
+            target: target.filter(|_| name.is_some()).map(Hex),
+            name,
+            hole: NO_HOLE,
+        };
         Some((len, row))
     }
+
+    fn gap(piece: Piece, hole: Hole) -> InstructionRow {
+        InstructionRow {
+            piece,
+            text: None,
+            target: None,
+            name: None,
+            hole,
+        }
+    }
+}
+
+impl Row for InstructionRow {
+    fn cell(&self, key: &str) -> Option<Cell> {
+        (key == "bytes").then(|| bytes_cell(&self.piece.bytes))
+    }
+
+    fn view(&self, columns: &[&'static Field]) -> RowView {
+        hole(&self.piece, &self.hole).unwrap_or_else(|| cells(self, columns))
+    }
+}
+
+/// As many bytes as a full row takes; fewer only at the end of a run.
+fn whole(bytes: &[u8], full: usize, last: bool) -> Option<usize> {
+    (bytes.len() >= full || last).then_some(bytes.len().min(full))
 }
 
 /// How many gaps wait for a first byte, so that a range without any leaves no row.
 const MAX_WAITING: usize = 1024;
 
 /// Turns pieces into rows.
-pub(super) struct Rows<'a, V> {
+pub(super) struct Rows<'a, V: View> {
     view: V,
     sink: Sink<'a>,
     /// Bytes of the current run that are not in a row yet, and the address of the first.
     run: Vec<u8>,
     at: u64,
-    waiting: Vec<ReadRow<V>>,
+    waiting: Vec<V::Row>,
     started: bool,
     process: Option<(&'a Os, &'a Process)>,
 }
@@ -264,9 +266,9 @@ impl<'a, V: View> Rows<'a, V> {
     }
 
     /// Takes the next piece.
-    pub(super) fn piece<A: Address>(&mut self, piece: &Piece<'_, A>) -> Result<ControlFlow<()>> {
+    pub(super) fn piece<A: Address>(&mut self, piece: &Part<'_, A>) -> Result<ControlFlow<()>> {
         match *piece {
-            Piece::Bytes { start, bytes } => {
+            Part::Bytes { start, bytes } => {
                 if !std::mem::replace(&mut self.started, true) && self.release()?.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
@@ -277,13 +279,13 @@ impl<'a, V: View> Rows<'a, V> {
                 let owned = self.run.len();
                 self.cut(owned, false)
             }
-            Piece::Gap { start, len, cause } => {
+            Part::Gap { start, len, cause } => {
                 let owned = self.run.len();
                 if self.cut(owned, true)?.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
                 for (start, len, state) in self.parts(start.raw(), len, cause) {
-                    let row = ReadRow::gap(start, len, cause, state);
+                    let row = gap::<V>(start, len, cause, state);
                     if self.gap(row)?.is_break() {
                         return Ok(ControlFlow::Break(()));
                     }
@@ -309,7 +311,7 @@ impl<'a, V: View> Rows<'a, V> {
         }
     }
 
-    fn gap(&mut self, row: ReadRow<V>) -> Result<ControlFlow<()>> {
+    fn gap(&mut self, row: V::Row) -> Result<ControlFlow<()>> {
         if self.started {
             return self.sink.row(&row);
         }
@@ -346,7 +348,7 @@ impl<'a, V: View> Rows<'a, V> {
 
     /// Writes what is left.
     pub(super) fn finish(self, totals: &Totals) -> Result<()> {
-        self.sink.finish::<ReadRow<V>>(Some(totals))
+        self.sink.finish(Some(totals))
     }
 
     /// Makes rows of what starts in the first `owned` bytes of the run.

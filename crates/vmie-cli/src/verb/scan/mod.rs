@@ -4,16 +4,15 @@ mod context;
 #[cfg(feature = "yara")]
 mod rules;
 
-use serde::Serialize;
+use vmie_rows::MatchRow;
 
 use crate::args::ScanArgs;
 use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
-use crate::output::{Cell, Column, Row, View};
-use crate::place::Place;
+use crate::output::{Cell, Row};
 use crate::seek::Seek;
-use crate::signatures::{self, SigName};
-use context::Context;
+use crate::signatures;
+use context::around_match;
 
 pub(super) fn run(args: &ScanArgs, options: &Options) -> Result<Done> {
     if !args.what.rules.is_empty() {
@@ -45,38 +44,15 @@ pub(super) fn run(args: &ScanArgs, options: &Options) -> Result<Done> {
     let context = args.context.unwrap_or(0);
     seek.run(&set, |place, sig, around| {
         Some(MatchRow {
-            context: (context > 0).then(|| Context::of(place.va.0, context, around)),
+            context: (context > 0).then(|| around_match(place.va.0, context, around)),
             place,
             sig: &names[sig],
         })
     })
 }
 
-#[derive(Serialize)]
-struct MatchRow<'a> {
-    #[serde(flatten)]
-    place: Place,
-    sig: &'a SigName,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    context: Option<Context>,
-}
-
 impl Row for MatchRow<'_> {
-    const COLUMNS: &'static [Column] = &[
-        Column::right("pid").with_many(),
-        Column::left("process").with_many(),
-        Column::right("va"),
-        Column::left("sig"),
-        Column::left("context").if_asked(),
-        Column::left("region").with_many(),
-        Column::left("name").with_os(),
-    ];
-
-    fn view(&self) -> View {
-        let context = self.context.as_ref().map(Context::view);
-        View::Cells(self.place.cells([
-            Cell::new(self.sig.to_string()),
-            Cell::new(context.unwrap_or_default()),
-        ]))
+    fn cell(&self, key: &str) -> Option<Cell> {
+        (key == "context").then(|| context::cell(self.context.as_ref(), self.place.va))
     }
 }

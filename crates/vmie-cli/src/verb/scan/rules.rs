@@ -5,17 +5,16 @@
 
 use boreal::scanner::{EvaluatedRule, ScanCallbackResult, ScanEvent};
 use boreal::{MetadataValue, Scanner};
-use serde::Serialize;
 use serde_json::{Map, Value};
 use vmie::{AddrRange, Address, Coverage, Gva, ManyOutcome, Memory, Prot};
+use vmie_rows::{Hex, Place, RuleRow};
 
-use super::context::Context;
+use super::context::{self, around_match};
 use crate::args::ScanArgs;
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
 use crate::options::Options;
-use crate::output::{Cell, Column, Hex, Row, SpaceKind, Totals, View};
-use crate::place::{Place, Site};
+use crate::output::{Cell, Row, SpaceKind, totals};
 use crate::report::Words;
 use crate::rows::Rows;
 use crate::rules::{self, Bounds, MOST_MATCHES, Pieces, Said};
@@ -100,7 +99,7 @@ impl<'a> RuleScan<'a> {
         let reporter = &self.options.reporter;
         let filter = &self.args.search.filter;
         let range = space.range(filter.range.as_ref())?;
-        let sink = self.options.sink(VERB, space.kind());
+        let sink = self.options.sink::<RuleRow<'_>>(space.kind());
         let sink = sink.named(space.names.shown());
         let mut rows = Rows::new(sink.asked(self.args.context.is_some()), false);
         let bar = reporter.progress_begin(VERB, self.source.physical_size());
@@ -121,7 +120,7 @@ impl<'a> RuleScan<'a> {
             let range = filter.range.as_ref().map(ToString::to_string);
             return Err(nothing_read(coverage, space, self.source, range, filter.perm).into());
         }
-        sink.finish::<RuleRow<'_>>(Some(&Totals::from(coverage)))?;
+        sink.finish(Some(&totals(coverage)))?;
         reporter.coverage(coverage, Words::SEARCH);
         let complete = Words::SEARCH.complete(coverage) && seen.whole && !interrupt::asked();
         Ok(Done { found, complete })
@@ -131,7 +130,7 @@ impl<'a> RuleScan<'a> {
         let reporter = &self.options.reporter;
         let spaces = Spaces::select(self.source, &self.args.search.space, reporter)?;
         let typed = spaces.range(self.args.search.filter.range.as_ref())?;
-        let sink = self.options.sink(VERB, SpaceKind::Virtual);
+        let sink = self.options.sink::<RuleRow<'_>>(SpaceKind::Virtual);
         let sink = sink.named(true).many(true);
         let mut rows = Rows::new(sink.asked(self.args.context.is_some()), false);
         let mut places = spaces.places(reporter);
@@ -166,7 +165,7 @@ impl<'a> RuleScan<'a> {
         let found = sink.rows() > 0;
         said_if_stopped(interrupt::asked(), found, reporter)?;
         let (totals, complete) = spaces.cover(&outcome, Words::SEARCH, self.source, reporter)?;
-        sink.finish::<RuleRow<'_>>(Some(&totals))?;
+        sink.finish(Some(&totals))?;
         let complete = complete && whole && !interrupt::asked();
         Ok(Done { found, complete })
     }
@@ -260,7 +259,7 @@ impl<'a> RuleScan<'a> {
                 tags: &about.tags,
                 meta: &about.meta,
                 len: string.map(|_| hit.len.0),
-                context: va.map(|va| Context::of(va, context, &around as &dyn Around)),
+                context: va.map(|va| around_match(va, context, &around as &dyn Around)),
             }))
         })
     }
@@ -300,58 +299,9 @@ struct About<'r> {
     meta: Map<String, Value>,
 }
 
-#[derive(Serialize)]
-struct RuleRow<'a> {
-    #[serde(flatten)]
-    site: Option<Site>,
-    /// Null for a rule that holds without a string.
-    va: Option<Hex>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    sig: Option<String>,
-    rule: &'a str,
-    namespace: &'a str,
-    tags: &'a [&'a str],
-    meta: &'a Map<String, Value>,
-    len: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    context: Option<Context>,
-}
-
 impl Row for RuleRow<'_> {
-    const COLUMNS: &'static [Column] = &[
-        Column::right("pid").with_many(),
-        Column::left("process").with_many(),
-        Column::right("va"),
-        Column::left("sig"),
-        Column::left("rule"),
-        Column::hidden("namespace"),
-        Column::left("tags"),
-        Column::hidden("meta"),
-        Column::hidden("len"),
-        Column::left("context").if_asked(),
-        Column::left("region").with_many(),
-        Column::left("name").with_os(),
-    ];
-
-    fn view(&self) -> View {
-        let site = self.site.as_ref();
-        let pid = site.and_then(|site| site.pid);
-        let text = |text: Option<&str>| Cell::new(text.unwrap_or_default());
-        View::Cells(vec![
-            Cell::new(pid.map_or_else(String::new, |pid| pid.to_string())),
-            text(site.and_then(|site| site.process.as_deref())),
-            Cell::new(
-                self.va
-                    .map_or_else(String::new, |va| format!("{:#x}", va.0)),
-            )
-            .strong(),
-            text(self.sig.as_deref()),
-            Cell::new(self.rule),
-            Cell::new(self.tags.join(" ")),
-            Cell::new(self.context.as_ref().map(Context::view).unwrap_or_default()),
-            text(site.and_then(|site| site.region.as_deref())),
-            text(self.name.as_deref()),
-        ])
+    fn cell(&self, key: &str) -> Option<Cell> {
+        let va = self.va.unwrap_or_default();
+        (key == "context").then(|| context::cell(self.context.as_ref(), va))
     }
 }

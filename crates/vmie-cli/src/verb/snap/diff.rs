@@ -8,24 +8,23 @@ use std::iter::Peekable;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use serde::Serialize;
 use vmie::snapshot::{Change, ChangeKind, DiffOptions, diff};
 use vmie::{AddrRange, Address, Coverage, Memory, Prot, Region};
+use vmie_rows::{ChangeRow, Hex};
 
 use crate::args::{GroupBy, LayersArgs, Paging, SnapDiffArgs, SourceArgs, SpaceArgs};
 use crate::candidates::{Likeness, Whose};
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
 use crate::options::Options;
-use crate::output::{Cell, Column, Hex, ProtText, Row, Sink, Totals, View};
+use crate::output::{Row, Sink, View, prot_if_mapped, totals};
 use crate::report::Words;
 use crate::saved;
 use crate::seek::{progress, said_if_stopped};
-use crate::size;
 use crate::source::Source;
 use crate::space::{Space, Target};
 
-use super::dump::Dump;
+use super::dump::{Dump, Sides};
 
 /// Bytes in a page, as far as `--group-by page` goes.
 const PAGE: u64 = 4096;
@@ -147,7 +146,7 @@ impl Comparing<'_, '_> {
         let wanted = self.wanted()?;
         let sink = self
             .options
-            .sink("snap", self.after.kind())
+            .sink::<ChangeRow>(self.after.kind())
             .asked(self.args.group_by.is_some() || self.args.hexdump);
         let mut rows = Rows {
             sink,
@@ -170,8 +169,7 @@ impl Comparing<'_, '_> {
         if coverage.read == 0 && !found {
             return Err(self.nothing_compared(coverage).into());
         }
-        rows.sink
-            .finish::<ChangeRow>(Some(&Totals::from(coverage)))?;
+        rows.sink.finish(Some(&totals(coverage)))?;
         reporter.coverage(coverage, Words::COMPARE);
         let complete = Words::COMPARE.complete(coverage) && !interrupt::asked();
         Ok(Done { found, complete })
@@ -245,17 +243,22 @@ impl<A: Address> Rows<'_, A> {
     }
 
     fn push(&mut self, change: Change<A>, sum: Option<Sum>) -> ControlFlow<()> {
+        let sides = self.dump.as_mut().map(|dump| dump.of(change));
         let row = ChangeRow {
             va: Hex(change.start.raw()),
             len: change.len,
-            prot: ProtText(change.prot),
+            prot: prot_if_mapped(change.prot),
             change: change.kind.name(),
-            was: ProtText(change.was),
+            was: prot_if_mapped(change.was),
             bytes: sum.map(|sum| sum.bytes),
             runs: sum.map(|sum| sum.runs),
-            dump: self.dump.as_mut().map(|dump| dump.of(change)),
+            dump: sides.as_ref().map(Sides::row),
         };
-        match self.sink.row(&row) {
+        let shown = self.sink.row_as(&row, |columns| match &sides {
+            Some(sides) => View::Text(sides.text(&row)),
+            None => row.view(columns),
+        });
+        match shown {
             Ok(flow) => flow,
             Err(stop) => {
                 self.failed = Some(stop);
@@ -382,56 +385,4 @@ impl<'m, A: Address> Group<'m, A> {
     }
 }
 
-#[derive(Serialize)]
-struct ChangeRow {
-    va: Hex,
-    len: u64,
-    /// Now; none where nothing is mapped any more.
-    prot: ProtText,
-    change: &'static str,
-    /// Then; none where nothing was mapped.
-    was: ProtText,
-    /// Of a group: bytes that changed, and runs of them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    runs: Option<u64>,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    dump: Option<super::dump::Sides>,
-}
-
-impl Row for ChangeRow {
-    const COLUMNS: &'static [Column] = &[
-        Column::right("va"),
-        Column::right("len"),
-        Column::left("prot"),
-        Column::left("change"),
-        Column::left("was"),
-        Column::right("bytes").if_asked(),
-        Column::right("runs").if_asked(),
-        Column::hidden("before").if_asked(),
-        Column::hidden("after").if_asked(),
-    ];
-
-    fn view(&self) -> View {
-        if let Some(dump) = &self.dump {
-            return View::Text(dump.text(self.va.0, self.len, self.change, self.prot.0));
-        }
-        let number = |number: Option<u64>| {
-            Cell::new(number.map_or_else(String::new, |number| number.to_string()))
-        };
-        let prot = |prot: Prot| match prot {
-            Prot::NONE => String::new(),
-            prot => prot.to_string(),
-        };
-        View::Cells(vec![
-            Cell::new(format!("{:#x}", self.va.0)).strong(),
-            Cell::new(size::exact(self.len)),
-            Cell::new(prot(self.prot.0)),
-            Cell::new(self.change),
-            Cell::new(prot(self.was.0)),
-            number(self.bytes),
-            number(self.runs),
-        ])
-    }
-}
+impl Row for ChangeRow {}

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
-use serde::Serialize;
 use vmie::snapshot::{Change, ChangeKind};
-use vmie::{Address, Memory, Prot, read_around_holes};
+use vmie::{Address, Memory, read_around_holes};
+use vmie_rows::{ChangeRow, Hex};
 
 use crate::size;
 
@@ -63,11 +63,11 @@ impl<'a, A: Address> Dump<'a, A> {
 /// Bytes, those that can be read.
 struct Bytes(Vec<Option<u8>>);
 
-impl Serialize for Bytes {
-    /// Two digits each, `??` for what cannot be read; null when nothing can.
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl Bytes {
+    /// Two digits each, `??` for what cannot be read; nothing when nothing can.
+    fn digits(&self) -> Option<String> {
         if self.0.iter().all(Option::is_none) {
-            return serializer.serialize_none();
+            return None;
         }
         let mut text = String::with_capacity(2 * self.0.len());
         for byte in &self.0 {
@@ -76,27 +76,31 @@ impl Serialize for Bytes {
                 None => write!(text, "??"),
             };
         }
-        serializer.serialize_str(&text)
+        Some(text)
     }
 }
 
 /// Both sides of a change.
-#[derive(Serialize)]
 pub(super) struct Sides {
     before: Bytes,
     after: Bytes,
-    #[serde(rename = "dump_va", serialize_with = "hex")]
     from: u64,
 }
 
-fn hex<S: serde::Serializer>(addr: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{addr:#x}"))
-}
-
 impl Sides {
+    /// Both, as a part of a row.
+    pub(super) fn row(&self) -> vmie_rows::Dump {
+        vmie_rows::Dump {
+            before: self.before.digits(),
+            after: self.after.digits(),
+            dump_va: Hex(self.from),
+        }
+    }
+
     /// Lines for people: the earlier bytes above the later ones.
-    pub(super) fn text(&self, va: u64, len: u64, change: &str, prot: Prot) -> String {
-        let mut text = format!("{va:#x}  {}  {prot}  {change}\n", size::exact(len));
+    pub(super) fn text(&self, row: &ChangeRow) -> String {
+        let (va, prot, len) = (row.va, row.prot, row.len);
+        let mut text = format!("{va}  {}  {prot}  {}\n", size::exact(len), row.change);
         let lines = self.before.0.chunks(LINE as usize);
         let lines = lines.zip(self.after.0.chunks(LINE as usize));
         for (index, (before, after)) in lines.enumerate() {

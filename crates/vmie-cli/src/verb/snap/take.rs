@@ -1,21 +1,20 @@
 //! `vmie snap take`: what a space maps now, in a file.
 
-use serde::Serialize;
 use vmie::snapshot::{
     self, Compression, FileError, FileErrorKind, Filter, SaveOptions, Saved, Snapshot, TakeError,
     TakeOptions,
 };
 use vmie::{AddrRange, Address, Memory, Prot};
+use vmie_rows::TakenRow;
 
 use crate::args::{Compress, FilterArgs, SnapTakeArgs};
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
 use crate::options::Options;
-use crate::output::{Cell, Column, Row, Totals, View};
+use crate::output::{Row, totals};
 use crate::report::Words;
 use crate::saved;
 use crate::seek::progress;
-use crate::size;
 use crate::source::Source;
 use crate::space::{Space, Target};
 use crate::unread::nothing_read;
@@ -69,9 +68,9 @@ impl Taking<'_, '_> {
             return Err(nothing_read(coverage, self.space, self.source, range, filter.perm).into());
         }
         let saved = self.save(&snapshot)?;
-        let mut sink = self.options.sink("snap", self.space.kind());
-        let _ = sink.row(&TakenRow::new(self.args, &snapshot, saved))?;
-        sink.finish::<TakenRow>(Some(&Totals::from(coverage)))?;
+        let mut sink = self.options.sink::<TakenRow>(self.space.kind());
+        let _ = sink.row(&row(self.args, &snapshot, saved))?;
+        sink.finish(Some(&totals(coverage)))?;
         reporter.coverage(coverage, Words::SEARCH);
         Ok(Done {
             found: true,
@@ -144,67 +143,21 @@ fn not_saved(error: FileError) -> Failure {
     }
 }
 
-#[derive(Serialize)]
-struct TakenRow {
-    file: String,
-    size: u64,
-    taken: String,
-    took_ms: u64,
-    regions: u64,
-    mapped: u64,
-    read: u64,
-    absent: u64,
-    /// Pages that were kept, those of zeros among them, and how many different others there are.
-    pages: u64,
-    zero: u64,
-    distinct: u64,
-}
-
-impl TakenRow {
-    fn new<A: Address>(args: &SnapTakeArgs, snapshot: &Snapshot<A>, saved: Saved) -> Self {
-        let coverage = snapshot.coverage();
-        Self {
-            file: args.out.display().to_string(),
-            size: saved.bytes,
-            taken: saved::when(snapshot.taken()),
-            took_ms: u64::try_from(snapshot.took().as_millis()).unwrap_or(u64::MAX),
-            regions: snapshot.kept().count() as u64,
-            mapped: coverage.mapped,
-            read: coverage.read,
-            absent: coverage.absent,
-            pages: saved.pages,
-            zero: saved.zero,
-            distinct: saved.distinct,
-        }
+fn row<A: Address>(args: &SnapTakeArgs, snapshot: &Snapshot<A>, saved: Saved) -> TakenRow {
+    let coverage = snapshot.coverage();
+    TakenRow {
+        file: args.out.display().to_string(),
+        size: saved.bytes,
+        taken: saved::when(snapshot.taken()),
+        took_ms: u64::try_from(snapshot.took().as_millis()).unwrap_or(u64::MAX),
+        regions: snapshot.kept().count() as u64,
+        mapped: coverage.mapped,
+        read: coverage.read,
+        absent: coverage.absent,
+        pages: saved.pages,
+        zero: saved.zero,
+        distinct: saved.distinct,
     }
 }
 
-impl Row for TakenRow {
-    const COLUMNS: &'static [Column] = &[
-        Column::left("file"),
-        Column::right("size"),
-        Column::left("taken"),
-        Column::hidden("took_ms"),
-        Column::right("regions"),
-        Column::hidden("mapped"),
-        Column::right("read"),
-        Column::right("absent"),
-        Column::right("pages"),
-        Column::right("zero"),
-        Column::right("distinct"),
-    ];
-
-    fn view(&self) -> View {
-        View::Cells(vec![
-            Cell::new(&self.file).strong(),
-            Cell::new(size::approx(self.size)),
-            Cell::new(&self.taken),
-            Cell::new(self.regions.to_string()),
-            Cell::new(size::approx(self.read)),
-            Cell::new(size::approx(self.absent)),
-            Cell::new(self.pages.to_string()),
-            Cell::new(self.zero.to_string()),
-            Cell::new(self.distinct.to_string()),
-        ])
-    }
-}
+impl Row for TakenRow {}

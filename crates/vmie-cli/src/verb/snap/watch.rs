@@ -6,10 +6,10 @@
 
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-use vmie::snapshot::series::{self, RecordError, Recorded, Recorder, moment_files};
+use vmie::snapshot::series::{self, RecordError, Recorder, moment_files};
 use vmie::snapshot::{self, FileErrorKind, Origin, SaveOptions, TakeError};
 use vmie::{Address, Gpa, Gva, Memory};
+use vmie_rows::WatchedRow;
 
 use crate::args::SnapWatchArgs;
 use crate::candidates::{Likeness, Whose};
@@ -17,11 +17,10 @@ use crate::escape::shell_word;
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
 use crate::options::Options;
-use crate::output::{Cell, Column, Row, Sink, View};
+use crate::output::{Row, Sink};
 use crate::report::{Reporter, Words};
 use crate::saved;
 use crate::seek::progress;
-use crate::size;
 use crate::source::Source;
 use crate::space::{Space, Target};
 use crate::unread::nothing_read;
@@ -178,9 +177,9 @@ impl Watch<'_> {
         let options = self.options;
         let sink = self
             .sink
-            .get_or_insert_with(|| options.sink("snap", space.kind()));
+            .get_or_insert_with(|| options.sink::<WatchedRow>(space.kind()));
         let flow = sink.row(&row)?;
-        sink.pass_on::<MomentRow>()?;
+        sink.pass_on()?;
         Ok(flow.is_continue().then_some(()))
     }
 
@@ -207,7 +206,7 @@ impl Watch<'_> {
         &mut self,
         memory: &dyn Memory<Addr = A>,
         now: &Now<'_, '_>,
-    ) -> Result<Option<MomentRow>> {
+    ) -> Result<Option<WatchedRow>> {
         let options = wanted(&self.args.filter, now.source, now.space, self.max_kept)?;
         if self.series.is_none() {
             // Not before there is something to keep: a wrong name leaves no directory behind.
@@ -240,21 +239,28 @@ impl Watch<'_> {
             return Err(failure.into());
         }
         self.complete &= Words::SEARCH.complete(coverage);
-        let row = MomentRow {
-            read: coverage.read,
-            absent: coverage.absent,
-            taken: saved::when(moment.taken()),
-            took_ms: u64::try_from(moment.took().as_millis()).unwrap_or(u64::MAX),
-            ..MomentRow::default()
-        };
+        let (read, absent) = (coverage.read, coverage.absent);
+        let taken = saved::when(moment.taken());
+        let took_ms = u64::try_from(moment.took().as_millis()).unwrap_or(u64::MAX);
         let recorded = moment.keep(origin).map_err(not_kept)?;
-        Ok(Some(row.with(recorded)))
+        Ok(Some(WatchedRow {
+            moment: recorded.number,
+            taken,
+            took_ms,
+            read,
+            absent,
+            pages: recorded.pages,
+            zero: recorded.zero,
+            changed: recorded.changed,
+            added: recorded.added,
+            size: recorded.bytes,
+        }))
     }
 
     /// Ends the rows.
     fn told(&mut self) -> Result<()> {
         match self.sink.take() {
-            Some(sink) => sink.finish::<MomentRow>(None),
+            Some(sink) => sink.finish(None),
             None => Ok(()),
         }
     }
@@ -354,61 +360,4 @@ fn not_kept(error: RecordError) -> Failure {
     }
 }
 
-#[derive(Serialize, Default)]
-struct MomentRow {
-    moment: u32,
-    taken: String,
-    took_ms: u64,
-    read: u64,
-    absent: u64,
-    /// Pages that were kept, those of zeros among them.
-    pages: u64,
-    zero: u64,
-    /// Pages that are not what they were in the moment before.
-    changed: u64,
-    /// Different pages among them that no moment had.
-    added: u64,
-    /// Bytes by which the files grew.
-    size: u64,
-}
-
-impl MomentRow {
-    fn with(self, recorded: Recorded) -> Self {
-        Self {
-            moment: recorded.number,
-            pages: recorded.pages,
-            zero: recorded.zero,
-            changed: recorded.changed,
-            added: recorded.added,
-            size: recorded.bytes,
-            ..self
-        }
-    }
-}
-
-impl Row for MomentRow {
-    const COLUMNS: &'static [Column] = &[
-        Column::right("moment"),
-        Column::left("taken"),
-        Column::hidden("took_ms"),
-        Column::right("read"),
-        Column::right("absent"),
-        Column::hidden("pages"),
-        Column::hidden("zero"),
-        Column::right("changed"),
-        Column::right("added"),
-        Column::right("size"),
-    ];
-
-    fn view(&self) -> View {
-        View::Cells(vec![
-            Cell::new(self.moment.to_string()).strong(),
-            Cell::new(&self.taken),
-            Cell::new(size::approx(self.read)),
-            Cell::new(size::approx(self.absent)),
-            Cell::new(self.changed.to_string()),
-            Cell::new(self.added.to_string()),
-            Cell::new(size::approx(self.size)),
-        ])
-    }
-}
+impl Row for WatchedRow {}

@@ -8,16 +8,16 @@ use std::cell::Cell;
 use vmie::os::ResolveError;
 use vmie::xref::{Xref, XrefIndex, scan};
 use vmie::{AddrRange, Coverage, Gva, ManyOutcome, Memory, ProgramWidth, SweepOptions};
+use vmie_rows::{Hex, Place, Site, XrefRow};
 
 use super::asked::{Asked, Teller};
 use super::index_to;
-use super::row::{RowMaker, XrefRow};
+use super::row::RowMaker;
 use crate::args::{BitsArg, XrefArgs};
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
 use crate::options::Options;
-use crate::output::{Hex, SpaceKind};
-use crate::place::{Place, Site};
+use crate::output::SpaceKind;
 use crate::regions::Arranged;
 use crate::report::{Beyond, Reporter, Words};
 use crate::rows::Rows;
@@ -64,7 +64,7 @@ pub(super) fn run(args: &XrefArgs, source: &Source, options: &Options) -> Result
         _ => vec![ProgramWidth::UNKNOWN; spaces.len()],
     };
     let typed = spaces.range(args.range.as_ref())?;
-    let sink = options.sink("xref", SpaceKind::Virtual);
+    let sink = options.sink::<XrefRow>(SpaceKind::Virtual);
     let mut rows = Rows::new(sink.named(true).many(true), false);
     let mut outcome = ManyOutcome {
         coverage: Vec::new(),
@@ -185,7 +185,7 @@ pub(super) fn run(args: &XrefArgs, source: &Source, options: &Options) -> Result
     said_if_stopped(outcome.stopped, found, reporter)?;
     let (totals, covered) =
         spaces.cover_beyond(&outcome, Some(&beyond), Words::SEARCH, source, reporter)?;
-    sink.finish::<XrefRow>(Some(&totals))?;
+    sink.finish(Some(&totals))?;
     let complete = complete && covered && !interrupt::asked();
     Ok(Done { found, complete })
 }

@@ -1,21 +1,19 @@
 //! `--groups`: the bytes that are constant within groups of moments and different between them.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::ops::ControlFlow;
 
-use serde::Serialize;
 use vmie::snapshot::series::History;
 use vmie::{AddrRange, Address, Memory, Prot};
+use vmie_rows::{Bytes, GroupRow, Hex};
 
 use super::{Looking, unless_interrupted};
 use crate::args::Groups;
 use crate::exit::{Done, Failure, Result, Stop};
 use crate::interrupt;
-use crate::output::{Cell, Column, Hex, ProtText, Row, Sink, Totals, View};
+use crate::output::{Cell, Row, Sink, prot_if_mapped, totals};
 use crate::report::Words;
 use crate::seek::said_if_stopped;
-use crate::size;
 
 /// Bytes that rows show of each value.
 const SHOWN: u64 = 16;
@@ -35,7 +33,7 @@ pub(super) fn run<A: Address>(
     let named = !looking.arranged.is_empty();
     let mut rows = Rows {
         looking,
-        sink: looking.options.sink("snap", looking.kind).named(named),
+        sink: looking.options.sink::<GroupRow>(looking.kind).named(named),
         groups: &groups,
         failed: None,
     };
@@ -60,8 +58,7 @@ pub(super) fn run<A: Address>(
     if let (Some(path), Some(history)) = (&looking.args.html, history) {
         looking.draw(path, history, Some(letters))?;
     }
-    rows.sink
-        .finish::<TellingRow>(Some(&Totals::from(coverage)))?;
+    rows.sink.finish(Some(&totals(coverage)))?;
     reporter.coverage(coverage, Words::COMPARE);
     Ok(Done {
         found,
@@ -89,21 +86,17 @@ impl<A: Address> Rows<'_, A> {
             if moments[member].read(run.start(), &mut bytes).is_err() {
                 continue;
             }
-            let mut text = String::with_capacity(2 * bytes.len());
-            for byte in &bytes {
-                let _ = write!(text, "{byte:02x}");
-            }
-            values.insert(letter, text);
+            values.insert(letter, Bytes::of(&bytes));
         }
         let last = &moments[moments.len() - 1];
         let prot = last
             .regions(run)
             .next()
             .map_or(Prot::NONE, |region| region.prot);
-        let row = TellingRow {
+        let row = GroupRow {
             va: Hex(run.start().raw()),
             len: run.len(),
-            prot: ProtText(prot),
+            prot: prot_if_mapped(prot),
             values,
             region: self.looking.name(run),
         };
@@ -117,43 +110,11 @@ impl<A: Address> Rows<'_, A> {
     }
 }
 
-#[derive(Serialize)]
-struct TellingRow {
-    va: Hex,
-    len: u64,
-    /// In the last moment; none where it maps nothing there.
-    prot: ProtText,
-    /// The first bytes in each group.
-    values: BTreeMap<char, String>,
-    region: Option<String>,
-}
-
-impl Row for TellingRow {
-    const COLUMNS: &'static [Column] = &[
-        Column::right("va"),
-        Column::right("len"),
-        Column::left("prot"),
-        Column::left("values"),
-        Column::left("region").with_os(),
-    ];
-
-    fn view(&self) -> View {
+impl Row for GroupRow {
+    fn cell(&self, key: &str) -> Option<Cell> {
         let more = if self.len > SHOWN { "..." } else { "" };
-        let values: Vec<String> = self
-            .values
-            .iter()
-            .map(|(letter, value)| format!("{letter} {value}{more}"))
-            .collect();
-        let prot = match self.prot.0 {
-            Prot::NONE => String::new(),
-            prot => prot.to_string(),
-        };
-        View::Cells(vec![
-            Cell::new(format!("{:#x}", self.va.0)).strong(),
-            Cell::new(size::exact(self.len)),
-            Cell::new(prot),
-            Cell::new(values.join("  ")),
-            Cell::new(self.region.as_deref().unwrap_or_default()),
-        ])
+        let values = self.values.iter();
+        let values = values.map(|(letter, value)| format!("{letter} {value}{more}"));
+        (key == "values").then(|| Cell::new(values.collect::<Vec<_>>().join("  ")))
     }
 }

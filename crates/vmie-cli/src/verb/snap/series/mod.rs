@@ -7,10 +7,10 @@ mod picture;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use serde::Serialize;
 use vmie::snapshot::series::{self, History, RegionHistory, Series, Step};
 use vmie::snapshot::{DiffOptions, FileErrorKind, Filter, Origin};
 use vmie::{AddrRange, Address, Gpa, Gva, Prot};
+use vmie_rows::{Hex, HistoryRow};
 
 use crate::args::{Groups, SnapSeriesArgs};
 use crate::escape::shell_word;
@@ -18,7 +18,7 @@ use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
 use crate::names::Names;
 use crate::options::Options;
-use crate::output::{Cell, Column, Hex, ProtText, Row, SpaceKind, Totals, View};
+use crate::output::{Cell, Row, SpaceKind, prot, totals};
 use crate::regions::Arranged;
 use crate::report::{Reporter, Words};
 use crate::saved;
@@ -248,7 +248,7 @@ impl<A: Address> Looking<'_, A> {
             self.draw(path, history, None)?;
         }
         let named = !self.arranged.is_empty();
-        let mut sink = self.options.sink("snap", self.kind).named(named);
+        let mut sink = self.options.sink::<HistoryRow>(self.kind).named(named);
         let mut quiet = 0;
         for region in &history.regions {
             if region.steps.is_empty() && !self.args.all {
@@ -256,17 +256,13 @@ impl<A: Address> Looking<'_, A> {
                 continue;
             }
             if sink
-                .row(&RegionRow::new(
-                    region,
-                    self.name(region.range),
-                    self.series.len(),
-                ))?
+                .row(&row(region, self.name(region.range), self.series.len()))?
                 .is_break()
             {
                 break;
             }
         }
-        sink.finish::<RegionRow>(Some(&Totals::from(&history.coverage)))?;
+        sink.finish(Some(&totals(&history.coverage)))?;
         if quiet > 0 {
             let regions = if quiet == 1 { "region" } else { "regions" };
             reporter.note(&format!(
@@ -288,71 +284,29 @@ impl<A: Address> Looking<'_, A> {
     }
 }
 
-#[derive(Serialize)]
-struct RegionRow {
-    va: Hex,
-    len: u64,
-    /// In the last moment that maps it.
-    prot: ProtText,
-    /// Bytes that are not what they were: from each moment to the next.
-    changed: Vec<u64>,
-    modified: u64,
-    appeared: u64,
-    disappeared: u64,
-    protection: u64,
-    region: Option<String>,
-}
-
-impl RegionRow {
-    fn new<A: Address>(region: &RegionHistory<A>, name: Option<String>, moments: usize) -> Self {
-        let mut changed = vec![0; moments - 1];
-        for step in &region.steps {
-            changed[step.moment - 1] = step.changed();
-        }
-        let sum = total(&region.steps);
-        Self {
-            va: Hex(region.range.start().raw()),
-            len: region.range.len(),
-            prot: ProtText(region.prot),
-            changed,
-            modified: sum.modified,
-            appeared: sum.appeared,
-            disappeared: sum.disappeared,
-            protection: sum.protection,
-            region: name,
-        }
+fn row<A: Address>(region: &RegionHistory<A>, name: Option<String>, moments: usize) -> HistoryRow {
+    let mut changed = vec![0; moments - 1];
+    for step in &region.steps {
+        changed[step.moment - 1] = step.changed();
+    }
+    let sum = total(&region.steps);
+    HistoryRow {
+        va: Hex(region.range.start().raw()),
+        len: region.range.len(),
+        prot: prot(region.prot),
+        changed,
+        modified: sum.modified,
+        appeared: sum.appeared,
+        disappeared: sum.disappeared,
+        protection: sum.protection,
+        region: name,
     }
 }
 
-impl Row for RegionRow {
-    const COLUMNS: &'static [Column] = &[
-        Column::right("va"),
-        Column::right("len"),
-        Column::left("prot"),
-        Column::left("changed"),
-        Column::right("modified"),
-        Column::right("appeared"),
-        Column::right("disappeared"),
-        Column::hidden("protection"),
-        Column::left("region").with_os(),
-    ];
-
-    fn view(&self) -> View {
-        View::Cells(vec![
-            Cell::new(format!("{:#x}", self.va.0)).strong(),
-            Cell::new(size::exact(self.len)),
-            Cell::new(self.prot.0.to_string()),
-            Cell::new(
-                self.changed
-                    .iter()
-                    .map(|&bytes| digit(bytes))
-                    .collect::<String>(),
-            ),
-            Cell::new(size::approx(self.modified)),
-            Cell::new(size::approx(self.appeared)),
-            Cell::new(size::approx(self.disappeared)),
-            Cell::new(self.region.as_deref().unwrap_or_default()),
-        ])
+impl Row for HistoryRow {
+    fn cell(&self, key: &str) -> Option<Cell> {
+        let digits = || self.changed.iter().map(|&bytes| digit(bytes));
+        (key == "changed").then(|| Cell::new(digits().collect::<String>()))
     }
 }
 

@@ -1,0 +1,77 @@
+//! The rows, a file for each verb.
+
+mod coverage;
+mod dissect;
+mod find;
+mod info;
+mod maps;
+mod modules;
+mod paths;
+mod place;
+mod ps;
+mod read;
+mod refs;
+mod scan;
+mod show;
+mod sig;
+mod snap;
+mod strings;
+mod symbols;
+mod types;
+mod vtop;
+mod xref;
+
+pub use coverage::{Coverage, Gap};
+pub use dissect::{Compared, FieldRow, OtherValue};
+pub use find::FoundRow;
+pub use info::{Cpu, InfoRow, Os, PhysicalRange, SnapshotInfo};
+pub use maps::{ExtentRow, RegionRow, VmaRow};
+pub use modules::ModuleRow;
+pub use paths::PathRow;
+pub use place::{Place, Site};
+pub use ps::ProcessRow;
+pub use read::{BytesRow, Hole, InstructionRow, Piece, WordRow};
+pub use refs::RefRow;
+pub use scan::{Context, MatchRow, RuleRow};
+pub use show::ValueRow;
+pub use sig::{Anchor, SigRow};
+pub use snap::{ChangeRow, Dump, GroupRow, HistoryRow, SeriesMomentRow, TakenRow, WatchedRow};
+pub use strings::StringRow;
+pub use symbols::SymbolRow;
+pub use types::MemberRow;
+pub use vtop::{Step, WalkRow};
+pub use xref::{Way, XrefRow};
+
+use crate::{Row, Shape};
+
+/// All shapes, in the order of the reference.
+pub static SHAPES: &[&Shape] = &[
+    InfoRow::SHAPE,
+    ProcessRow::SHAPE,
+    RegionRow::SHAPE,
+    ExtentRow::SHAPE,
+    VmaRow::SHAPE,
+    WalkRow::SHAPE,
+    BytesRow::SHAPE,
+    WordRow::SHAPE,
+    InstructionRow::SHAPE,
+    MatchRow::SHAPE,
+    RuleRow::SHAPE,
+    FoundRow::SHAPE,
+    StringRow::SHAPE,
+    XrefRow::SHAPE,
+    RefRow::SHAPE,
+    PathRow::SHAPE,
+    FieldRow::SHAPE,
+    TakenRow::SHAPE,
+    ChangeRow::SHAPE,
+    WatchedRow::SHAPE,
+    HistoryRow::SHAPE,
+    GroupRow::SHAPE,
+    SeriesMomentRow::SHAPE,
+    SigRow::SHAPE,
+    SymbolRow::SHAPE,
+    ModuleRow::SHAPE,
+    MemberRow::SHAPE,
+    ValueRow::SHAPE,
+];

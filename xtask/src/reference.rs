@@ -1,0 +1,36 @@
+//! `cargo xtask reference`: writes the pages of the reference that are made of definitions. A test in `vmie-rows`
+//! fails where they were not written anew.
+
+use std::fs;
+use std::path::Path;
+
+use crate::{Fallible, workspace};
+
+/// Writes all pages, and removes schemas of shapes that are gone.
+pub(crate) fn write() -> Fallible<()> {
+    let directory = workspace().join(vmie_rows::DIRECTORY);
+    let schemas = directory.join("schemas");
+    fs::create_dir_all(&schemas)?;
+    let pages = vmie_rows::pages();
+    for entry in fs::read_dir(&schemas)? {
+        let path = entry?.path();
+        let is_page = |(page, _): &(String, String)| path == directory.join(page);
+        if !pages.iter().any(is_page) {
+            fs::remove_file(&path)?;
+            println!("removed {}", shown(&path));
+        }
+    }
+    for (page, text) in &pages {
+        let path = directory.join(page);
+        if fs::read_to_string(&path).is_ok_and(|before| before == *text) {
+            continue;
+        }
+        fs::write(&path, text)?;
+        println!("wrote {}", shown(&path));
+    }
+    Ok(())
+}
+
+fn shown(path: &Path) -> std::path::Display<'_> {
+    path.strip_prefix(workspace()).unwrap_or(path).display()
+}
