@@ -3,13 +3,14 @@
 //! The command is a thin layer over the engine. It goes one way:
 //!
 //! ```text
-//! args      what was typed                              (clap, no I/O)
+//! cli       the whole command line: the verbs            (clap, no I/O)
+//! args      what several verbs take                      (clap, no I/O)
 //! options   what to do: format, colour, threads         (terminals, environment)
 //! source    the guest's physical memory                 (opens the image)
 //! guest     its operating system                        (found when a verb first needs it)
 //! space     the memory that is meant                    (an address space, or physical memory)
 //! names     what its addresses are called              (the engine's resolver, made when needed)
-//! verb/*    one file per verb: asks the engine, pushes rows
+//! verb/*    one file per verb: its arguments; asks the engine, pushes rows
 //! output    rows (`vmie-rows` defines them) to standard output: table, jsonl, json, csv
 //! report    everything else to standard error
 //! exit      how it ended
@@ -22,6 +23,7 @@ mod addr;
 mod args;
 mod asm;
 mod candidates;
+mod cli;
 mod escape;
 mod exit;
 mod glob;
@@ -51,13 +53,14 @@ mod texts;
 mod unread;
 mod unseen;
 mod verb;
+mod whole;
 mod width;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::args::Cli;
+use crate::cli::Cli;
 use crate::exit::Stop;
 use crate::options::Options;
 
@@ -66,7 +69,7 @@ fn main() -> ExitCode {
     let options = Options::new(&cli.global);
     #[cfg(target_os = "linux")]
     let guests = live::Opened;
-    let result = verb::run(&cli.verb, &options);
+    let result = cli::run(&cli, &options);
     // A guest that has quit, or stands although it should run, is an error whatever was found.
     #[cfg(target_os = "linux")]
     let result = match guests.finish(&options.reporter) {
@@ -80,17 +83,5 @@ fn main() -> ExitCode {
             Err(failure.into())
         }
     };
-    ExitCode::from(status(&options, result))
-}
-
-/// The exit status, after telling the user about an error.
-fn status(options: &Options, result: exit::Result<exit::Done>) -> u8 {
-    match result {
-        Ok(done) => done.status(options.typed.strict),
-        Err(Stop::ClosedPipe) => exit::FOUND,
-        Err(Stop::Failed(failure)) => {
-            options.reporter.failure(&failure);
-            exit::ERROR
-        }
-    }
+    ExitCode::from(cli::status(&options, result))
 }

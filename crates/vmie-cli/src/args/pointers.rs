@@ -1,14 +1,12 @@
-//! What `refs` and `paths` take.
+//! What counts as a pointer.
 
-use std::path::PathBuf;
+use clap::Args;
 
-use clap::{Args, ValueHint};
+use super::BitsArg;
+use crate::addr::parse_u64;
 
-use super::{BitsArg, SearchArgs, SourceArgs, SpaceArgs, parse_align};
-use crate::addr::{AddrExpr, RangeExpr, TargetExpr, parse_len, parse_u64};
-
-/// Heading in the help.
-const INDEX: &str = "Index";
+/// Heading in the help of what is about an index of pointers.
+pub(crate) const INDEX: &str = "Index";
 
 /// What counts as a pointer.
 #[derive(Args, Clone, Copy, Debug)]
@@ -22,143 +20,12 @@ pub(crate) struct PointerArgs {
     pub(crate) align: Option<u64>,
 }
 
-#[derive(Args, Debug)]
-pub(crate) struct RefsArgs {
-    #[command(flatten)]
-    pub(crate) search: SearchArgs,
-
-    /// What is pointed at: an address, or A..B (B excluded) for all that is in it
-    #[arg(value_name = "ADDR|RANGE", required_unless_present_any = ["save", "str"])]
-    pub(crate) what: Option<TargetExpr>,
-
-    /// What points at any place where this text stands (UTF-8); may be given several times
-    #[arg(
-        long,
-        value_name = "TEXT",
-        conflicts_with_all = ["what", "pointees", "save", "all_processes"]
-    )]
-    pub(crate) str: Vec<String>,
-
-    /// The other way round: what the pointers that stand in the range point at
-    #[arg(long, conflicts_with = "all_processes")]
-    pub(crate) pointees: bool,
-
-    #[command(flatten)]
-    pub(crate) pointer: PointerArgs,
-
-    /// Build an index of all pointers and write it to FILE
-    #[arg(
-        long,
-        help_heading = INDEX,
-        value_name = "FILE",
-        value_hint = ValueHint::FilePath,
-        conflicts_with = "all_processes"
-    )]
-    pub(crate) save: Option<PathBuf>,
-
-    /// Ask an index that was saved, instead of reading memory
-    #[arg(
-        long,
-        help_heading = INDEX,
-        value_name = "FILE",
-        value_hint = ValueHint::FilePath,
-        conflicts_with_all = ["all_processes", "save", "range", "perm", "bits", "align"]
-    )]
-    pub(crate) index: Option<PathBuf>,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct PathsArgs {
-    #[command(flatten)]
-    pub(crate) source: SourceArgs,
-    #[command(flatten)]
-    pub(crate) space: SpaceArgs,
-
-    /// Where paths lead
-    #[arg(value_name = "ADDR")]
-    pub(crate) target: AddrExpr,
-
-    /// Paths begin in this range (A..B, A+LEN), or in the data of this module
-    #[arg(long, value_name = "RANGE|MODULE")]
-    pub(crate) from: Vec<FromExpr>,
-
-    /// Paths begin with this pointer: the value of a register
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) from_value: Vec<AddrExpr>,
-
-    /// The most pointers that are followed
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=32))]
-    pub(crate) depth: u32,
-
-    /// The largest offset that is added to a pointer
-    #[arg(long, value_name = "LEN", default_value = "0x400", value_parser = parse_len)]
-    pub(crate) max_offset: u64,
-
-    /// Pointers may lead so far behind where the path goes on (negative offsets)
-    #[arg(long, value_name = "LEN", default_value = "0", value_parser = parse_len)]
-    pub(crate) back: u64,
-
-    /// Leave out paths that come to a place twice
-    #[arg(long)]
-    pub(crate) no_loops: bool,
-
-    #[command(flatten)]
-    pub(crate) pointer: PointerArgs,
-
-    /// Keep the paths that can be followed in this image as well, from the same module and offset; may
-    /// be given several times
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) also: Vec<PathBuf>,
-
-    /// Where the path must lead in the first, second ... --also
-    #[arg(long, value_name = "ADDR", requires = "also")]
-    pub(crate) also_to: Vec<AddrExpr>,
-
-    /// The process in the first, second ... --also, where its number differs
-    #[arg(long, value_name = "N", requires = "also")]
-    pub(crate) also_pid: Vec<u32>,
-
-    /// The page-table root in the first, second ... --also
-    #[arg(long, value_name = "GPA", requires = "also", conflicts_with = "also_pid", value_parser = parse_u64)]
-    pub(crate) also_cr3: Vec<u64>,
-
-    /// Ask an index that `refs --save` has written
-    #[arg(
-        long,
-        help_heading = INDEX,
-        value_name = "FILE",
-        value_hint = ValueHint::FilePath,
-        conflicts_with_all = ["bits", "align"]
-    )]
-    pub(crate) index: Option<PathBuf>,
-
-    /// Read all of memory once for each pointer of depth instead of building an index
-    #[arg(long, help_heading = INDEX, conflicts_with = "index")]
-    pub(crate) no_index: bool,
-}
-
-/// Where paths begin.
-#[derive(Clone, Debug)]
-pub(crate) enum FromExpr {
-    /// In a range.
-    Range(RangeExpr),
-    /// In a module.
-    Module(String),
-}
-
-impl std::str::FromStr for FromExpr {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.contains("..") || text.starts_with(|c: char| c.is_ascii_digit()) {
-            return text.parse().map(Self::Range);
-        }
-        // The plus of `libstdc++.so.6` starts no length.
-        match text.rsplit_once('+') {
-            Some((_, len)) if len.starts_with(|c: char| c.is_ascii_digit()) => {
-                text.parse().map(Self::Range)
-            }
-            _ => Ok(Self::Module(text.to_owned())),
-        }
+/// An alignment: a power of two.
+pub(crate) fn parse_align(text: &str) -> Result<u64, String> {
+    let align = parse_u64(text)?;
+    if align.is_power_of_two() {
+        Ok(align)
+    } else {
+        Err(format!("`{text}` is not a power of two"))
     }
 }

@@ -9,15 +9,15 @@ use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use anstyle::{AnsiColor, Style};
-use clap::Parser as _;
+use clap::{Args, ValueHint};
 use vmie_synth::guest::{Demo, demo};
 use vmie_synth::write::{self, Elf};
 
-use crate::args::{Cli, DemoArgs};
 use crate::escape::shell_word;
 use crate::exit::{Done, Failure, Result, Stop};
 use crate::options::Options;
-use crate::output::{Format, strip};
+use crate::output::strip;
+use crate::whole::Whole;
 
 const HEADING: Style = AnsiColor::Green.on_default().bold();
 const COMMAND: Style = Style::new().bold();
@@ -27,7 +27,14 @@ const ELF: &str = "demo.elf";
 const RAW: &str = "demo.raw";
 const SIGNATURES: &str = "demo.toml";
 
-pub(super) fn run(args: &DemoArgs, options: &Options) -> Result<Done> {
+#[derive(Args, Debug)]
+pub(crate) struct DemoArgs {
+    /// Leave the images of the synthetic guest in this directory
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) keep: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &DemoArgs, options: &Options, whole: &Whole) -> Result<Done> {
     let guest = demo();
     let home = Home::new(args.keep.as_deref())?;
     write_files(&guest, &home.dir).map_err(|error| {
@@ -41,6 +48,7 @@ pub(super) fn run(args: &DemoArgs, options: &Options) -> Result<Done> {
         guest: &guest,
         home: &home,
         options,
+        whole,
     };
     tour.run()
 }
@@ -126,6 +134,7 @@ struct Tour<'a> {
     guest: &'a Demo,
     home: &'a Home,
     options: &'a Options,
+    whole: &'a Whole,
 }
 
 impl Tour<'_> {
@@ -380,20 +389,7 @@ impl Tour<'_> {
             ELF | RAW | SIGNATURES => self.home.dir.join(word).into_os_string(),
             word => word.into(),
         });
-        let mut cli = Cli::try_parse_from(std::iter::once("vmie".into()).chain(words))
-            .map_err(|error| Failure::new(format!("the demo's command line is wrong: {error}")))?;
-        let typed = &self.options.typed;
-        cli.global.color = typed.color;
-        cli.global.quiet = typed.quiet;
-        cli.global.verbose = typed.verbose;
-        cli.global.threads = typed.threads;
-        // The tour is for people, also when they pipe it into a pager.
-        cli.global.output.get_or_insert(Format::Table);
-        let options = Options::new(&cli.global);
-        match super::run(&cli.verb, &options) {
-            Err(Stop::ClosedPipe) => Err(Stop::ClosedPipe),
-            result => Ok(crate::status(&options, result)),
-        }
+        (self.whole.run)(words.collect(), &self.options.typed)
     }
 
     fn say(&self, text: &str) -> Result<()> {

@@ -2,15 +2,30 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal as _, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::{Args, ValueHint};
 use vmie::os::isf::{self, Export};
 
-use crate::args::ExportArgs;
+use crate::args::SourceArgs;
 use crate::exit::{Done, Failure, Result, Stop};
 use crate::guest::{failed, tell_findings};
 use crate::options::Options;
 use crate::source::Source;
+
+#[derive(Args, Debug)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+
+    /// As an ISF file: Volatility 3's symbol JSON
+    #[arg(long, required = true)]
+    pub(crate) isf: bool,
+
+    /// Write to this file instead of standard output; compressed with xz if its name ends in .xz
+    #[arg(short = 'O', long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) out: Option<PathBuf>,
+}
 
 pub(super) fn run(args: &ExportArgs, options: &Options) -> Result<Done> {
     if args.out.is_none() && io::stdout().is_terminal() {

@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
+use clap::Args;
 use vmie::paging::Mode;
 use vmie::snapshot::Snapshot;
 use vmie::{AddrRange, Address, Coverage, CpuState, Gpa, Gva, SpanKind};
 use vmie_rows::{Cpu, Field, Hex, InfoRow, Os, PhysicalRange, SnapshotInfo};
 
-use crate::args::{InfoArgs, perm_letters};
+use crate::args::{SourceArgs, perm_letters};
 use crate::escape;
 use crate::exit::{Done, Failure, Result};
 use crate::guest::tell_findings;
@@ -17,6 +18,12 @@ use crate::report::Words;
 use crate::saved;
 use crate::size;
 use crate::source::{Info, Source};
+
+#[derive(Args, Debug)]
+pub(crate) struct InfoArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+}
 
 pub(super) fn run(args: &InfoArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;

@@ -1,20 +1,27 @@
 //! `vmie man [DIR]`: the man page on standard output, or a page per verb in a directory.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use clap::CommandFactory as _;
+use clap::{Args, Command, ValueHint};
 use clap_mangen::Man;
 
-use crate::args::{Cli, ManArgs};
 use crate::exit::{Done, Failure, Result, Stop};
+use crate::whole::Whole;
 
-pub(super) fn run(args: &ManArgs) -> Result<Done> {
+#[derive(Args, Debug)]
+pub(crate) struct ManArgs {
+    /// Write vmie.1 and a page per verb into this directory
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &ManArgs, whole: &Whole) -> Result<Done> {
     match &args.dir {
-        Some(dir) => write_all(dir),
+        Some(dir) => write_all((whole.command)(), dir),
         None => {
             let mut page = Vec::new();
-            Man::new(Cli::command())
+            Man::new((whole.command)())
                 .render(&mut page)
                 .and_then(|()| std::io::stdout().write_all(&page))
                 .map_err(|error| Stop::writing(&error))?;
@@ -23,9 +30,9 @@ pub(super) fn run(args: &ManArgs) -> Result<Done> {
     }
 }
 
-fn write_all(dir: &Path) -> Result<Done> {
+fn write_all(command: Command, dir: &Path) -> Result<Done> {
     std::fs::create_dir_all(dir)
-        .and_then(|()| clap_mangen::generate_to(Cli::command(), dir))
+        .and_then(|()| clap_mangen::generate_to(command, dir))
         .map_err(|error| {
             Failure::new(format!(
                 "cannot write man pages into {}: {error}",

@@ -23,12 +23,63 @@ mod types;
 mod vtop;
 mod xref;
 
-use crate::args::Verb;
+use clap::Subcommand;
+
 use crate::exit::{Done, Result};
 use crate::options::Options;
+use crate::whole::Whole;
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Verb {
+    /// Show what an image is: format, physical ranges, CPUs, operating system
+    Info(info::InfoArgs),
+    /// List the mapped regions of an address space
+    Maps(maps::MapsArgs),
+    /// Translate virtual addresses, showing every page-table entry
+    Vtop(vtop::VtopArgs),
+    /// Show memory: hex, raw bytes, 64-bit words or instructions
+    Read(read::ReadArgs),
+    /// Find byte signatures, or evaluate YARA rules
+    Scan(scan::ScanArgs),
+    /// Explain signatures
+    #[command(subcommand)]
+    Sig(sig::SigArgs),
+    /// Find numbers, texts and bytes
+    Find(Box<find::FindArgs>),
+    /// Find whatever reads as text
+    Strings(strings::StringsArgs),
+    /// Find the instructions that refer to an address
+    Xref(xref::XrefArgs),
+    /// Find what points at an address or into a range
+    Refs(refs::RefsArgs),
+    /// Find paths of pointers from fixed bases to an address
+    Paths(paths::PathsArgs),
+    /// Guess the fields of an object
+    Dissect(dissect::DissectArgs),
+    /// Keep moments of memory, and compare them
+    #[command(subcommand)]
+    Snap(snap::SnapArgs),
+    /// List the processes of the guest
+    Ps(ps::PsArgs),
+    /// List kernel modules, or the program and libraries of a process
+    Modules(modules::ModulesArgs),
+    /// List the symbols of the kernel and its modules, or of a process
+    Symbols(symbols::SymbolsArgs),
+    /// Print a type of the kernel with offsets and sizes
+    Type(types::TypeArgs),
+    /// Print an instance of a kernel type with its values
+    Show(show::ShowArgs),
+    /// Take a guided tour on a built-in synthetic guest
+    Demo(demo::DemoArgs),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+    /// Print the man page, or write one per verb into a directory
+    Man(man::ManArgs),
+}
 
 /// Runs a verb.
-pub(crate) fn run(verb: &Verb, options: &Options) -> Result<Done> {
+pub(crate) fn run(verb: &Verb, options: &Options, whole: &Whole) -> Result<Done> {
     match verb {
         Verb::Info(args) => info::run(args, options),
         Verb::Maps(args) => maps::run(args, options),
@@ -48,8 +99,8 @@ pub(crate) fn run(verb: &Verb, options: &Options) -> Result<Done> {
         Verb::Symbols(args) => symbols::run(args, options),
         Verb::Type(args) => types::run(args, options),
         Verb::Show(args) => show::run(args, options),
-        Verb::Demo(args) => demo::run(args, options),
-        Verb::Completions(args) => completions::run(args),
-        Verb::Man(args) => man::run(args),
+        Verb::Demo(args) => demo::run(args, options, whole),
+        Verb::Completions(args) => completions::run(args, whole),
+        Verb::Man(args) => man::run(args, whole),
     }
 }

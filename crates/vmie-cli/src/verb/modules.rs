@@ -1,15 +1,24 @@
 //! `vmie modules`: the kernel's modules, or the program and libraries of a process.
 
+use clap::Args;
 use vmie::os::Module;
 use vmie_rows::{Hex, ModuleRow};
 
-use crate::args::ModulesArgs;
+use crate::args::{OwnerArgs, SourceArgs};
 use crate::exit::{Done, Result};
 use crate::guest::{failed, tell_findings};
 use crate::options::Options;
 use crate::output::{Row, SpaceKind};
 use crate::source::Source;
 use crate::space::select_process;
+
+#[derive(Args, Debug)]
+pub(crate) struct ModulesArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) owner: OwnerArgs,
+}
 
 pub(super) fn run(args: &ModulesArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;

@@ -1,6 +1,7 @@
 //! `vmie paths`: how something is reached from a fixed base.
 
 mod also;
+mod args;
 
 use std::ops::ControlFlow::{Break, Continue};
 
@@ -10,7 +11,6 @@ use vmie::pointers::{
 use vmie::{AddrRange, Address, Coverage, Gva, Memory};
 use vmie_rows::{Hex, PathRow};
 
-use crate::args::{FromExpr, PathsArgs};
 use crate::exit::{Done, Failure, Result, Stop};
 use crate::guest;
 use crate::interrupt;
@@ -23,6 +23,8 @@ use crate::source::Source;
 use crate::space::{Space, Target};
 use crate::unread::nothing_read;
 use also::Also;
+use args::FromExpr;
+pub(super) use args::PathsArgs;
 
 pub(super) fn run(args: &PathsArgs, options: &Options) -> Result<Done> {
     interrupt::listen();

@@ -5,15 +5,26 @@
 
 use std::collections::HashMap;
 
+use clap::Args;
 use vmie::os::{Guest, Process};
 use vmie_rows::{Hex, ProcessRow};
 
-use crate::args::PsArgs;
+use crate::args::SourceArgs;
 use crate::exit::{Done, Failure, Result};
 use crate::guest::tell_findings;
 use crate::options::Options;
 use crate::output::{Cell, Row, SpaceKind};
 use crate::source::Source;
+
+#[derive(Args, Debug)]
+pub(crate) struct PsArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+
+    /// Each process below its parent
+    #[arg(long)]
+    pub(crate) tree: bool,
+}
 
 pub(super) fn run(args: &PsArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;

@@ -1,11 +1,14 @@
 //! `vmie refs`: what points at something.
 
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
 use vmie::pointers::{Edge, PointerMap, Referrers, ReferrersOfAnyWidth, Width};
 use vmie::{AddrRange, Address, Gva, Memory};
 use vmie_rows::{Hex, Place, RefRow};
 
 use crate::addr::TargetExpr;
-use crate::args::{BitsArg, RefsArgs};
+use crate::args::{BitsArg, INDEX, PointerArgs, SearchArgs};
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
 use crate::names::Names;
@@ -19,6 +22,51 @@ use crate::space::{Space, Target};
 use crate::spaces::Spaces;
 use crate::texts::Texts;
 use crate::unread::nothing_read;
+
+#[derive(Args, Debug)]
+pub(crate) struct RefsArgs {
+    #[command(flatten)]
+    pub(crate) search: SearchArgs,
+
+    /// What is pointed at: an address, or A..B (B excluded) for all that is in it
+    #[arg(value_name = "ADDR|RANGE", required_unless_present_any = ["save", "str"])]
+    pub(crate) what: Option<TargetExpr>,
+
+    /// What points at any place where this text stands (UTF-8); may be given several times
+    #[arg(
+        long,
+        value_name = "TEXT",
+        conflicts_with_all = ["what", "pointees", "save", "all_processes"]
+    )]
+    pub(crate) str: Vec<String>,
+
+    /// The other way round: what the pointers that stand in the range point at
+    #[arg(long, conflicts_with = "all_processes")]
+    pub(crate) pointees: bool,
+
+    #[command(flatten)]
+    pub(crate) pointer: PointerArgs,
+
+    /// Build an index of all pointers and write it to FILE
+    #[arg(
+        long,
+        help_heading = INDEX,
+        value_name = "FILE",
+        value_hint = ValueHint::FilePath,
+        conflicts_with = "all_processes"
+    )]
+    pub(crate) save: Option<PathBuf>,
+
+    /// Ask an index that was saved, instead of reading memory
+    #[arg(
+        long,
+        help_heading = INDEX,
+        value_name = "FILE",
+        value_hint = ValueHint::FilePath,
+        conflicts_with_all = ["all_processes", "save", "range", "perm", "bits", "align"]
+    )]
+    pub(crate) index: Option<PathBuf>,
+}
 
 pub(super) fn run(args: &RefsArgs, options: &Options) -> Result<Done> {
     if !args.str.is_empty() {

@@ -3,13 +3,15 @@
 //! Tables print it as C; the other formats have a row for each value, with the path of members that
 //! leads to it.
 
+use clap::Args;
 use serde_json::Value as Json;
 use vmie::Gva;
 use vmie::os::{ShowOptions, ShowRow, Value, show_text};
 use vmie_rows::{Hex, ValueRow};
 
 use super::types::unknown;
-use crate::args::ShowArgs;
+use crate::addr::AddrExpr;
+use crate::args::{SourceArgs, SpaceArgs};
 use crate::escape;
 use crate::exit::{Done, Failure, Result};
 use crate::guest::{failed, tell_findings};
@@ -17,6 +19,30 @@ use crate::options::Options;
 use crate::output::{Format, Row, SpaceKind};
 use crate::source::Source;
 use crate::space::{Space, Target};
+
+#[derive(Args, Debug)]
+pub(crate) struct ShowArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) space: SpaceArgs,
+
+    /// A type, such as task_struct, or a member of one, such as task_struct.comm
+    #[arg(value_name = "TYPE")]
+    pub(crate) name: String,
+
+    /// Where the instance is; of a member, where the record is that it belongs to
+    #[arg(value_name = "ADDR")]
+    pub(crate) addr: AddrExpr,
+
+    /// Follow pointers so many levels
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=16))]
+    pub(crate) follow: u32,
+
+    /// Show so many elements of each array
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub(crate) elements: u64,
+}
 
 pub(super) fn run(args: &ShowArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;

@@ -1,15 +1,38 @@
 //! `vmie sig explain`: what a signature means, and whether it is a good one.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
+use clap::{Args, Subcommand, ValueHint};
 use vmie::signature::Signature;
 use vmie_rows::{Anchor, Bytes, Field, SigName, SigRow};
 
-use crate::args::{ExplainArgs, SigArgs};
+use crate::args::EngineArgs;
 use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
 use crate::output::{Row, SpaceKind, View};
 use crate::signatures;
+
+/// What to do with signatures.
+#[derive(Subcommand, Debug)]
+pub(crate) enum SigArgs {
+    /// Show the canonical form, the mask, the anchors, and whether a signature is a good one
+    Explain(ExplainArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArgs {
+    /// Signatures, such as '48 8B ?? ?? E8'
+    #[arg(value_name = "SIG", required_unless_present = "files")]
+    pub(crate) texts: Vec<String>,
+
+    /// A file of signatures, one `name = "signature"` a line (TOML)
+    #[arg(short = 'f', long = "file", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) files: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+}
 
 pub(super) fn run(args: &SigArgs, options: &Options) -> Result<Done> {
     match args {

@@ -1,9 +1,10 @@
 //! `vmie strings`: whatever reads as text.
 
+use clap::{Args, ValueEnum};
 use vmie::search::{Encoding, Encodings, Strings, Text};
 use vmie_rows::StringRow;
 
-use crate::args::{StringEncoding, StringsArgs};
+use crate::args::SearchArgs;
 use crate::exit::{Done, Result};
 use crate::options::Options;
 use crate::output::{Cell, Row};
@@ -11,6 +12,36 @@ use crate::seek::Seek;
 
 /// The longest text of a row, in bytes. A region full of one letter is one string.
 const LONGEST: usize = 64 << 10;
+
+#[derive(Args, Debug)]
+pub(crate) struct StringsArgs {
+    #[command(flatten)]
+    pub(crate) search: SearchArgs,
+
+    /// At least so many characters
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) min: u16,
+
+    /// In these encodings
+    #[arg(
+        long,
+        value_name = "ENCODING",
+        value_delimiter = ',',
+        default_value = "ascii,utf16"
+    )]
+    pub(crate) encoding: Vec<StringEncoding>,
+}
+
+/// Encodings of strings, as typed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum StringEncoding {
+    /// A byte each: letters, digits, signs and blanks of ASCII
+    Ascii,
+    /// One to four bytes each: every character that is not a control; contains ASCII
+    Utf8,
+    /// Two bytes each, the low byte first: ASCII, and Latin, Greek and Cyrillic letters
+    Utf16,
+}
 
 pub(super) fn run(args: &StringsArgs, options: &Options) -> Result<Done> {
     let wants = |encoding| args.encoding.contains(&encoding);

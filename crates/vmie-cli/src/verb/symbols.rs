@@ -5,13 +5,15 @@
 
 use std::sync::Arc;
 
+use clap::{ArgMatches, Args, Command, FromArgMatches};
 use vmie::os::{Guest, OsError, Process, Symbol, SymbolTable};
 use vmie_rows::{Hex, SymbolRow};
 
-use super::export;
-use crate::args::{SymbolListArgs, SymbolsArgs};
+use super::export::{self, ExportArgs};
+use crate::args::{OwnerArgs, SourceArgs};
 use crate::escape;
 use crate::exit::{Done, Failure, Result};
+use crate::glob::Glob;
 use crate::guest::{failed, tell_findings};
 use crate::options::Options;
 use crate::output::{Row, SpaceKind};
@@ -20,6 +22,69 @@ use crate::space::select_process;
 
 /// The name that stands for the kernel's own image.
 const KERNEL: &str = "kernel";
+
+/// `symbols SOURCE [PATTERN]`, or `symbols export SOURCE`.
+#[derive(Debug)]
+pub(crate) enum SymbolsArgs {
+    List(SymbolListArgs),
+    Export(ExportArgs),
+}
+
+/// The verb of [`SymbolsArgs::Export`].
+const EXPORT: &str = "export";
+
+// Written by hand: what clap derives for arguments or a verb behind them cannot tell which of both was
+// typed when the arguments contain further groups.
+impl Args for SymbolsArgs {
+    fn augment_args(command: Command) -> Command {
+        // Afterwards: groups of arguments bring texts about themselves.
+        let export = ExportArgs::augment_args(Command::new(EXPORT))
+            .about("Write the kernel's symbols and types to a file for other tools")
+            .long_about(None);
+        SymbolListArgs::augment_args(command)
+            .subcommand(export)
+            .args_conflicts_with_subcommands(true)
+            .disable_help_subcommand(true)
+            .subcommand_negates_reqs(true)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for SymbolsArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> std::result::Result<Self, clap::Error> {
+        match matches.subcommand_matches(EXPORT) {
+            Some(matches) => ExportArgs::from_arg_matches(matches).map(Self::Export),
+            None => SymbolListArgs::from_arg_matches(matches).map(Self::List),
+        }
+    }
+
+    fn update_from_arg_matches(
+        &mut self,
+        matches: &ArgMatches,
+    ) -> std::result::Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SymbolListArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) owner: OwnerArgs,
+
+    /// Only those of this module; `kernel` is the kernel itself
+    #[arg(long, value_name = "NAME")]
+    pub(crate) module: Option<String>,
+
+    /// Only these names: `*` stands for any characters, `?` for one
+    #[arg(value_name = "PATTERN")]
+    pub(crate) pattern: Option<Glob>,
+}
 
 pub(super) fn run(args: &SymbolsArgs, options: &Options) -> Result<Done> {
     match args {

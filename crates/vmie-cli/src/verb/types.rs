@@ -3,16 +3,31 @@
 //! Tables print it as C with offsets and sizes; the other formats have a row for each member, hole and
 //! named value.
 
+use clap::Args;
 use vmie::os::{LayoutKind, LayoutRow, TypeError};
 use vmie_rows::MemberRow;
 
-use crate::args::TypeArgs;
+use crate::args::SourceArgs;
 use crate::escape;
 use crate::exit::{Done, Failure, Result};
 use crate::guest::{failed, tell_findings};
 use crate::options::Options;
 use crate::output::{Format, Row, SpaceKind};
 use crate::source::Source;
+
+#[derive(Args, Debug)]
+pub(crate) struct TypeArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+
+    /// A type, such as task_struct, or the type of a member, such as task_struct.se
+    #[arg(value_name = "TYPE")]
+    pub(crate) name: String,
+
+    /// Open up the types of members so many levels down
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) deep: usize,
+}
 
 pub(super) fn run(args: &TypeArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;

@@ -3,11 +3,13 @@
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
+use clap::Args;
 use vmie::paging::{EntryKind, Mode, Spec};
 use vmie::{AddressSpace, Cause, Coverage, Fault, Gpa, Gva};
 use vmie_rows::{Hex, Step, WalkRow};
 
-use crate::args::VtopArgs;
+use crate::addr::AddrExpr;
+use crate::args::{SourceArgs, SpaceArgs};
 use crate::escape;
 use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
@@ -18,6 +20,18 @@ use crate::source::Source;
 use crate::space::{Space, Target};
 
 const STRONG: Style = AnsiColor::Cyan.on_default();
+
+#[derive(Args, Debug)]
+pub(crate) struct VtopArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) space: SpaceArgs,
+
+    /// Virtual addresses
+    #[arg(value_name = "ADDR", required = true)]
+    pub(crate) addrs: Vec<AddrExpr>,
+}
 
 pub(super) fn run(args: &VtopArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;

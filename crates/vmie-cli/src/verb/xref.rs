@@ -1,5 +1,6 @@
 //! `vmie xref`: the instructions that refer to an address.
 
+mod args;
 mod asked;
 mod everywhere;
 mod row;
@@ -8,7 +9,6 @@ use vmie::xref::{Xref, XrefIndex, scan};
 use vmie::{AddrRange, Gva, Memory};
 use vmie_rows::XrefRow;
 
-use crate::args::{EverywhereArgs, FilterArgs, SearchArgs, XrefArgs};
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
 use crate::options::Options;
@@ -16,6 +16,7 @@ use crate::seek::Seek;
 use crate::source::Source;
 use crate::space::Space;
 use crate::texts::Texts;
+pub(super) use args::XrefArgs;
 use asked::{Asked, Teller};
 use row::RowMaker;
 
@@ -106,20 +107,4 @@ fn index_to(index: &XrefIndex, memory: &dyn Memory<Addr = Gva>, places: &[u64]) 
     let mut found: Vec<Xref> = ranges.flat_map(|range| index.to(memory, range)).collect();
     found.sort_unstable();
     found
-}
-
-impl XrefArgs {
-    fn search(&self) -> SearchArgs {
-        SearchArgs {
-            source: self.source.clone(),
-            space: self.space.clone(),
-            everywhere: EverywhereArgs {
-                all_processes: false,
-            },
-            filter: FilterArgs {
-                range: self.range.clone(),
-                perm: Some(self.perm),
-            },
-        }
-    }
 }

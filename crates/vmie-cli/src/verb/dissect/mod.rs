@@ -1,5 +1,6 @@
 //! `vmie dissect`: what an object is made of.
 
+mod args;
 mod c;
 
 use std::ops::ControlFlow::{Break, Continue};
@@ -11,7 +12,6 @@ use vmie::{AddrRange, Address, Coverage, Memory, Prot, SweepOptions, seek};
 use vmie_rows::{Compared, FieldRow, Hex, OtherValue, Row as _};
 
 use crate::addr::TargetExpr;
-use crate::args::{DissectArgs, DissectForm};
 use crate::escape;
 use crate::exit::{Done, Failure, Result};
 use crate::half::own_half;
@@ -25,6 +25,8 @@ use crate::seek::go_on;
 use crate::source::Source;
 use crate::space::{Space, Target};
 use crate::unread::nothing_read;
+pub(super) use args::DissectArgs;
+use args::DissectForm;
 
 /// How long an object is of which only the address is given.
 const USUAL_LEN: u64 = 128;

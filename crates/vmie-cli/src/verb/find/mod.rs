@@ -1,5 +1,6 @@
 //! `vmie find`: numbers, texts and bytes, and those that were found before.
 
+mod args;
 mod kind;
 mod refine;
 mod relations;
@@ -14,7 +15,6 @@ use vmie::search::{
 use vmie::signature::Signature;
 use vmie_rows::FoundRow;
 
-use crate::args::FindArgs;
 use crate::candidates::Sought;
 use crate::escape::shell_word;
 use crate::exit::{Done, Failure, Result};
@@ -22,6 +22,7 @@ use crate::options::Options;
 use crate::output::Row;
 use crate::report::Reporter;
 use crate::seek::{Around, Keep, Seek};
+pub(super) use args::FindArgs;
 use kind::Kind;
 use save::Save;
 

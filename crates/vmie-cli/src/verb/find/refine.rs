@@ -7,10 +7,10 @@ use vmie::search::{Candidate, Narrowing, Relation, Verdict};
 use vmie::{Address, Coverage, Gva, ManyOutcome, Memory};
 use vmie_rows::{FoundRow, Hex, Place};
 
+use super::args::FindArgs;
 use super::kind::Kind;
 use super::relations::relations;
 use super::save;
-use crate::args::FindArgs;
 use crate::candidates::{Header, Likeness, Saved, Scope, Sought, Whose, Writer};
 use crate::escape::{self, shell_word};
 use crate::exit::{Done, Failure, Result, Stop};

@@ -2,9 +2,9 @@
 
 use vmie::search::{Amount, Inexact, Relation, ValueError, ValueQuery};
 
+use super::args::RefineArgs;
 use super::kind::{self, Kind};
 use super::{not_a_number, not_bytes, tell_inexact};
-use crate::args::RefineArgs;
 use crate::exit::{Failure, Result};
 use crate::report::Reporter;
 

@@ -7,6 +7,7 @@
 //! names of that; [`vmas`] lists those arrangements themselves. Of the kernel, regions bear the name of
 //! the image that they start in.
 
+mod args;
 mod residency;
 mod vmas;
 
@@ -16,7 +17,6 @@ use vmie::{
 };
 use vmie_rows::{ExtentRow, Hex, RegionRow};
 
-use crate::args::MapsArgs;
 use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
 use crate::output::{Cell, Row, Sink, prot, totals};
@@ -27,6 +27,7 @@ use crate::size;
 use crate::source::Source;
 use crate::space::{Space, Target};
 use crate::unread::{no_table, nothing_mapped};
+pub(super) use args::MapsArgs;
 use residency::{Residency, bounded, count, held};
 
 pub(super) fn run(args: &MapsArgs, options: &Options) -> Result<Done> {

@@ -8,8 +8,8 @@ use vmie::{AddrRange, Coverage, Prot};
 use vmie_rows::{Hex, VmaRow};
 
 use super::absent_cell;
+use super::args::MapsArgs;
 use super::residency::{self, Counted, bounded};
-use crate::args::MapsArgs;
 use crate::exit::{Done, Failure, Result};
 use crate::guest::{self, tell_findings};
 use crate::options::Options;

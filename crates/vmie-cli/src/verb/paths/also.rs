@@ -3,8 +3,9 @@
 use vmie::pointers::{Base, Path, Width};
 use vmie::{Address, Format, Gva, Image, Memory};
 
+use super::args::PathsArgs;
 use crate::addr::AddrExpr;
-use crate::args::{LayersArgs, PathsArgs, SourceArgs, SpaceArgs};
+use crate::args::{LayersArgs, SourceArgs, SpaceArgs};
 use crate::exit::Result;
 use crate::report::Reporter;
 use crate::source::{Source, live_socket};

@@ -3,6 +3,7 @@
 //! [`pieces`] walks the range and knows about holes; [`views`] make rows of what is there. Raw bytes
 //! have no rows and go their own way ([`raw`]).
 
+mod args;
 mod pieces;
 mod raw;
 #[cfg(test)]
@@ -13,7 +14,7 @@ use vmie::paging::Mode;
 use vmie::xref::CodeBits;
 use vmie::{AddrRange, Address, Coverage, Memory};
 
-use crate::args::{BitsArg, ReadArgs, ReadAs};
+use crate::args::BitsArg;
 use crate::asm::Bits;
 use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
@@ -22,6 +23,8 @@ use crate::report::Words;
 use crate::source::Source;
 use crate::space::{Space, Target};
 use crate::unread::nothing_read;
+pub(super) use args::ReadArgs;
+use args::ReadAs;
 use views::{Asm, Hex16, Rows, View, Words64};
 
 pub(super) fn run(args: &ReadArgs, options: &Options) -> Result<Done> {

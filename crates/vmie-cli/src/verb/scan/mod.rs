@@ -1,17 +1,18 @@
 //! `vmie scan`: byte signatures and rules in an address space, in many, or in physical memory.
 
+mod args;
 mod context;
 #[cfg(feature = "yara")]
 mod rules;
 
 use vmie_rows::MatchRow;
 
-use crate::args::ScanArgs;
 use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
 use crate::output::{Cell, Row};
 use crate::seek::Seek;
 use crate::signatures;
+pub(super) use args::ScanArgs;
 use context::around_match;
 
 pub(super) fn run(args: &ScanArgs, options: &Options) -> Result<Done> {

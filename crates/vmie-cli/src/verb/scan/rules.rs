@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use vmie::{AddrRange, Address, Coverage, Gva, ManyOutcome, Memory, Prot};
 use vmie_rows::{Hex, Place, RuleRow};
 
+use super::args::ScanArgs;
 use super::context::{self, around_match};
-use crate::args::ScanArgs;
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
 use crate::options::Options;

@@ -12,7 +12,8 @@ use vmie::snapshot::{Change, ChangeKind, DiffOptions, diff};
 use vmie::{AddrRange, Address, Coverage, Memory, Prot, Region};
 use vmie_rows::{ChangeRow, Hex};
 
-use crate::args::{GroupBy, LayersArgs, Paging, SnapDiffArgs, SourceArgs, SpaceArgs};
+use super::args::{GroupBy, SnapDiffArgs};
+use crate::args::{LayersArgs, Paging, SourceArgs, SpaceArgs};
 use crate::candidates::{Likeness, Whose};
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;

@@ -1,14 +1,15 @@
 //! `vmie snap`: moments of memory, kept and compared.
 
+mod args;
 mod diff;
 mod dump;
 mod series;
 mod take;
 mod watch;
 
-use crate::args::SnapArgs;
 use crate::exit::{Done, Result};
 use crate::options::Options;
+pub(super) use args::SnapArgs;
 
 pub(super) fn run(args: &SnapArgs, options: &Options) -> Result<Done> {
     match args {

@@ -7,7 +7,8 @@ use vmie::snapshot::{
 use vmie::{AddrRange, Address, Memory, Prot};
 use vmie_rows::TakenRow;
 
-use crate::args::{Compress, FilterArgs, SnapTakeArgs};
+use super::args::{Compress, SnapTakeArgs};
+use crate::args::FilterArgs;
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
 use crate::options::Options;

@@ -11,7 +11,7 @@ use vmie::snapshot::{self, FileErrorKind, Origin, SaveOptions, TakeError};
 use vmie::{Address, Gpa, Gva, Memory};
 use vmie_rows::WatchedRow;
 
-use crate::args::SnapWatchArgs;
+use super::args::SnapWatchArgs;
 use crate::candidates::{Likeness, Whose};
 use crate::escape::shell_word;
 use crate::exit::{Done, Failure, Result};

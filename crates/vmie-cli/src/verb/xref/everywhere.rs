@@ -10,10 +10,11 @@ use vmie::xref::{Xref, XrefIndex, scan};
 use vmie::{AddrRange, Coverage, Gva, ManyOutcome, Memory, ProgramWidth, SweepOptions};
 use vmie_rows::{Hex, Place, Site, XrefRow};
 
+use super::args::XrefArgs;
 use super::asked::{Asked, Teller};
 use super::index_to;
 use super::row::RowMaker;
-use crate::args::{BitsArg, XrefArgs};
+use crate::args::BitsArg;
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
 use crate::options::Options;

@@ -7,8 +7,8 @@ use vmie::snapshot::series::History;
 use vmie::{AddrRange, Address, Memory, Prot};
 use vmie_rows::{Bytes, GroupRow, Hex};
 
+use super::super::args::Groups;
 use super::{Looking, unless_interrupted};
-use crate::args::Groups;
 use crate::exit::{Done, Failure, Result, Stop};
 use crate::interrupt;
 use crate::output::{Cell, Row, Sink, prot_if_mapped, totals};

@@ -12,7 +12,7 @@ use vmie::snapshot::{DiffOptions, FileErrorKind, Filter, Origin};
 use vmie::{AddrRange, Address, Gpa, Gva, Prot};
 use vmie_rows::{Hex, HistoryRow};
 
-use crate::args::{Groups, SnapSeriesArgs};
+use super::args::{Groups, SnapSeriesArgs};
 use crate::escape::shell_word;
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;

@@ -10,8 +10,8 @@ use vmie::Address;
 use vmie::replace::Replacement;
 use vmie::snapshot::series::{History, RegionHistory, Step};
 
+use super::super::args::Groups;
 use super::{Looking, total};
-use crate::args::Groups;
 use crate::saved;
 use crate::size;
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, ValueHint};
 
-use super::{BitsArg, SourceArgs, SpaceArgs};
 use crate::addr::{TargetExpr, parse_len};
+use crate::args::{BitsArg, SourceArgs, SpaceArgs};
 
 #[derive(Args, Debug)]
 pub(crate) struct DissectArgs {

@@ -1,11 +1,72 @@
-//! What `find` takes to keep what it found, and to look at it again.
+//! What `find` takes; to keep what it found, too, and to look at it again.
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueHint};
+use clap::{ArgGroup, Args, ValueHint};
 
-/// Heading in the help.
+use crate::args::{SearchArgs, parse_align};
+
+/// Headings in the help.
 const AGAIN: &str = "Search again";
+const WHAT: &str = "What to find";
+
+/// What to look for: at least one value, text or sequence of bytes.
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("what").required(true).multiple(true).args([
+    "u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "str", "utf16", "bytes",
+    "refine",
+]))]
+pub(crate) struct FindArgs {
+    #[command(flatten)]
+    pub(crate) search: SearchArgs,
+
+    /// Numbers of this type: V, A..B (B excluded), A..=B
+    #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
+    pub(crate) u8: Vec<String>,
+    #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
+    pub(crate) i8: Vec<String>,
+    #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
+    pub(crate) u16: Vec<String>,
+    #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
+    pub(crate) i16: Vec<String>,
+    #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
+    pub(crate) u32: Vec<String>,
+    #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
+    pub(crate) i32: Vec<String>,
+    #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
+    pub(crate) u64: Vec<String>,
+    #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
+    pub(crate) i64: Vec<String>,
+
+    /// Numbers of this type, equal as typed; V~T for those at most T off, A..B, A..=B
+    #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
+    pub(crate) f32: Vec<String>,
+    #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
+    pub(crate) f64: Vec<String>,
+
+    /// Text, in UTF-8 (which for English text is ASCII)
+    #[arg(long, help_heading = WHAT, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) str: Vec<String>,
+
+    /// Text, in UTF-16 with the low byte first, as Windows has it
+    #[arg(long, help_heading = WHAT, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) utf16: Vec<String>,
+
+    /// Bytes in hexadecimal, such as '4d 5a 90'
+    #[arg(long, help_heading = WHAT, value_name = "HEX")]
+    pub(crate) bytes: Vec<String>,
+
+    /// Upper and lower case of texts are the same
+    #[arg(short, long)]
+    pub(crate) ignore_case: bool,
+
+    /// Only at addresses that are multiples of N, a power of two
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_align)]
+    pub(crate) align: u64,
+
+    #[command(flatten)]
+    pub(crate) again: RefineArgs,
+}
 
 #[derive(Args, Debug)]
 #[command(group = clap::ArgGroup::new("relation").multiple(true).args([

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 
-use super::{FilterArgs, SourceArgs, SpaceArgs};
 use crate::addr::parse_len;
+use crate::args::{FilterArgs, SourceArgs, SpaceArgs};
 
 /// What to do with moments of memory.
 #[derive(Subcommand, Debug)]
