@@ -4,15 +4,14 @@
 //! The engine answers with errors that say what was seen; here they get the third part of every error
 //! message, what to try.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use vmie::os::{FindError, Finding, FindingKind, Guest, Listing, OsError, PageState, Process, Vma};
-use vmie::search::fold_case;
+use vmie::session::{ProcessError, System, user_range};
 use vmie::{AddrRange, Address as _, Gva};
 
 use crate::escape;
 use crate::exit::Failure;
-use crate::half::own_half;
 use crate::report::Reporter;
 
 /// Findings told one by one. A doctored guest can have any number of them.
@@ -20,127 +19,86 @@ const FINDINGS_SHOWN: usize = 32;
 
 /// An operating system that was found, and what was asked of it.
 pub(crate) struct Os {
-    guest: Box<dyn Guest>,
-    processes: OnceLock<Result<Listing<Process>, OsError>>,
+    system: Arc<System>,
     /// What the process that is looked into has arranged to be mapped.
     areas: OnceLock<(u32, Option<Listing<Vma>>)>,
 }
 
 impl Os {
     /// What was found.
-    pub(crate) fn new(guest: Box<dyn Guest>) -> Self {
+    pub(crate) fn new(system: Arc<System>) -> Self {
         Self {
-            guest,
-            processes: OnceLock::new(),
+            system,
             areas: OnceLock::new(),
         }
     }
 
     /// The engine's view of it.
     pub(crate) fn guest(&self) -> &dyn Guest {
-        &*self.guest
+        self.system.guest()
     }
 
     /// All processes.
     pub(crate) fn processes(&self) -> Result<&Listing<Process>, Failure> {
-        self.processes
-            .get_or_init(|| self.guest.processes())
-            .as_ref()
-            .map_err(|error| failed(error).found("the processes could not be listed"))
+        self.system.processes().map_err(not_listed)
     }
 
     /// The process of this number.
     pub(crate) fn by_pid(&self, pid: u32) -> Result<&Process, Failure> {
-        let all = &self.processes()?.items;
-        all.iter()
-            .find(|process| process.pid == pid)
-            .ok_or_else(|| {
+        let found = self.system.by_pid(pid);
+        found.map_err(|error| self.not_there(error))
+    }
+
+    /// The only process of this name that has memory of its own.
+    pub(crate) fn by_name(&self, name: &str) -> Result<&Process, Failure> {
+        let found = self.system.by_name(name);
+        found.map_err(|error| self.not_there(error))
+    }
+
+    /// What to say when there is not the one process that was meant.
+    fn not_there(&self, error: ProcessError) -> Failure {
+        match error {
+            ProcessError::Os(error) => not_listed(&error),
+            ProcessError::NoPid { pid, processes } => {
                 Failure::new(format!("there is no process {pid}"))
-                    .found(format!("{} processes", all.len()))
+                    .found(format!("{processes} processes"))
                     .hint("`vmie ps`, to list them")
-            })
+            }
+            ProcessError::NoName {
+                name,
+                processes,
+                alike,
+            } => {
+                let failure = Failure::new(format!(
+                    "there is no process named `{}`",
+                    escape::plain(&name)
+                ))
+                .found(format!("{processes} processes, none of this name"));
+                self.offer(failure, &alike)
+                    .hint("`vmie ps`, to list them; names are case-sensitive")
+            }
+            ProcessError::Ambiguous { name, processes } => {
+                let failure = Failure::new(format!(
+                    "{} processes are named `{}`",
+                    processes.len(),
+                    escape::plain(&name)
+                ));
+                self.offer(failure, &processes)
+            }
+            error => Failure::new(error.to_string()),
+        }
     }
 
     /// What tells a process from others of its name.
     fn about(&self, process: &Process) -> String {
-        match self.guest.command_line(process) {
+        match self.guest().command_line(process) {
             Ok(arguments) if !arguments.is_empty() => arguments.join(" "),
             _ => format!("child of {}", process.ppid),
         }
     }
 
-    /// The processes of this short name, or else those whose program is in a file of this name.
-    ///
-    /// A short name holds 15 bytes, and processes may change it.
-    fn named(&self, name: &str) -> Result<Vec<&Process>, Failure> {
-        let all = &self.processes()?.items;
-        let by_short: Vec<&Process> = all.iter().filter(|process| process.name == name).collect();
-        if !by_short.is_empty() {
-            return Ok(by_short);
-        }
-        let of_file = |process: &&Process| self.file_name(process).is_some_and(|own| own == name);
-        Ok(all.iter().filter(of_file).collect())
-    }
-
-    /// The name of the file of a process's program, without folders.
-    fn file_name(&self, process: &Process) -> Option<String> {
-        // Not worth asking for: kernel threads have none.
-        process.root?;
-        let path = self.guest.program(process).ok()??;
-        let path = path.strip_suffix(" (deleted)").unwrap_or(&path);
-        path.rsplit('/').next().map(str::to_owned)
-    }
-
-    /// The only process of this name that has memory of its own.
-    pub(crate) fn by_name(&self, name: &str) -> Result<&Process, Failure> {
-        let all = &self.processes()?.items;
-        let named = self.named(name)?;
-        let live = named.iter().filter(|process| process.root.is_some());
-        let candidates: Vec<&Process> = live.copied().collect();
-        match (&candidates[..], &named[..]) {
-            // One without memory is chosen too: what is done with it says why it has none.
-            (&[only], _) | (&[], &[only]) => Ok(only),
-            (_, []) => {
-                let failure = Failure::new(format!(
-                    "there is no process named `{}`",
-                    escape::plain(name)
-                ))
-                .found(format!("{} processes, none of this name", all.len()));
-                let alike: Vec<&Process> = all
-                    .iter()
-                    .filter(|process| self.is_like(process, name))
-                    .collect();
-                Err(self
-                    .offer(failure, &alike)
-                    .hint("`vmie ps`, to list them; names are case-sensitive"))
-            }
-            (several, _) => {
-                let several = if several.is_empty() { &named } else { several };
-                let failure = Failure::new(format!(
-                    "{} processes are named `{}`",
-                    several.len(),
-                    escape::plain(name)
-                ));
-                Err(self.offer(failure, several))
-            }
-        }
-    }
-
-    /// Whether a process may have been meant by a name that it does not have.
-    fn is_like(&self, process: &Process, name: &str) -> bool {
-        // Anything is like nothing.
-        const SHORTEST: usize = 2;
-        let name = fold_case(name);
-        let names = [Some(process.name.clone()), self.file_name(process)];
-        name.len() >= SHORTEST
-            && names.into_iter().flatten().any(|own| {
-                let own = fold_case(&own);
-                own.contains(&name) || own.len() >= SHORTEST && name.contains(&own)
-            })
-    }
-
     /// Offers processes by their numbers.
-    fn offer(&self, failure: Failure, processes: &[&Process]) -> Failure {
+    fn offer(&self, failure: Failure, processes: &[Process]) -> Failure {
         const SHOWN: usize = 16;
         let failure = processes.iter().take(SHOWN).fold(failure, |failure, one| {
             failure.hint(format!(
@@ -158,10 +116,10 @@ impl Os {
 
     /// Where a page of a process is that the CPU does not see; `None` when there is no more to say.
     pub(crate) fn whereabouts(&self, process: &Process, va: Gva) -> Option<Whereabouts> {
-        let space = self.guest.space_of(process).ok()?;
-        if own_half::<Gva>(space.mode()).is_some_and(|half| !half.contains(va)) {
+        let space = self.guest().space_of(process).ok()?;
+        if user_range::<Gva>(space.mode()).is_some_and(|half| !half.contains(va)) {
             let hidden = process.user_root == Some(space.root())
-                && self.guest.kernel_space().translate(va).is_ok();
+                && self.guest().kernel_space().translate(va).is_ok();
             return hidden.then(|| Whereabouts {
                 state: "hidden",
                 detail: "user mode does not see the kernel's memory here (page-table isolation); \
@@ -169,7 +127,7 @@ impl Os {
                     .to_owned(),
             });
         }
-        let (state, detail) = match self.guest.page_state(process, va).ok()? {
+        let (state, detail) = match self.guest().page_state(process, va).ok()? {
             PageState::Swapped {
                 area,
                 offset,
@@ -233,7 +191,7 @@ impl Os {
 
     /// What a process has arranged to be mapped. A verb looks into one process.
     fn areas(&self, process: &Process) -> Option<&Listing<Vma>> {
-        let list = || (process.pid, self.guest.vmas(process).ok());
+        let list = || (process.pid, self.guest().vmas(process).ok());
         let (pid, areas) = self.areas.get_or_init(list);
         areas.as_ref().filter(|_| *pid == process.pid)
     }
@@ -323,6 +281,10 @@ pub(crate) fn not_found(error: &FindError, image: &str, cpus_known: bool) -> Fai
         failure = failure.hint("check the --layout, for a raw image");
     }
     failure.hint("maps, vtop, read, scan, find and strings need none with --cr3 GPA or --phys")
+}
+
+fn not_listed(error: &OsError) -> Failure {
+    failed(error).found("the processes could not be listed")
 }
 
 /// An error of the operating-system layer for the user.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, Once, PoisonError};
 use signal_hook::consts::{SIGHUP, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
-use vmie::os::{Cache, Identity};
+use vmie::session::LiveSource;
 use vmie::{LiveError, LiveErrorKind, LiveGuest, Paused};
 
 use crate::escape::shell_word;
@@ -31,20 +31,16 @@ struct Live {
     paused: Option<Arc<Paused>>,
 }
 
-/// Opens the guest behind a QMP socket.
-pub(crate) fn open(
-    socket: &Path,
-    pause: bool,
-    reporter: &Reporter,
-) -> Result<Arc<LiveGuest>, Failure> {
-    let fail = |error: LiveError| failure(&error);
-    let (guest, paused) = if pause {
-        let paused = Arc::new(Paused::new(socket).map_err(fail)?);
-        resume_on_signals(&paused);
-        (paused.open().map_err(fail)?, Some(paused))
-    } else {
-        (LiveGuest::open(socket).map_err(fail)?, None)
-    };
+/// Stops the guest behind a QMP socket until this command ends, however that is.
+pub(crate) fn pause(socket: &Path) -> Result<Arc<Paused>, LiveError> {
+    let paused = Arc::new(Paused::new(socket)?);
+    resume_on_signals(&paused);
+    Ok(paused)
+}
+
+/// Takes note of a guest that was opened, which is to run on, and to be there still, when the command ends.
+pub(crate) fn opened(source: &LiveSource, reporter: &Reporter) {
+    let LiveSource { guest, paused, .. } = source;
     let info = guest.info();
     let size = info.ranges.iter().fold(0, |sum, range| sum + range.len());
     reporter.detail(&format!(
@@ -52,33 +48,17 @@ pub(crate) fn open(
         info.pid,
         size::approx(size),
         size::approx(info.shared),
-        match &paused {
+        match paused {
             Some(paused) if paused.is_ours() => "is stopped until this command ends",
             Some(_) => "was not running",
             None if info.running => "runs on",
             None => "is not running",
         }
     ));
-    let guest = Arc::new(guest);
     guests().push(Live {
-        guest: Arc::clone(&guest),
-        paused,
+        guest: Arc::clone(guest),
+        paused: paused.clone(),
     });
-    Ok(guest)
-}
-
-/// Where the place of the operating system is kept: beside the socket, for this process of QEMU's.
-pub(crate) fn cache(guest: &LiveGuest) -> Cache {
-    let info = guest.info();
-    let mut path = guest.socket().as_os_str().to_owned();
-    path.push(".vmie-os");
-    // The bytes of a guest that runs identify nothing. Whatever a cache says is verified.
-    let identity = Identity {
-        size: info.ranges.iter().fold(0, |sum, range| sum + range.len()),
-        modified: (u64::from(info.pid), 0),
-        sample: 0,
-    };
-    Cache::new(path.into(), identity)
 }
 
 /// The guests that were opened, as `main` holds them.
@@ -181,7 +161,7 @@ fn resume_on_signals(paused: &Arc<Paused>) {
 }
 
 /// An error of the engine's for the user.
-fn failure(error: &LiveError) -> Failure {
+pub(crate) fn failure(error: &LiveError) -> Failure {
     const START: &str =
         "QEMU makes such a socket when it is started with -qmp unix:PATH,server=on,wait=off";
     let failure = Failure::new(error.to_string());

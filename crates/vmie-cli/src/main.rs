@@ -28,7 +28,6 @@ mod escape;
 mod exit;
 mod glob;
 mod guest;
-mod half;
 mod interrupt;
 #[cfg(target_os = "linux")]
 mod live;

@@ -4,21 +4,17 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use vmie::snapshot::{self, FileError, FileErrorKind, Origin, Snapshot};
-use vmie::{AddrRange, Address, Cause, Fault, Gpa, Gva, Memory, Spans};
+use vmie::snapshot::{self, FileError, FileErrorKind, Origin};
+use vmie::{AddrRange, Gva};
 use vmie_rows::Time;
 
-use crate::args::SourceArgs;
 use crate::candidates::Whose;
 use crate::escape;
 use crate::exit::Failure;
 use crate::regions::Arranged;
 use crate::report::Reporter;
-use crate::source::{Info, Source};
+use crate::source::Source;
 use crate::space::{Space, Target};
-
-/// What snapshots are called where formats are named.
-pub(crate) const FORMAT: &str = "snapshot";
 
 /// What a snapshot says about itself, as JSON in the file.
 #[derive(Serialize, Deserialize)]
@@ -171,24 +167,6 @@ pub(crate) fn kind(path: &Path) -> Option<&'static str> {
         .then(|| snapshot::holds(path).ok().flatten())?
 }
 
-/// Opens a snapshot, with `--salvage` what is intact of it.
-pub(crate) fn open<A: Address>(
-    args: &SourceArgs,
-    reporter: &Reporter,
-) -> Result<Snapshot<A>, Failure> {
-    if !args.salvage {
-        return Snapshot::open(&args.source).map_err(|error| not_opened(&error));
-    }
-    let (snapshot, problems) = Snapshot::salvage(&args.source).map_err(|error| {
-        Failure::new(error.to_string())
-            .found("nothing can be read without the tables, which stand at both ends")
-    })?;
-    let name = args.source.display();
-    let problems = problems.iter().map(|problem| format!("{name}: {problem}"));
-    tell_damage(problems, reporter);
-    Ok(snapshot)
-}
-
 /// What to try when a file of ours is not opened.
 pub(crate) fn not_opened(error: &FileError) -> Failure {
     let failure = Failure::new(error.to_string());
@@ -209,47 +187,6 @@ pub(crate) fn tell_damage(problems: impl ExactSizeIterator<Item = String>, repor
         .for_each(|problem| reporter.warn(&problem));
     if more > 0 {
         reporter.warn(&format!("{more} more damaged parts"));
-    }
-}
-
-/// What is known about a snapshot as a source.
-pub(crate) fn info<A: Address>(snapshot: &Snapshot<A>, path: &Path) -> Info {
-    let ranges = if A::SPACE == Gpa::SPACE {
-        let region = |region: vmie::Region<A>| {
-            AddrRange::inclusive(Gpa(region.start.raw()), Gpa(region.range().last().raw()))
-        };
-        snapshot.kept().filter_map(region).collect()
-    } else {
-        Vec::new()
-    };
-    Info {
-        format: FORMAT.to_owned(),
-        size: std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
-        ranges,
-        cpus: snapshot.origin().cpus.clone(),
-        live: false,
-        notes: Vec::new(),
-    }
-}
-
-/// The physical memory of a snapshot of one address space.
-pub(crate) struct Nothing;
-
-impl Memory for Nothing {
-    type Addr = Gpa;
-
-    fn spans(&self, _range: AddrRange<Gpa>) -> Spans<'_, Gpa> {
-        Box::new(std::iter::empty())
-    }
-
-    fn read(&self, addr: Gpa, buf: &mut [u8]) -> Result<(), Fault<Gpa>> {
-        if buf.is_empty() {
-            return Ok(());
-        }
-        Err(Fault {
-            addr,
-            cause: Cause::Absent { gpa: addr },
-        })
     }
 }
 

@@ -4,19 +4,20 @@
 //! `--phys`) into a [`Space`]: the memory itself, and the [`Names`] of its addresses. The verbs see only
 //! what comes out.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use vmie::os::Process;
-use vmie::paging::{Mode, detect};
-use vmie::snapshot::Snapshot;
-use vmie::{AddrRange, Address, AddressSpace, CpuState, Gpa, Gva, Memory, ProgramWidth};
+use vmie::paging::{Detection, Mode};
+use vmie::session::{Root, SpaceError, Who};
+use vmie::{AddrRange, Address, CpuState, Gpa, ProgramWidth};
+
+pub(crate) use vmie::session::Target;
 
 use crate::addr::RangeExpr;
 use crate::args::{OwnerArgs, Paging, SpaceArgs};
 use crate::candidates::Whose;
 use crate::exit::Failure;
 use crate::guest::{self, Os, tell_findings};
-use crate::half::own_half;
 use crate::names::Names;
 use crate::output::SpaceKind;
 use crate::report::Reporter;
@@ -32,27 +33,6 @@ pub(crate) struct Space<'s> {
     pub(crate) names: Names<'s>,
     /// How wide what is in it is, once somebody has asked.
     pub(crate) width: OnceLock<ProgramWidth>,
-}
-
-/// The memory that is meant.
-pub(crate) enum Target {
-    /// Guest physical memory.
-    Physical(Arc<dyn Memory<Addr = Gpa>>),
-    /// One address space.
-    Virtual(AddressSpace),
-    /// A saved moment of one address space.
-    Saved(Arc<Snapshot<Gva>>),
-}
-
-impl Target {
-    /// The memory, where addresses are virtual.
-    pub(crate) fn by_virtual(&self) -> Option<&dyn Memory<Addr = Gva>> {
-        match self {
-            Self::Physical(_) => None,
-            Self::Virtual(space) => Some(space),
-            Self::Saved(snapshot) => Some(&**snapshot),
-        }
-    }
 }
 
 impl<'s> Space<'s> {
@@ -71,27 +51,8 @@ impl<'s> Space<'s> {
         args: &SpaceArgs,
         reporter: &Reporter,
     ) -> Result<Self, Failure> {
-        if let Some(snapshot) = source.saved() {
-            if args.is_typed() {
-                return Err(saved::no_other_space(source));
-            }
-            return Ok(Self::new(
-                Target::Saved(Arc::clone(snapshot)),
-                Names::of_snapshot(),
-            ));
-        }
-        if args.phys {
-            return Ok(Self::new(
-                Target::Physical(Arc::clone(&source.memory)),
-                Names::of_physical(),
-            ));
-        }
-        if args.owner.kernel {
-            let os = source.os()?;
-            return Ok(Self::new(
-                Target::Virtual(args.seen(os.guest().kernel_space().clone())),
-                Names::of_kernel(os),
-            ));
+        if source.saved().is_some() && args.is_typed() {
+            return Err(saved::no_other_space(source));
         }
         if let Some((os, process)) = select_process(source, &args.owner, reporter)? {
             let space = os.guest().space_of(process);
@@ -101,27 +62,38 @@ impl<'s> Space<'s> {
                 Names::of_process(os, process),
             ));
         }
-        let Some(root) = args.cr3 else {
-            return Err(no_space(source));
+        let root = args.cr3.map(|root| Root {
+            gpa: Gpa(root),
+            mode: args.paging.mode(),
+        });
+        let who = match root {
+            _ if source.saved().is_some() => Who::Saved,
+            _ if args.phys => Who::Physical,
+            _ if args.owner.kernel => Who::Kernel,
+            Some(root) => Who::Root(root),
+            None => return Err(no_space(source)),
         };
-        let root = Gpa(root);
-        let phys = Arc::clone(&source.memory);
-        if phys.read_u32(root).is_err() {
-            return Err(root_absent(source, root));
+        let space = source.session().space(&who);
+        let space = space.map_err(|error| no_such(source, error))?;
+        if let Some(found) = &space.detection {
+            tell_mode(found, reporter);
         }
-        let mode = match args.paging.mode() {
-            Some(mode) => mode,
-            None => detect_mode(source, root, reporter)?,
+        let (target, names) = match (who, space.target) {
+            (Who::Kernel, Target::Virtual(space)) => (
+                Target::Virtual(args.seen(space)),
+                Names::of_kernel(source.os()?),
+            ),
+            (_, Target::Virtual(space)) => {
+                if !args.hardware {
+                    unseen::tell(source, &space, reporter);
+                }
+                let names = Names::of_root(source, space.root());
+                (Target::Virtual(space), names)
+            }
+            (_, target @ Target::Saved(_)) => (target, Names::of_snapshot()),
+            (_, target @ Target::Physical(_)) => (target, Names::of_physical()),
         };
-        let space = AddressSpace::new(phys, root, mode);
-        if !args.hardware {
-            unseen::tell(source, &space, reporter);
-        }
-        let root = space.root();
-        Ok(Self::new(
-            Target::Virtual(space),
-            Names::of_root(source, root),
-        ))
+        Ok(Self::new(target, names))
     }
 
     /// Whose memory it is, to be told again at another moment.
@@ -138,11 +110,7 @@ impl<'s> Space<'s> {
 
     /// The paging mode of an address space.
     pub(crate) fn mode(&self) -> Option<Mode> {
-        match &self.target {
-            Target::Physical(_) => None,
-            Target::Virtual(space) => Some(space.mode()),
-            Target::Saved(snapshot) => snapshot.origin().space.map(|(_, mode)| mode),
-        }
+        self.target.mode()
     }
 
     /// Whether rows are about physical memory.
@@ -158,10 +126,7 @@ impl<'s> Space<'s> {
         self.names.lookup(name)
     }
 
-    /// The part that is meant: what was typed, else of a process its own half, else (`None`) all.
-    ///
-    /// The other half of a process's space is the kernel's, the same in every process, and maps all of
-    /// physical memory: whoever asks for a process does not ask for that.
+    /// The part that is meant: what was typed, else of a process what is user mode's, else (`None`) all.
     pub(crate) fn range<A: Address>(
         &self,
         typed: Option<&RangeExpr>,
@@ -169,14 +134,7 @@ impl<'s> Space<'s> {
         if let Some(range) = typed {
             return range.resolve(&|name| self.lookup(name)).map(Some);
         }
-        Ok(match (&self.target, self.names.process()) {
-            (Target::Virtual(space), Some(_)) => own_half(space.mode()),
-            (Target::Saved(snapshot), _) => {
-                let range = snapshot.range();
-                AddrRange::inclusive(A::new(range.start().0), A::new(range.last().0))
-            }
-            _ => None,
-        })
+        Ok(self.target.user_range(self.names.process().is_some()))
     }
 }
 
@@ -215,15 +173,27 @@ impl Paging {
     }
 }
 
-fn detect_mode(source: &Source, root: Gpa, reporter: &Reporter) -> Result<Mode, Failure> {
-    let cpus = &source.info().cpus;
-    let found = detect(&*source.memory, root, cpus).map_err(|error| {
-        let failure = error.findings.split("; ").fold(
-            Failure::new(format!("cannot tell the paging mode of --cr3 {root}")),
-            Failure::found,
-        );
-        other_roots(failure, source).hint("--paging x86, pae, 4level or 5level, if you know it")
-    })?;
+/// What to say when there is no such space.
+fn no_such(source: &Source, error: SpaceError) -> Failure {
+    match error {
+        SpaceError::RootAbsent(root) => root_absent(source, root),
+        SpaceError::NoMode(error) => {
+            let failure = Failure::new(format!(
+                "cannot tell the paging mode of --cr3 {}",
+                error.root
+            ));
+            let failure = error.findings.split("; ").fold(failure, Failure::found);
+            other_roots(failure, source).hint("--paging x86, pae, 4level or 5level, if you know it")
+        }
+        SpaceError::NoSystem(error) => {
+            guest::not_found(&error, &source.name(), !source.info().cpus.is_empty())
+        }
+        SpaceError::Os(error) => guest::failed(&error),
+        error => Failure::new(error.to_string()),
+    }
+}
+
+fn tell_mode(found: &Detection, reporter: &Reporter) {
     let text = format!("paging {}: {}", found.mode, found.why);
     if found.confirmed {
         reporter.note(&text);
@@ -232,7 +202,6 @@ fn detect_mode(source: &Source, root: Gpa, reporter: &Reporter) -> Result<Mode, 
             "{text}\nthis is a guess that could not be confirmed; --paging MODE overrides it"
         ));
     }
-    Ok(found.mode)
 }
 
 /// A root outside the image: whatever is asked of it, nothing can be looked at.

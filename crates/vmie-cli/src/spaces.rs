@@ -5,6 +5,7 @@
 //! one space after the other, and only for those in which something is found.
 
 use vmie::os::{OsError, Process};
+use vmie::session::user_range;
 use vmie::{AddrRange, AddressSpace, Coverage, Gva, ManyOutcome, ProgramWidth, SpacePart};
 use vmie_rows::{Hex, Place, Site};
 
@@ -13,7 +14,6 @@ use crate::args::SpaceArgs;
 use crate::candidates::Whose;
 use crate::exit::Failure;
 use crate::guest::{Os, tell_findings};
-use crate::half::own_half;
 use crate::names::Names;
 use crate::output::{Totals, totals_of_many, with_beyond};
 use crate::regions::Arranged;
@@ -53,7 +53,7 @@ impl<'s> Spaces<'s> {
             match os.guest().space_of(process) {
                 Ok(space) => members.push(Member {
                     process: Some(process),
-                    range: own_half(space.mode()).unwrap_or_else(AddrRange::all),
+                    range: user_range(space.mode()).unwrap_or_else(AddrRange::all),
                     space: args.seen(space),
                 }),
                 // Kernel threads and what has exited have no memory to look at.

@@ -4,17 +4,17 @@
 //! as if there were such pages, and not otherwise, so that a verb on a bare root does not wait for that.
 
 use vmie::os::linux::looks_resident;
+use vmie::session::user_range;
 use vmie::{AddrRange, AddressSpace, Gva, Memory};
 
 use crate::escape;
-use crate::half::own_half;
 use crate::report::Reporter;
 use crate::size;
 use crate::source::Source;
 
 /// Says how much a root given as `--cr3` leaves out, and how to see it.
 pub(crate) fn tell(source: &Source, space: &AddressSpace, reporter: &Reporter) {
-    let range = own_half(space.mode()).unwrap_or_else(AddrRange::all);
+    let range = user_range(space.mode()).unwrap_or_else(AddrRange::all);
     let looks = looks_resident(space, range);
     if looks == 0 {
         return;

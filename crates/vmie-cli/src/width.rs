@@ -7,13 +7,13 @@
 use vmie::os::{OsError, Process, ProcessWidth};
 use vmie::paging::Mode;
 use vmie::pointers::Width;
+use vmie::session::user_range;
 use vmie::xref::CodeBits;
 use vmie::{AddrRange, Address, ProgramWidth};
 
 use crate::args::BitsArg;
 use crate::escape;
 use crate::guest::{Os, tell_findings};
-use crate::half::own_half;
 use crate::report::Reporter;
 use crate::space::{Space, Target};
 
@@ -59,7 +59,7 @@ impl Space<'_> {
         let Some(mode) = self.mode() else {
             return ProgramWidth::UNKNOWN;
         };
-        let half: Option<AddrRange<A>> = own_half(mode);
+        let half: Option<AddrRange<A>> = user_range(mode);
         if let Some((half, part)) = half.zip(part)
             && !half.contains(part.start())
         {

@@ -34,7 +34,7 @@ pub(super) fn run(args: &InfoArgs, options: &Options) -> Result<Done> {
     if coverage.read == 0 {
         return Err(Failure::new(format!(
             "{} holds no byte of guest memory",
-            source.path.display()
+            source.path().display()
         ))
         .found(format!(
             "{} declared, none of it in the file",
@@ -96,7 +96,7 @@ fn of_snapshot(source: &Source, snapshot: &Snapshot<Gva>, options: &Options) -> 
 /// The memory that the image declares, against what is in the file.
 fn declared(source: &Source) -> Coverage<Gpa> {
     let mut coverage = Coverage::default();
-    for span in source.memory.spans(AddrRange::all()) {
+    for span in source.memory().spans(AddrRange::all()) {
         match span.kind {
             SpanKind::Mapped(_) => coverage.add_read(span.len),
             SpanKind::Lost(cause) | SpanKind::Away(_, cause) => {

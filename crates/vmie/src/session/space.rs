@@ -53,7 +53,6 @@ impl Who {
 
 /// The memory that is meant.
 #[derive(Clone)]
-#[non_exhaustive]
 pub enum Target {
     /// Guest physical memory.
     Physical(Arc<dyn Memory<Addr = Gpa>>),
@@ -151,6 +150,39 @@ pub fn user_range<A: Address>(mode: Mode) -> Option<AddrRange<A>> {
     AddrRange::new(A::new(0), 1 << bits)
 }
 
+impl Target {
+    /// The memory, where addresses are virtual.
+    pub fn by_virtual(&self) -> Option<&dyn Memory<Addr = Gva>> {
+        match self {
+            Self::Physical(_) => None,
+            Self::Virtual(space) => Some(space),
+            Self::Saved(snapshot) => Some(&**snapshot),
+        }
+    }
+
+    /// The paging mode of an address space.
+    pub fn mode(&self) -> Option<Mode> {
+        match self {
+            Self::Physical(_) => None,
+            Self::Virtual(space) => Some(space.mode()),
+            Self::Saved(snapshot) => snapshot.origin().space.map(|(_, mode)| mode),
+        }
+    }
+
+    /// The part that is meant when none is named: of a process (`of_process`) what is user mode's, of a snapshot what it
+    /// was taken of, else (`None`) all.
+    pub fn user_range<A: Address>(&self, of_process: bool) -> Option<AddrRange<A>> {
+        match self {
+            Self::Virtual(space) if of_process => user_range(space.mode()),
+            Self::Saved(snapshot) => {
+                let range = snapshot.range();
+                AddrRange::inclusive(A::new(range.start().0), A::new(range.last().0))
+            }
+            _ => None,
+        }
+    }
+}
+
 impl<'s> Space<'s> {
     fn new(target: Target, owner: Owner<'s>) -> Self {
         Self {
@@ -228,11 +260,7 @@ impl<'s> Space<'s> {
 
     /// The memory, where addresses are virtual.
     pub fn by_virtual(&self) -> Option<&dyn Memory<Addr = Gva>> {
-        match &self.target {
-            Target::Physical(_) => None,
-            Target::Virtual(space) => Some(space),
-            Target::Saved(snapshot) => Some(&**snapshot),
-        }
+        self.target.by_virtual()
     }
 
     /// The page tables, where there are some.
@@ -253,24 +281,13 @@ impl<'s> Space<'s> {
 
     /// The paging mode of an address space.
     pub fn mode(&self) -> Option<Mode> {
-        match &self.target {
-            Target::Physical(_) => None,
-            Target::Virtual(space) => Some(space.mode()),
-            Target::Saved(snapshot) => snapshot.origin().space.map(|(_, mode)| mode),
-        }
+        self.target.mode()
     }
 
     /// The part that is meant when none is named: of a process what is user mode's, of a snapshot what it was taken
     /// of, else (`None`) all.
     pub fn user_range<A: Address>(&self) -> Option<AddrRange<A>> {
-        match (&self.target, &self.owner) {
-            (Target::Virtual(space), Owner::Process(..)) => user_range(space.mode()),
-            (Target::Saved(snapshot), _) => {
-                let range = snapshot.range();
-                AddrRange::inclusive(A::new(range.start().0), A::new(range.last().0))
-            }
-            _ => None,
-        }
+        self.target.user_range(self.process().is_some())
     }
 }
 

@@ -8,13 +8,13 @@ use std::path::Path;
 
 use vmie::dissect::{Common, Dissector, Kind, Life, MAX_INSTANCES, MAX_LEN, Value};
 use vmie::pointers::{Edge, PointerMap, Referrers, Width};
+use vmie::session::user_range;
 use vmie::{AddrRange, Address, Coverage, Memory, Prot, SweepOptions, seek};
 use vmie_rows::{Compared, FieldRow, Hex, OtherValue, Row as _};
 
 use crate::addr::TargetExpr;
 use crate::escape;
 use crate::exit::{Done, Failure, Result};
-use crate::half::own_half;
 use crate::interrupt;
 use crate::names::Names;
 use crate::options::Options;
@@ -301,7 +301,7 @@ impl<'a, A: Address> Alike<'a, A> {
                 .into());
         }
         // The kernel's half maps all memory once more: the same objects at other addresses.
-        let half = space.mode().and_then(own_half);
+        let half = space.mode().and_then(user_range);
         let half = half.filter(|half: &AddrRange<A>| half.contains(start));
         let range = space
             .range(None)?

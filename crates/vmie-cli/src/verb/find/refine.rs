@@ -253,7 +253,7 @@ impl Refine<'_> {
     ) -> Result<Looked<A>> {
         let save = self.args.again.save.as_deref();
         let header = Header {
-            source: self.source.path.display().to_string(),
+            source: self.source.path().display().to_string(),
             spaces: whose,
             ..saved.header.clone()
         };

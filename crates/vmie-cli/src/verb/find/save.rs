@@ -56,7 +56,7 @@ impl Keep<Found> for Save<'_> {
     fn begin(&mut self, source: &Source, scope: Scope, spaces: Vec<Whose>) -> Result<()> {
         let longest = self.sought.iter().map(|sought| sought.len).max();
         let header = Header {
-            source: source.path.display().to_string(),
+            source: source.path().display().to_string(),
             scope,
             spaces,
             queries: self.sought.clone(),
