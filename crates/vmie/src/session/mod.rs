@@ -19,6 +19,8 @@ mod options;
 mod process;
 mod source;
 mod space;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
