@@ -121,7 +121,7 @@ typedef struct pmap_path {
     uint64_t base;
     uint32_t kind;  /* PMAP_BASE_ */
     uint32_t count; /* how many offsets there are, 1 or more; those behind are 0 */
-    int64_t offsets[PMAP_MAX_OFFSETS];
+    int64_t offsets[PMAP_MAX_OFFSETS]; /* in bytes */
 } pmap_path;
 
 enum { PMAP_NO_LOOPS = 1 /* no path comes to a place twice */ };

@@ -156,7 +156,7 @@ typedef struct scan_path {
     uint64_t base;
     uint32_t depth;    /* how many pointers are followed, from 1 */
     uint32_t reserved; /* 0 */
-    int64_t offsets[SCAN_PATH_DEPTH]; /* behind `depth` of them, 0 */
+    int64_t offsets[SCAN_PATH_DEPTH]; /* in bytes; behind `depth` of them, 0 */
 } scan_path;
 
 /*

@@ -19,7 +19,8 @@
 //!
 //! Declare it in the header with ownership, units and errors; write it in the header's file, its body within
 //! `guard`; add it to `symbols.txt`; call it in `tests/HEADER.c` rightly and wrongly, and compare
-//! what it gives with the command in `xtask/src/capi/agree.rs`.
+//! what it gives with the command in `xtask/src/capi/agree.rs`. A struct that it hands over stands in `tests/rows.rs`, with the
+//! row of the command that it corresponds to.
 //!
 //! Rejected: headers made by cbindgen. They are the product here, and read by people; the tests see to it that
 //! they and the code agree.

@@ -77,6 +77,9 @@ macro_rules! record {
         }
 
         impl $(<$life>)? $name $(<$life>)? {
+            /// What it is, as the lines of its doc comment.
+            pub const ABOUT: &'static [&'static str] = &[$($about),+];
+
             /// Its fields, in the order of JSON.
             pub const FIELDS: &'static [$crate::Field] = &[
                 $(
@@ -99,7 +102,10 @@ macro_rules! record {
         }
 
         impl $(<$life>)? $crate::Value for $name $(<$life>)? {
-            const TYPE: $crate::Type = $crate::Type::Record(Self::FIELDS);
+            const TYPE: $crate::Type = $crate::Type::Record(&$crate::Record {
+                about: Self::ABOUT,
+                fields: Self::FIELDS,
+            });
 
             fn put<M: ::serde::ser::SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
                 let mut fields = Self::FIELDS.iter();
@@ -154,7 +160,7 @@ macro_rules! row {
                 const SHAPE: &$crate::Shape = &$crate::Shape {
                     id: $id,
                     command: $command,
-                    about: &[$($about),+],
+                    about: $name::ABOUT,
                     physical: $crate::define::row!(@is $($physical)?),
                     fields: $name::FIELDS,
                     order: &[$($($order),+)?],

@@ -11,5 +11,7 @@ pub use define::Row;
 pub use reference::{DIRECTORY, pages};
 pub use rows::*;
 pub use schema::{document, row_schema};
-pub use shape::{Align, Column, Field, Leaf, Look, Shape, Shown, Type, Unit, When, joined, leaves};
+pub use shape::{
+    Align, Column, Field, Leaf, Look, Record, Shape, Shown, Type, Unit, When, joined, leaves,
+};
 pub use value::{Bytes, Hex, Prot, Show, SigName, Time, Value};

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::rows::{Coverage, Gap, SHAPES};
+use crate::rows::{Coverage, SHAPES};
 use crate::schema;
 use crate::shape::{Field, Leaf, Shape, Type, joined, leaves};
 
@@ -102,12 +102,8 @@ fn rows() -> String {
         table(&mut page, shape.fields, true);
     }
     page.push_str(STATES);
-    let about = "Which of the bytes that were asked for were read, and why the others were not. For `vtop` each \
-                 address counts as one byte.";
-    let _ = writeln!(page, "## Coverage\n\n{about}\n");
+    let _ = writeln!(page, "## Coverage\n\n{}\n", joined(Coverage::ABOUT));
     table(&mut page, Coverage::FIELDS, false);
-    let _ = writeln!(page, "A gap:\n");
-    table(&mut page, Gap::FIELDS, false);
     page.truncate(page.trim_end().len());
     page.push('\n');
     page
@@ -158,8 +154,8 @@ fn lines(page: &mut String, leaf: &Leaf, within: &str, has_columns: bool) {
     let name = name(&ty);
     let _ = writeln!(page, "| {key} | {name}{sometimes} | {unit} | {meaning} |");
     let (part, mark) = match ty.not_null() {
-        Type::Record(fields) => (fields, "."),
-        Type::List(Type::Record(fields)) => (*fields, "[]."),
+        Type::Record(record) => (record.fields, "."),
+        Type::List(Type::Record(record)) => (record.fields, "[]."),
         _ => return,
     };
     for leaf in leaves(part) {

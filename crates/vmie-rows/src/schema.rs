@@ -25,10 +25,7 @@ pub fn document(shape: &Shape) -> Json {
         "required": ["schema", "results", "coverage"],
         "$defs": {
             "row": row_schema(shape),
-            "coverage": object(
-                "Which of the bytes that were asked for were read, and why the others were not.",
-                Coverage::FIELDS,
-            ),
+            "coverage": object(&joined(Coverage::ABOUT), Coverage::FIELDS),
         },
     })
 }
@@ -106,8 +103,8 @@ fn of_type(ty: &Type) -> Json {
         Type::Time => json!({ "type": "string", "format": "date-time" }),
         Type::NumberOrText => json!({ "type": ["integer", "string"] }),
         Type::Any => json!({}),
-        Type::Nullable(Type::Record(fields)) => {
-            json!({ "anyOf": [object("", fields), { "type": "null" }] })
+        Type::Nullable(ty @ Type::Record(_)) => {
+            json!({ "anyOf": [of_type(ty), { "type": "null" }] })
         }
         Type::Nullable(ty) => {
             let mut schema = of_type(ty);
@@ -118,12 +115,39 @@ fn of_type(ty: &Type) -> Json {
         }
         Type::List(ty) => json!({ "type": "array", "items": of_type(ty) }),
         Type::Map(ty) => json!({ "type": "object", "additionalProperties": of_type(ty) }),
-        Type::Record(fields) => {
-            let mut schema = object("", fields);
-            if let Some(schema) = schema.as_object_mut() {
-                schema.remove("description");
-            }
-            schema
+        Type::Record(record) => object(&joined(record.about), record.fields),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Hex, Value};
+
+    #[test]
+    fn types() {
+        let list = json!({ "type": "array", "items": { "type": ["integer", "null"] } });
+        let of = [
+            (
+                u8::TYPE,
+                json!({ "type": "integer", "minimum": 0, "maximum": 255 }),
+            ),
+            (u64::TYPE, json!({ "type": "integer", "minimum": 0 })),
+            (<Vec<Option<i64>>>::TYPE, list),
+            (
+                <Option<char>>::TYPE,
+                json!({ "type": ["string", "null"], "minLength": 1, "maxLength": 1 }),
+            ),
+            (Json::TYPE, json!({})),
+        ];
+        for (ty, schema) in of {
+            assert_eq!(of_type(&ty), schema, "{ty:?}");
         }
+        let hex = of_type(&Hex::TYPE);
+        assert_eq!(hex["type"], "string");
+        let gap = of_type(&<Option<crate::Gap>>::TYPE);
+        assert_eq!(gap["anyOf"][1], json!({ "type": "null" }));
+        assert_eq!(gap["anyOf"][0]["required"], json!(["va", "len", "cause"]));
+        assert_eq!(gap["anyOf"][0]["properties"]["len"]["x-unit"], "bytes");
     }
 }

@@ -268,11 +268,20 @@ pub enum Type {
     List(&'static Type),
     /// These by name.
     Map(&'static Type),
-    /// An object with these keys.
-    Record(&'static [Field]),
+    /// An object.
+    Record(&'static Record),
 }
 
-// A type is no more than its name, and records are told apart by their fields.
+/// What an object within a row is.
+#[derive(PartialEq, Debug)]
+pub struct Record {
+    /// What it is, as the lines of its doc comment.
+    pub about: &'static [&'static str],
+    /// What it is made of, in the order of JSON.
+    pub fields: &'static [Field],
+}
+
+// Records are told apart by what their fields hold, not by how they are shown.
 impl PartialEq for Field {
     fn eq(&self, other: &Self) -> bool {
         self.key == other.key && self.ty == other.ty && self.unit == other.unit
@@ -283,8 +292,7 @@ impl Type {
     /// The fields of a record, also where it may be null.
     pub const fn record(&self) -> Option<&'static [Field]> {
         match self {
-            Self::Record(fields) => Some(fields),
-            Self::Nullable(Self::Record(fields)) => Some(fields),
+            Self::Record(record) | Self::Nullable(Self::Record(record)) => Some(record.fields),
             _ => None,
         }
     }

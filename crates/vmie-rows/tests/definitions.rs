@@ -49,7 +49,7 @@ fn said(fields: &'static [vmie_rows::Field], of: &str) {
 fn inner(ty: &Type) -> Option<&'static [vmie_rows::Field]> {
     match ty {
         Type::List(ty) | Type::Map(ty) | Type::Nullable(ty) => inner(ty),
-        Type::Record(fields) => Some(fields),
+        Type::Record(record) => Some(record.fields),
         _ => None,
     }
 }

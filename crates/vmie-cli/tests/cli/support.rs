@@ -233,8 +233,8 @@ fn fits(value: &Value, ty: &Type) -> bool {
         Type::Map(ty) => value
             .as_object()
             .is_some_and(|all| all.values().all(|one| fits(one, ty))),
-        Type::Record(fields) => {
-            check_record(value, fields, false);
+        Type::Record(record) => {
+            check_record(value, record.fields, false);
             true
         }
         _ => panic!("no rule for {ty:?}"),
