@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use vmie::os::{FindError, Finding, FindingKind, Guest, Listing, OsError, PageState, Process, Vma};
 use vmie::session::{ProcessError, System, user_range};
 use vmie::{AddrRange, Address as _, Gva};
+use vmie_rows::State;
 
 use crate::escape;
 use crate::exit::Failure;
@@ -121,7 +122,7 @@ impl Os {
             let hidden = process.user_root == Some(space.root())
                 && self.guest().kernel_space().translate(va).is_ok();
             return hidden.then(|| Whereabouts {
-                state: "hidden",
+                state: State::Hidden,
                 detail: "user mode does not see the kernel's memory here (page-table isolation); \
                          --kernel shows it"
                     .to_owned(),
@@ -132,31 +133,34 @@ impl Os {
                 area,
                 offset,
                 compressed: false,
-            } => ("swapped", format!("in swap: page {offset} of area {area}")),
+            } => (
+                State::Swapped,
+                format!("in swap: page {offset} of area {area}"),
+            ),
             PageState::Swapped { area, offset, .. } => (
-                "swapped",
+                State::Swapped,
                 format!(
                     "in swap: page {offset} of area {area}, which is kept in memory compressed (zram, zswap) \
                      and is not read"
                 ),
             ),
             PageState::Hinted { gpa } => (
-                "hinted",
+                State::Hinted,
                 format!(
                     "in memory at {gpa}; the CPU is made to fault on the next access, which the system wants \
                      to see (NUMA balancing)"
                 ),
             ),
             PageState::Moving { gpa } => (
-                "moving",
+                State::Moving,
                 format!("in memory at {gpa}, and just being moved to another frame"),
             ),
             PageState::Forbidden { gpa } => (
-                "forbidden",
+                State::Forbidden,
                 format!("in memory at {gpa}, but the process may not touch it"),
             ),
             PageState::Special => (
-                "special",
+                State::Special,
                 "being moved, broken, or marked by the system".to_owned(),
             ),
             PageState::Empty => self.of_empty(process, va)?,
@@ -166,26 +170,26 @@ impl Os {
     }
 
     /// What a page is that is nowhere in the guest's memory.
-    fn of_empty(&self, process: &Process, va: Gva) -> Option<(&'static str, String)> {
+    fn of_empty(&self, process: &Process, va: Gva) -> Option<(State, String)> {
         let areas = self.areas(process)?;
         let Some(area) = next_area(areas, va).filter(|area| area.range.contains(va)) else {
             let whole = areas.findings.is_empty();
             let detail = "the process has nothing arranged here".to_owned();
-            return whole.then_some(("no area", detail));
+            return whole.then_some((State::NoArea, detail));
         };
         Some(match &area.file {
             Some(file) => {
                 let within = (va.0 - area.range.start().0) / PAGE * PAGE;
                 let offset = file.offset.wrapping_add(within);
                 (
-                    "in file",
+                    State::InFile,
                     format!(
                         "of the file {}, offset {offset:#x}: never read into this process, or dropped",
                         file.path
                     ),
                 )
             }
-            None => ("untouched", "never touched".to_owned()),
+            None => (State::Untouched, "never touched".to_owned()),
         })
     }
 
@@ -202,10 +206,10 @@ impl Os {
         &self,
         process: &Process,
         range: AddrRange<Gva>,
-    ) -> Vec<(AddrRange<Gva>, Option<&'static str>)> {
+    ) -> Vec<(AddrRange<Gva>, Option<State>)> {
         // Holes of terabytes have few areas in them; each of its pages is looked at.
         let mut pages_left = MAX_PAGES;
-        let mut parts: Vec<(AddrRange<Gva>, Option<&'static str>)> = Vec::new();
+        let mut parts: Vec<(AddrRange<Gva>, Option<State>)> = Vec::new();
         let mut at = Some(range.start());
         while let Some(part) = at.and_then(|at| AddrRange::inclusive(at, range.last())) {
             let start = part.start();
@@ -260,7 +264,7 @@ const PAGE: u64 = 4096;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Whereabouts {
     /// In one word.
-    pub(crate) state: &'static str,
+    pub(crate) state: State,
     /// In a sentence. Parts of it are the guest's.
     pub(crate) detail: String,
 }

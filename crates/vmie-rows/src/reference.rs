@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::rows::{Coverage, SHAPES};
+use crate::rows::{Coverage, SHAPES, State};
 use crate::schema;
 use crate::shape::{Field, Leaf, Shape, Type, joined, leaves};
 
@@ -58,7 +58,6 @@ A row does not always have the keys that are marked *sometimes*; where there is 
 
 ";
 
-/// What a page's state is called, where the CPU sees none.
 const STATES: &str = "\
 ## States
 
@@ -66,16 +65,6 @@ Where the CPU sees no page of a process, `state` says where it is:
 
 | state | meaning |
 |---|---|
-| `hinted` | in memory, and the CPU made to fault on the next access |
-| `moving` | in memory, being moved |
-| `swapped` | swapped out |
-| `in file` | of a mapped file, not read yet or dropped |
-| `untouched` | never touched |
-| `forbidden` | in memory, but not to be touched |
-| `special` | broken or marked |
-| `no area` | nothing is arranged there |
-| `hidden` | the kernel's, behind page-table isolation |
-
 ";
 
 fn rows() -> String {
@@ -102,6 +91,10 @@ fn rows() -> String {
         table(&mut page, shape.fields, true);
     }
     page.push_str(STATES);
+    for state in State::ALL {
+        let _ = writeln!(page, "| `{state}` | {} |", state.meaning());
+    }
+    page.push('\n');
     let _ = writeln!(page, "## Coverage\n\n{}\n", joined(Coverage::ABOUT));
     table(&mut page, Coverage::FIELDS, false);
     page.truncate(page.trim_end().len());

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
 use vmie_rows::{
-    Bytes, Hex, MatchRow, Place, ProcessRow, Row, SHAPES, SigName, Site, StringRow, Type, leaves,
+    Bytes, Hex, MatchRow, Place, ProcessRow, Row, SHAPES, SigName, Site, State, StringRow, Type,
+    leaves,
 };
 
 #[test]
@@ -51,6 +52,17 @@ fn inner(ty: &Type) -> Option<&'static [vmie_rows::Field]> {
         Type::List(ty) | Type::Map(ty) | Type::Nullable(ty) => inner(ty),
         Type::Record(record) => Some(record.fields),
         _ => None,
+    }
+}
+
+#[test]
+fn states_are_distinct_words() {
+    let words: BTreeSet<_> = State::ALL.iter().map(|state| state.word()).collect();
+    assert_eq!(words.len(), State::ALL.len());
+    let json = serde_json::to_value(State::ALL).unwrap();
+    for (state, json) in State::ALL.iter().zip(json.as_array().unwrap()) {
+        assert_eq!(json, state.word());
+        assert!(state.meaning().ends_with('.'));
     }
 }
 

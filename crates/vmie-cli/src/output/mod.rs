@@ -147,6 +147,8 @@ impl<'a> Sink<'a> {
         reporter: &'a Reporter,
         out: Box<dyn Write + 'a>,
     ) -> Self {
+        // Or the reference would not have it.
+        debug_assert!(vmie_rows::SHAPES.iter().any(|known| known.id == shape.id));
         Self {
             output,
             shape,

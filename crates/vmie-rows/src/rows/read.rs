@@ -1,5 +1,6 @@
 //! `vmie read`: a shape for each way to look at bytes. `--as raw` has no rows.
 
+use super::State;
 use crate::define::{record, row};
 use crate::{Bytes, Hex};
 
@@ -21,7 +22,7 @@ record! {
         /// Of a hole: why there are no bytes.
         gap: Option<&'static str> => hidden optional;
         /// Of a hole in a process: where the pages are that are not mapped, see [states](#states).
-        state: Option<&'static str> => hidden with_os optional;
+        state: Option<State> => hidden with_os optional;
     }
 }
 

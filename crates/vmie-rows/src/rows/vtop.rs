@@ -1,5 +1,6 @@
 //! `vmie vtop`.
 
+use super::State;
 use crate::define::{record, row};
 use crate::{Hex, Prot};
 
@@ -23,7 +24,7 @@ row! {
         /// Why there is no translation; null where there is one.
         cause: Option<&'static str> => left;
         /// Where the page of a process is that the CPU does not see, in a word: see [states](#states).
-        state: Option<&'static str> => left with_os optional;
+        state: Option<State> => left with_os optional;
         /// The same in a sentence.
         detail: Option<String> => left with_os optional;
         /// The page-table entries on the way, the top one first.

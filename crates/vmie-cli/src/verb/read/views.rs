@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use vmie::os::Process;
 use vmie::{AddrRange, Address, Cause, Gva, Memory};
-use vmie_rows::{Bytes, BytesRow, Field, Hex, Hole, InstructionRow, Piece, WordRow};
+use vmie_rows::{Bytes, BytesRow, Field, Hex, Hole, InstructionRow, Piece, State, WordRow};
 
 use super::pieces::Piece as Part;
 use crate::asm::{self, Bits, Disassembler};
@@ -41,7 +41,7 @@ fn piece(at: u64, bytes: &[u8]) -> Piece {
     }
 }
 
-fn gap<V: View>(at: u64, len: u64, cause: Cause, state: Option<&'static str>) -> V::Row {
+fn gap<V: View>(at: u64, len: u64, cause: Cause, state: Option<State>) -> V::Row {
     let piece = Piece {
         len,
         ..piece(at, &[])
@@ -297,7 +297,7 @@ impl<'a, V: View> Rows<'a, V> {
 
     /// The parts of a gap of which there is different things to say: where the pages of a process are that
     /// its tables do not map.
-    fn parts(&self, start: u64, len: u64, cause: Cause) -> Vec<(u64, u64, Option<&'static str>)> {
+    fn parts(&self, start: u64, len: u64, cause: Cause) -> Vec<(u64, u64, Option<State>)> {
         let process = self
             .process
             .filter(|_| cause.is_unmapped() || cause.is_away());
