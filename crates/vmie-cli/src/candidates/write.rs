@@ -1,10 +1,9 @@
 //! Writes a file of candidates: beside its place, and put there when it is whole.
 
-use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
+use vmie::replace::Replacement;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 
 use super::{END, Header, MAGIC, VERSION, per_block};
@@ -14,7 +13,7 @@ use crate::exit::Failure;
 /// A file while it is written. Dropped before it is finished, it leaves nothing behind.
 pub(crate) struct Writer {
     path: PathBuf,
-    file: BufWriter<NamedTempFile>,
+    file: BufWriter<Replacement>,
     header_check: u64,
     value_len: usize,
     block: Vec<u8>,
@@ -32,24 +31,7 @@ impl Writer {
     /// When it cannot be made there.
     pub(crate) fn begin(path: &Path, header: &Header) -> Result<Self, Failure> {
         let error = |error: &io::Error| cannot_write(path, error);
-        // As root, a rename would put a file in the place of a device.
-        if fs::metadata(path).is_ok_and(|data| !data.is_file()) {
-            return Err(
-                Failure::new(format!("cannot write candidates to {}", shell_word(path)))
-                    .found("it is not a file"),
-            );
-        }
-        let parent = path.parent().filter(|parent| *parent != Path::new(""));
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".vmie-candidates");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            // As any other file that a command writes.
-            builder.permissions(fs::Permissions::from_mode(0o666));
-        }
-        let file = builder.tempfile_in(parent.unwrap_or(Path::new(".")));
-        let file = file.map_err(|e| error(&e))?;
+        let file = Replacement::create(path).map_err(|e| error(&e))?;
         let json = serde_json::to_vec(header).map_err(|e| error(&e.into()))?;
         let len = u32::try_from(json.len()).map_err(|e| error(&io::Error::other(e)))?;
         let mut start = Vec::new();
@@ -129,10 +111,10 @@ impl Writer {
     /// When it cannot be written; what was at its place is still there then.
     pub(crate) fn finish(mut self) -> Result<(), Failure> {
         let path = std::mem::take(&mut self.path);
-        self.put(&path).map_err(|error| cannot_write(&path, &error))
+        self.put().map_err(|error| cannot_write(&path, &error))
     }
 
-    fn put(mut self, path: &Path) -> io::Result<()> {
+    fn put(mut self) -> io::Result<()> {
         if !self.block.is_empty() {
             self.end_block()?;
         }
@@ -143,9 +125,7 @@ impl Writer {
         }
         self.file.write_all(&check.digest().to_le_bytes())?;
         let file = self.file.into_inner().map_err(io::Error::from)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
+        file.commit()
     }
 }
 

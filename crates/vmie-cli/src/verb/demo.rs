@@ -4,12 +4,12 @@
 //! was typed, so the tour cannot show what the command does not do. Steps that end with another
 //! status than the tour promises are an error, which makes the tour a test of the whole command.
 
-use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use anstyle::{AnsiColor, Style};
 use clap::{Args, ValueHint};
+use vmie::replace::Replacement;
 use vmie_synth::guest::{Demo, demo};
 use vmie_synth::write::{self, Elf};
 
@@ -94,7 +94,8 @@ impl Home {
 
 fn write_files(guest: &Demo, dir: &Path) -> std::io::Result<()> {
     let phys = &guest.machine.phys;
-    let create = |name: &str| File::create(dir.join(name)).map(BufWriter::new);
+    let create = |name: &str| Replacement::create(&dir.join(name)).map(BufWriter::new);
+    let finish = |file: BufWriter<Replacement>| file.into_inner()?.commit();
 
     let core = Elf {
         cpus: vec![guest.cpu],
@@ -102,11 +103,11 @@ fn write_files(guest: &Demo, dir: &Path) -> std::io::Result<()> {
     };
     let mut elf = create(ELF)?;
     write::elf(&mut elf, phys.ranges(), &mut &*phys, &core)?;
-    elf.flush()?;
+    finish(elf)?;
 
     let mut raw = create(RAW)?;
     write::raw(&mut raw, phys.ranges(), &mut &*phys)?;
-    raw.flush()?;
+    finish(raw)?;
 
     let signature = &guest.program.signature;
     let mut file = create(SIGNATURES)?;
@@ -117,7 +118,7 @@ fn write_files(guest: &Demo, dir: &Path) -> std::io::Result<()> {
         file,
         "banner = '\\x44\\x65\\x6d\\x6f\\x20\\x6b\\x65\\x72\\x6e\\x65\\x6c'"
     )?;
-    file.flush()
+    finish(file)
 }
 
 /// A command of the tour.

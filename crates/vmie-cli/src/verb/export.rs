@@ -1,11 +1,12 @@
 //! `vmie symbols export`: the kernel's symbols and types as a file for other tools.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
 use vmie::os::isf::{self, Export};
+use vmie::replace::Replacement;
 
 use crate::args::SourceArgs;
 use crate::exit::{Done, Failure, Result, Stop};
@@ -86,22 +87,18 @@ fn spare(out: &Path, inputs: [Option<&Path>; 2]) -> Result<()> {
     Ok(())
 }
 
-/// Writes the file, whole or not at all as far as it is new.
+/// Writes the file, whole or not at all.
 fn write_file(path: &Path, what: &Export<'_>) -> io::Result<()> {
-    let existed = path.exists();
-    let file = File::create(path)?;
+    let file = Replacement::create(path)?;
     let compress = path
         .extension()
         .is_some_and(|extension| extension.eq_ignore_ascii_case("xz"));
-    let written = if compress {
-        isf::export_xz(what, file)
+    let mut file = BufWriter::new(file);
+    if compress {
+        isf::export_xz(what, &mut file)?;
     } else {
-        let mut file = BufWriter::new(file);
-        isf::export(what, &mut file).and_then(|()| file.flush())
-    };
-    if written.is_err() && !existed {
-        // Half of a JSON document is of use to nobody.
-        let _ = fs::remove_file(path);
+        isf::export(what, &mut file)?;
     }
-    written
+    let file = file.into_inner().map_err(io::Error::from)?;
+    file.commit()
 }

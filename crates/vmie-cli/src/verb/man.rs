@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Command, ValueHint};
 use clap_mangen::Man;
+use vmie::replace;
 
 use crate::exit::{Done, Failure, Result, Stop};
 use crate::whole::Whole;
@@ -32,7 +33,11 @@ pub(super) fn run(args: &ManArgs, whole: &Whole) -> Result<Done> {
 
 fn write_all(command: Command, dir: &Path) -> Result<Done> {
     std::fs::create_dir_all(dir)
-        .and_then(|()| clap_mangen::generate_to(command, dir))
+        .and_then(|()| {
+            let mut all = command.disable_help_subcommand(true);
+            all.build();
+            write_page(&all, dir)
+        })
         .map_err(|error| {
             Failure::new(format!(
                 "cannot write man pages into {}: {error}",
@@ -40,4 +45,15 @@ fn write_all(command: Command, dir: &Path) -> Result<Done> {
             ))
         })?;
     Ok(Done::FOUND)
+}
+
+/// The page of a command, and those of the commands under it.
+fn write_page(command: &Command, dir: &Path) -> std::io::Result<()> {
+    for inner in command.get_subcommands().filter(|one| !one.is_hide_set()) {
+        write_page(inner, dir)?;
+    }
+    let man = Man::new(command.clone());
+    let mut page = Vec::new();
+    man.render(&mut page)?;
+    replace::write(&dir.join(man.get_filename()), &page)
 }

@@ -162,7 +162,7 @@ fn odd_images(dir: &Path) {
 }
 
 /// Adds images of a small Linux kernel: `kernel.raw`, and `bare.raw`, which has no types.
-fn kernel_images(dir: &Path) {
+pub(crate) fn kernel_images(dir: &Path) {
     for (name, btf) in [("kernel.raw", kernel_types()), ("bare.raw", Vec::new())] {
         let mut machine = Machine::new(0..16 << 20);
         let plan = KernelPlan {

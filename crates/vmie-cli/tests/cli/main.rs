@@ -12,3 +12,4 @@ mod series;
 mod snap;
 mod support;
 mod width;
+mod writes;

@@ -16,7 +16,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::UNIX_EPOCH;
@@ -26,6 +26,7 @@ use crate::addr::{AddrRange, Address, Gpa, Gva};
 use crate::cpu::CpuState;
 use crate::memory::Memory;
 use crate::paging::Mode;
+use crate::replace;
 
 /// The first line of a cache.
 const MAGIC: &str = "vmie-os 1";
@@ -230,16 +231,7 @@ impl Cache {
         self.check_place()?;
         let text = format!("{MAGIC}\nimage {}\ntrail {trail}\n", self.identity);
         // Whole or not at all: another run may be reading it.
-        let mut new = self.path.as_os_str().to_owned();
-        new.push(format!(".{}", std::process::id()));
-        // The folder may be others' as well: a link that stands in the way is not followed.
-        let mut file = File::create_new(&new)?;
-        let written = file
-            .write_all(text.as_bytes())
-            .and_then(|()| std::fs::rename(&new, &self.path));
-        written.inspect_err(|_| {
-            let _ = std::fs::remove_file(&new);
-        })
+        replace::write(&self.path, text.as_bytes())
     }
 
     /// Whether there is nothing that a cache may not replace. A file that merely has such a name belongs

@@ -24,7 +24,7 @@ use super::store::{self, Store};
 use super::{Series, moment_path};
 use crate::addr::{AddrRange, Address};
 use crate::memory::{Coverage, Gap, Memory};
-use crate::replace::Replacement;
+use crate::replace;
 
 /// A moment that was not added.
 #[derive(Debug, thiserror::Error)]
@@ -481,7 +481,7 @@ impl<A: Address> Moment<'_, A> {
         };
         let encoded = tables.encode(Form::Moment);
         let path = moment_path(&recorder.dir, recorder.next);
-        let saved = save(&path, &encoded);
+        let saved = replace::write(&path, &encoded);
         saved.map_err(|error| FileError {
             path,
             kind: error.into(),
@@ -494,12 +494,4 @@ impl<A: Address> Moment<'_, A> {
             ..recorded
         })
     }
-}
-
-fn save(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    use std::io::Write as _;
-
-    let mut file = Replacement::create(path)?;
-    file.file().write_all(bytes)?;
-    file.commit()
 }

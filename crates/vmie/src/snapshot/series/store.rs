@@ -20,6 +20,7 @@ use super::super::content::{Slot, ZERO};
 use super::super::file::{BLOCK_PAGES, Compression, FileError, FileErrorKind as Kind, unpack};
 use super::super::layout::PAGE;
 use crate::filemap::FileMap;
+use crate::replace::Replacement;
 
 const MAGIC: &[u8; 8] = b"vmiepags";
 const VERSION: u32 = 1;
@@ -83,18 +84,15 @@ pub(super) struct Store {
 impl Store {
     /// A new file, that must not be there.
     pub(super) fn create(dir: &Path, compression: Compression) -> Result<Self, Kind> {
-        let options = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(path(dir));
-        let mut file = options?;
-        lock(&file)?;
+        let mut file = Replacement::create(&path(dir))?;
+        // Before anybody else can see it.
+        lock(file.file())?;
         let mut header = [0; HEADER];
         header[..8].copy_from_slice(MAGIC);
         header[8..12].copy_from_slice(&VERSION.to_le_bytes());
         header[12..].copy_from_slice(&compression.tag().to_le_bytes());
         file.write_all(&header)?;
+        let file = file.commit_new()?;
         Ok(Self::new(file, compression))
     }
 
@@ -105,7 +103,7 @@ impl Store {
         let mut bytes = [0; HEADER];
         match file.read_exact(&mut bytes) {
             Ok(()) => {}
-            // Killed before the first moment.
+            // Cut off, or of a file system that has neither links nor files without names.
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
                 return Err(Kind::Foreign);
             }

@@ -7,6 +7,7 @@ mod picture;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use vmie::replace;
 use vmie::snapshot::series::{self, History, RegionHistory, Series, Step};
 use vmie::snapshot::{DiffOptions, FileErrorKind, Filter, Origin};
 use vmie::{AddrRange, Address, Gpa, Gva, Prot};
@@ -279,7 +280,7 @@ impl<A: Address> Looking<'_, A> {
     /// Writes the picture.
     fn draw(&self, path: &Path, history: &History<A>, groups: Option<&Groups>) -> Result<()> {
         let page = picture::page(self, history, groups);
-        picture::write(path, &page)
+        replace::write(path, page.as_bytes())
             .map_err(|error| Failure::new(format!("{}: {error}", shell_word(path))).into())
     }
 }

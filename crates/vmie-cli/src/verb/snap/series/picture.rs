@@ -2,12 +2,9 @@
 //! other file.
 
 use std::fmt::Write as _;
-use std::io;
-use std::path::Path;
 use std::time::Duration;
 
 use vmie::Address;
-use vmie::replace::Replacement;
 use vmie::snapshot::series::{History, RegionHistory, Step};
 
 use super::super::args::Groups;
@@ -58,15 +55,6 @@ svg .none { fill: var(--none); }
 
 /// What the shades mean, by the number of hexadecimal digits.
 const SHADES: [&str; 7] = ["1 B", "16 B", "256 B", "4 KiB", "64 KiB", "1 MiB", "16 MiB"];
-
-/// Writes the page, which appears when it is whole.
-pub(super) fn write(path: &Path, page: &str) -> io::Result<()> {
-    use io::Write as _;
-
-    let mut file = Replacement::create(path)?;
-    file.file().write_all(page.as_bytes())?;
-    file.commit()
-}
 
 /// The page.
 pub(super) fn page<A: Address>(
