@@ -120,6 +120,7 @@
 //! See ARCHITECTURE.md for the invariants the crate keeps.
 
 mod addr;
+mod blocks;
 mod cpu;
 pub mod dissect;
 mod filemap;

@@ -8,7 +8,7 @@
 //! [`index`] walks the chunk headers when the image is opened. It reads 16 bytes for each frame, that
 //! is one page fault for each 64 KiB of guest memory (1.3 s for 16 GiB from a disk that does 200,000
 //! reads a second), and keeps 32 bytes for each. Reading a byte of a frame decodes the frame, checks
-//! its CRC, and keeps the outcome in [`Frames`].
+//! its CRC, and keeps the outcome in a [`BlockCache`].
 //!
 //! Versions of AVML up to 0.17.0 wrote a block of zeros as its header alone. That is the business of
 //! [`lime`](super::lime), which reads headers; a stream cannot be taken for a header, as it begins with the
@@ -21,12 +21,12 @@
 //! Sources: `src/image.rs` of AVML 0.14 and 0.17; snappy's `framing_format.txt` of 2013-10-25.
 
 use std::io::Read;
-use std::sync::{Mutex, PoisonError};
 
 use super::TOO_MANY_PARTS;
 use super::error::OpenErrorKind;
 use super::segments::SegmentsBuilder;
 use crate::addr::{AddrRange, Address, Gpa};
+use crate::blocks::BlockCache;
 use crate::filemap::FileMap;
 
 /// The most a frame decodes to, in bytes, by the framing format.
@@ -175,114 +175,17 @@ fn decoded_size(map: &FileMap, offset: u64, kind: u8, len: u64) -> Option<u32> {
     plausible.then_some(size)
 }
 
-/// A decoded frame, or `None` when it does not decode.
-type Decoded = Option<Box<[u8]>>;
-
-/// Recently decoded frames, for all threads: a set-associative cache, each shard behind its own lock.
-pub(super) struct Frames {
-    shards: [Mutex<Shard>; Self::SHARDS],
-}
-
-struct Shard {
-    sets: [Set; Frames::SETS],
-    /// Counts uses.
-    clock: u64,
-}
-
-type Set = [Entry; Frames::WAYS];
-
-#[derive(Default)]
-struct Entry {
-    /// Where the frame is in the file. No frame is at 0.
+/// Copies `buf.len()` bytes out of the frame at `offset`, skipping its first `skip` bytes. Answers
+/// `false` when the frame does not decode, or not to that many bytes.
+#[must_use]
+pub(super) fn read(
+    map: &FileMap,
+    cache: &BlockCache,
     offset: u64,
-    /// The clock at the last use.
-    used: u64,
-    frame: Decoded,
-}
-
-impl Frames {
-    // 16 * 8 * 4 frames are 32 MiB: more than the page tables of one address space touch, and threads
-    // rarely meet in the same shard.
-    const SHARDS: usize = 16;
-    const SETS: usize = 8;
-    const WAYS: usize = 4;
-
-    pub(super) fn new() -> Self {
-        Self {
-            shards: std::array::from_fn(|_| {
-                Mutex::new(Shard {
-                    sets: Default::default(),
-                    clock: 0,
-                })
-            }),
-        }
-    }
-
-    /// Copies `buf.len()` bytes out of the frame at `offset`, skipping its first `skip` bytes. Answers
-    /// `false` when the frame does not decode, or not to that many bytes.
-    #[must_use]
-    pub(super) fn read(&self, map: &FileMap, offset: u64, skip: usize, buf: &mut [u8]) -> bool {
-        self.read_with(offset, skip, buf, || decode(map, offset))
-    }
-
-    /// The same for whatever `decode` makes, which is known by `offset`: not 0, and one for each.
-    #[must_use]
-    pub(super) fn read_with(
-        &self,
-        offset: u64,
-        skip: usize,
-        buf: &mut [u8],
-        decode: impl FnOnce() -> Option<Vec<u8>>,
-    ) -> bool {
-        // Neighbouring frames are some tens of KiB apart; spread them.
-        let hash = (offset.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize;
-        let (shard, set) = (hash % Self::SHARDS, hash / Self::SHARDS % Self::SETS);
-        let lock = || {
-            // A panic while the lock is held cannot leave a shard in a wrong state.
-            self.shards[shard]
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        };
-        {
-            let mut shard = lock();
-            shard.clock += 1;
-            let now = shard.clock;
-            if let Some(entry) = shard.sets[set].iter_mut().find(|e| e.offset == offset) {
-                entry.used = now;
-                return copy_out(&entry.frame, skip, buf);
-            }
-        }
-        // Outside the lock: two threads may decode the same frame, none waits for another's.
-        let frame: Decoded = decode().map(Vec::into_boxed_slice);
-        let done = copy_out(&frame, skip, buf);
-        let mut shard = lock();
-        let used = shard.clock;
-        if let Some(oldest) = shard.sets[set].iter_mut().min_by_key(|e| e.used) {
-            *oldest = Entry {
-                offset,
-                used,
-                frame,
-            };
-        }
-        done
-    }
-}
-
-fn copy_out(frame: &Decoded, skip: usize, buf: &mut [u8]) -> bool {
-    let bytes = frame
-        .as_deref()
-        .and_then(|frame| frame.get(skip..)?.get(..buf.len()));
-    match bytes {
-        Some(bytes) => buf.copy_from_slice(bytes),
-        None => return false,
-    }
-    true
-}
-
-impl std::fmt::Debug for Frames {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Frames").finish_non_exhaustive()
-    }
+    skip: usize,
+    buf: &mut [u8],
+) -> bool {
+    cache.read(offset, skip, buf, || decode(map, offset))
 }
 
 /// Decodes the frame at `offset` and checks its CRC.

@@ -34,12 +34,12 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::addr::{AddrRange, Address, Gpa};
+use crate::blocks::BlockCache;
 use crate::cpu::CpuState;
 use crate::memory::{Cause, Fault, Memory, Spans};
 use crate::view::View;
 
 use crate::filemap::{FileMap, Writers, zeros};
-use avml::Frames;
 pub use error::{OpenError, OpenErrorKind};
 pub use layout::{Layout, LayoutPart, ParseLayoutError};
 use overlap::Overlap;
@@ -148,7 +148,8 @@ pub struct Image {
     /// Where the image is in several files that lie on each other: those below `map`.
     below: Vec<FileMap>,
     segments: Segments,
-    frames: Frames,
+    /// Decompressed blocks of it.
+    cache: BlockCache,
     /// What it takes to read compressed pages, where the format has them.
     pages: Option<kdump::Pages>,
     info: ImageInfo,
@@ -156,6 +157,9 @@ pub struct Image {
 
 /// Bytes of a compressed page.
 const PAGE: u64 = 4096;
+
+/// Bytes of decompressed blocks that are kept: more than the page tables of one address space touch.
+const CACHE: usize = 32 << 20;
 
 /// The answer to a file whose headers would fill this machine's memory.
 const TOO_MANY_PARTS: OpenErrorKind = OpenErrorKind::Unsupported {
@@ -364,7 +368,7 @@ impl Image {
             map,
             below,
             segments,
-            frames: Frames::new(),
+            cache: BlockCache::new(CACHE),
             pages,
             info,
         };
@@ -448,7 +452,7 @@ impl Image {
                 map.read(offset, buf).then_some(buf.len())
             }
             Backing::Frame { offset, skip } => {
-                let good = self.frames.read(&self.map, offset, skip as usize, buf);
+                let good = avml::read(&self.map, &self.cache, offset, skip as usize, buf);
                 good.then_some(buf.len())
             }
             Backing::Page(position) => {
@@ -457,7 +461,7 @@ impl Image {
                 let pages = self.pages.as_ref()?;
                 let buf = &mut buf[..count];
                 pages
-                    .read(&self.map, &self.frames, position, buf)
+                    .read(&self.map, &self.cache, position, buf)
                     .then_some(count)
             }
             Backing::Zero => {

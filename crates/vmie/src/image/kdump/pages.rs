@@ -1,8 +1,8 @@
 //! One page at a time: its descriptor, and its bytes decompressed.
 
-use super::super::avml::Frames;
 use super::flat::{Bytes, Flat};
 use super::{DESCRIPTOR, PAGE, lzo};
+use crate::blocks::BlockCache;
 use crate::filemap::FileMap;
 
 /// The largest compressed page: what no compressor makes smaller grows by at most a fifth.
@@ -67,7 +67,7 @@ impl Pages {
     pub(in super::super) fn read(
         &self,
         map: &FileMap,
-        cache: &Frames,
+        cache: &BlockCache,
         position: u64,
         buf: &mut [u8],
     ) -> bool {
@@ -87,7 +87,7 @@ impl Pages {
         // Writers store a page of zeros once for all: known by where it is, not by its number. Two
         // descriptors of one place that differ are damage, and one of them would not decompress.
         let key = page.offset ^ u64::from(page.size) << 40 ^ u64::from(page.flags) << 56;
-        cache.read_with(key, skip, buf, || decode(&bytes, page))
+        cache.read(key, skip, buf, || decode(&bytes, page))
     }
 }
 

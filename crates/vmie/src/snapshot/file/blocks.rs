@@ -1,10 +1,9 @@
 //! The contents of a file, decompressed when they are asked for.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use super::super::content::Slot;
 use super::super::layout::PAGE;
 use super::{BLOCK_PAGES, Compression, unpack};
+use crate::blocks::BlockCache;
 use crate::filemap::FileMap;
 use crate::memory::Cause;
 
@@ -23,16 +22,12 @@ pub(in super::super) struct Blocks {
     compression: Compression,
     pages: u64,
     places: Vec<Place>,
-    cache: [Mutex<Shelf>; Blocks::SHELVES],
+    cache: BlockCache,
 }
 
-/// A few decompressed blocks, the one used last at the end.
-type Shelf = Vec<(usize, Arc<[u8]>)>;
-
 impl Blocks {
-    // 16 * 8 blocks are 8 MiB; threads that sweep rarely meet at the same shelf.
-    const SHELVES: usize = 16;
-    const PER_SHELF: usize = 8;
+    /// Bytes of decompressed blocks that are kept.
+    const CACHE: usize = 8 << 20;
 
     pub(in super::super) fn new(
         map: FileMap,
@@ -45,7 +40,7 @@ impl Blocks {
             compression,
             pages,
             places,
-            cache: std::array::from_fn(|_| Mutex::default()),
+            cache: BlockCache::new(Self::CACHE),
         }
     }
 
@@ -77,40 +72,17 @@ impl Blocks {
                 false => Err(damaged),
             };
         }
-        let block = self.block(index, place).ok_or(damaged)?;
-        let bytes = block.get(from..from + buf.len()).ok_or(damaged)?;
-        buf.copy_from_slice(bytes);
-        Ok(())
+        let unpacked = self.cache.read(index as u64, from, buf, || {
+            let packed = self.map.slice(place.offset, place.len as usize)?;
+            unpack(self.compression, packed, self.size(index))
+        });
+        if unpacked { Ok(()) } else { Err(damaged) }
     }
 
     /// Bytes in a block when it is decompressed.
     fn size(&self, index: usize) -> usize {
         let first = (index * BLOCK_PAGES) as u64;
         (self.pages - first).min(BLOCK_PAGES as u64) as usize * PAGE
-    }
-
-    fn block(&self, index: usize, place: Place) -> Option<Arc<[u8]>> {
-        let lock = || {
-            // A panic while the lock is held cannot leave a shelf in a wrong state.
-            let shelf = self.cache[index % Self::SHELVES].lock();
-            shelf.unwrap_or_else(PoisonError::into_inner)
-        };
-        {
-            let mut shelf = lock();
-            if let Some(at) = shelf.iter().position(|(one, _)| *one == index) {
-                shelf[at..].rotate_left(1);
-                return shelf.last().map(|(_, block)| Arc::clone(block));
-            }
-        }
-        // Outside the lock: two threads may decompress the same block, none waits for another's.
-        let packed = self.map.slice(place.offset, place.len as usize)?;
-        let block: Arc<[u8]> = unpack(self.compression, packed, self.size(index))?.into();
-        let mut shelf = lock();
-        if shelf.len() == Self::PER_SHELF {
-            shelf.remove(0);
-        }
-        shelf.push((index, Arc::clone(&block)));
-        Some(block)
     }
 }
 

@@ -159,7 +159,7 @@ impl<A: Address> Recorder<A> {
     fn remember(&mut self) -> Result<(), Kind> {
         let pages = Slot::try_from(self.store.pages());
         for page in 0..pages.map_err(|_| Kind::Inconsistent("the number of its pages"))? {
-            let hash = xxh3_64(self.store.read(page)?);
+            let hash = self.store.page(page, xxh3_64)?;
             self.store.remember(hash, page);
         }
         Ok(())
@@ -178,8 +178,9 @@ impl<A: Address> Recorder<A> {
             }
             let no_memory = || Kind::Io(std::io::ErrorKind::OutOfMemory.into());
             let place = self.present.room().ok_or_else(no_memory)?;
-            let bytes = self.store.read(number)?;
-            self.present.put(place, bytes, number);
+            let present = &mut self.present;
+            self.store
+                .page(number, |bytes| present.put(place, bytes, number))?;
             places.push(place);
         }
         self.last = Pages {
@@ -365,8 +366,8 @@ impl<A: Address> Capture<'_, A> {
             let same = match present.find(known) {
                 Some(found) => found == bytes,
                 None => {
-                    let read = store.read(known);
-                    read.map_err(|kind| store::error(dir, kind))? == bytes
+                    let same = store.page(known, |read| read == bytes);
+                    same.map_err(|kind| store::error(dir, kind))?
                 }
             };
             if same {

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use super::super::content::{Slot, ZERO};
 use super::super::file::{BLOCK_PAGES, Compression, FileError, FileErrorKind as Kind, unpack};
 use super::super::layout::PAGE;
+use crate::blocks::BlockCache;
 use crate::filemap::FileMap;
 use crate::replace::Replacement;
 
@@ -28,6 +29,9 @@ pub(super) const HEADER: usize = 16;
 
 /// Bytes of a block before it is compressed.
 pub(super) const BLOCK: usize = BLOCK_PAGES * PAGE;
+
+/// Bytes of decompressed blocks that are kept while moments are added.
+const CACHE: usize = 4 << 20;
 
 /// Where the pages of a series are.
 pub(super) fn path(dir: &Path) -> PathBuf {
@@ -77,8 +81,7 @@ pub(super) struct Store {
     offsets: Vec<u64>,
     /// The first page of each hash.
     by_hash: HashMap<u64, Slot>,
-    /// The block that was read last.
-    recent: Option<(usize, Vec<u8>)>,
+    cache: BlockCache,
 }
 
 impl Store {
@@ -119,7 +122,7 @@ impl Store {
             blocks: Vec::new(),
             offsets: vec![HEADER as u64],
             by_hash: HashMap::new(),
-            recent: None,
+            cache: BlockCache::new(CACHE),
         }
     }
 
@@ -183,27 +186,29 @@ impl Store {
         Ok(self.file.sync_data()?)
     }
 
-    /// The bytes of a page that was written.
-    pub(super) fn read(&mut self, page: Slot) -> Result<&[u8], Kind> {
+    /// Looks at the bytes of a page that was written.
+    pub(super) fn page<R>(&self, page: Slot, look: impl FnOnce(&[u8]) -> R) -> Result<R, Kind> {
         let index = page as usize / BLOCK_PAGES;
-        if self.recent.as_ref().is_none_or(|(one, _)| *one != index) {
-            let (len, offset) = (self.blocks[index].0, self.offsets[index]);
-            let damaged = Kind::Damaged {
-                part: "contents",
-                offset,
-                len,
-            };
-            // A block is never longer than its pages.
-            let mut bytes = vec![0; len.min(BLOCK as u64) as usize];
-            self.file.seek(SeekFrom::Start(offset))?;
-            self.file.read_exact(&mut bytes)?;
-            if bytes.len() < BLOCK {
-                bytes = unpack(self.compression, &bytes, BLOCK).ok_or(damaged)?;
-            }
-            self.recent = Some((index, bytes));
+        let block = self.cache.get(index as u64, || self.block(index))?;
+        Ok(look(&block[page as usize % BLOCK_PAGES * PAGE..][..PAGE]))
+    }
+
+    fn block(&self, index: usize) -> Result<Vec<u8>, Kind> {
+        let (len, offset) = (self.blocks[index].0, self.offsets[index]);
+        let damaged = Kind::Damaged {
+            part: "contents",
+            offset,
+            len,
+        };
+        // A block is never longer than its pages.
+        let mut bytes = vec![0; len.min(BLOCK as u64) as usize];
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(offset))?;
+        file.read_exact(&mut bytes)?;
+        if bytes.len() < BLOCK {
+            bytes = unpack(self.compression, &bytes, BLOCK).ok_or(damaged)?;
         }
-        let (_, block) = self.recent.as_ref().expect("just read");
-        Ok(&block[page as usize % BLOCK_PAGES * PAGE..][..PAGE])
+        Ok(bytes)
     }
 }
 
