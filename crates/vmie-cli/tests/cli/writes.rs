@@ -176,3 +176,25 @@ fn a_place_that_cannot_be_written_to_is_named() {
         assert!(err.contains("Not a directory"), "{name}: {err}");
     }
 }
+
+#[test]
+fn what_was_written_is_no_image() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for writer in writers(dir.path()) {
+        let what = match writer.name {
+            "find --save" => "it is a file of candidates that vmie saved, and not the memory",
+            "refs --save" => "it is an index of pointers that vmie saved, and not the memory",
+            "symbols export" => "it is a file of symbols and types (ISF), and not the memory",
+            _ => continue,
+        };
+        let target = writer.target(dir.path());
+        let run = command().args(&writer.args).arg(&target).output();
+        let run = run.expect("runs");
+        let err = String::from_utf8_lossy(&run.stderr);
+        assert_eq!(run.status.code(), Some(0), "{}: {err}", writer.name);
+        let run = command().args(["info", &target]).output().expect("runs");
+        let err = String::from_utf8_lossy(&run.stderr);
+        assert_eq!(run.status.code(), Some(2), "{err}");
+        assert!(err.contains(what), "{err}");
+    }
+}

@@ -22,8 +22,8 @@
 
 use std::io::Read;
 
-use super::TOO_MANY_PARTS;
 use super::error::OpenErrorKind;
+use super::opening::TOO_MANY_PARTS;
 use super::segments::SegmentsBuilder;
 use crate::addr::{AddrRange, Address, Gpa};
 use crate::blocks::BlockCache;
@@ -73,7 +73,7 @@ pub(super) fn index(
     builder: &mut SegmentsBuilder,
 ) -> Result<Indexed, OpenErrorKind> {
     let damaged = |offset, expected: String, found: String| OpenErrorKind::Damaged {
-        what: "compressed block",
+        what: "AVML block",
         offset,
         expected,
         found,

@@ -24,10 +24,10 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::error::OpenErrorKind;
+use super::format::Format;
+use super::opening::{OpenOptions, Opened, Parsed, TOO_MANY_PARTS, map_file, open_file};
 use super::segments::{Added, SegmentsBuilder};
-use super::{Parsed, TOO_MANY_PARTS, open_file};
 use crate::cpu::CpuState;
-use crate::filemap::FileMap;
 
 const MEMORY: &str = "memory-ranges";
 const STATE: &str = "state.json";
@@ -39,28 +39,22 @@ const MAX_CPUS: usize = 4096;
 /// How deep wrappers around a state may nest.
 const MAX_DEPTH: usize = 4;
 
-/// Whether this directory holds a snapshot.
-pub(super) fn is_snapshot(path: &Path) -> bool {
-    path.is_dir() && path.join(MEMORY).is_file() && path.join(STATE).is_file()
-}
-
 /// Opens the memory file, and reads what the state says of it.
-pub(super) fn open(path: &Path) -> Result<(FileMap, Parsed), OpenErrorKind> {
+pub(super) fn open(path: &Path, _: &OpenOptions) -> Result<Opened, OpenErrorKind> {
     let io = |doing| move |source| OpenErrorKind::Io { doing, source };
     let mut state = Vec::new();
     open_file(&path.join(STATE))?
         .take(MAX_STATE + 1)
         .read_to_end(&mut state)
         .map_err(io("reading state.json"))?;
-    let file = open_file(&path.join(MEMORY))?;
-    let map = FileMap::new(&file).map_err(io("mapping memory-ranges"))?;
+    let map = map_file(&path.join(MEMORY))?;
     let parsed = parse(&state, map.len())?;
-    Ok((map, parsed))
+    Ok(Opened::one(map, Format::CloudHypervisor, parsed))
 }
 
 fn damaged(expected: &str, found: String) -> OpenErrorKind {
     OpenErrorKind::Damaged {
-        what: STATE,
+        what: "Cloud Hypervisor's state.json",
         offset: 0,
         expected: expected.to_owned(),
         found,

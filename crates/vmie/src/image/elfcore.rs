@@ -17,9 +17,10 @@
 use std::borrow::Cow;
 
 use super::error::OpenErrorKind;
+use super::format::Format;
 use super::notes::Notes;
+use super::opening::{OpenOptions, Opened, Parsed, TOO_MANY_PARTS};
 use super::segments::{Added, SegmentsBuilder};
-use super::{Parsed, TOO_MANY_PARTS};
 use crate::filemap::FileMap;
 
 const ET_CORE: u16 = 4;
@@ -117,9 +118,15 @@ impl Table<'_> {
     }
 }
 
+/// Opens an ELF core.
+pub(super) fn open(map: FileMap, _: &OpenOptions) -> Result<Opened, OpenErrorKind> {
+    let parsed = parse(&map)?;
+    Ok(Opened::one(map, Format::Elf, parsed))
+}
+
 /// Reads the headers and notes of an ELF core. Costs two passes over the program headers and one over
 /// the notes.
-pub(super) fn parse(map: &FileMap) -> Result<Parsed, OpenErrorKind> {
+fn parse(map: &FileMap) -> Result<Parsed, OpenErrorKind> {
     let (table, x86_64) = headers(map)?;
 
     let mut notes = Notes::default();

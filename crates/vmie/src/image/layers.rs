@@ -22,9 +22,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::error::OpenErrorKind;
+use super::format::Format;
 use super::layout::LayoutPart;
+use super::opening::{OpenOptions, Opened, Parsed, TOO_MANY_PARTS, map_file};
 use super::segments::{Added, GPA_LIMIT, SegmentsBuilder};
-use super::{Format, OpenOptions, Parsed, TOO_MANY_PARTS, firecracker, open_file};
 use crate::addr::Gpa;
 use crate::cpu::CpuState;
 use crate::filemap::FileMap;
@@ -38,33 +39,29 @@ const ROOT: u64 = 0x000f_ffff_ffff_f000;
 /// As many as an image can have pieces between them.
 const MOST_HOLES: usize = 1 << 24;
 
+/// How the memory in the files is laid out, and what else is known of it.
+pub(super) struct Laid {
+    pub(super) format: Format,
+    pub(super) parts: Vec<LayoutPart>,
+    pub(super) cpus: Vec<CpuState>,
+    pub(super) notes: Vec<String>,
+}
+
 /// Lays out raw memory that a state file describes, or that lies on other files.
-pub(super) fn parse(
+pub(super) fn open(
     map: FileMap,
     options: &OpenOptions,
-) -> Result<(Vec<FileMap>, Format, Parsed), OpenErrorKind> {
-    let size = map.len();
-    let (state, parts) = match (&options.state, &options.layout) {
-        (Some(_), Some(layout)) => {
-            return Err(OpenErrorKind::StateAndLayout {
-                layout: layout.to_string(),
-            });
-        }
-        (Some(path), None) => {
-            let state = firecracker::open(path);
-            let state = state.map_err(|kind| companion("its state", path, kind))?;
-            let parts = state.parts();
-            (Some(state), parts)
-        }
-        (None, Some(layout)) => (None, layout.resolve(size)),
-        (None, None) => {
-            let (gpa, len, offset) = (Gpa(0), size, 0);
-            (None, vec![LayoutPart { gpa, len, offset }])
-        }
-    };
+    laid: Laid,
+) -> Result<Opened, OpenErrorKind> {
+    let Laid {
+        format,
+        parts,
+        cpus,
+        notes: told,
+    } = laid;
     let layers = Layers::open(map, &options.bases, options.holes_are_zeros)?;
     let mut notes = layers.notes.clone();
-    let mut builder = SegmentsBuilder::new(size);
+    let mut builder = SegmentsBuilder::new(layers.maps[0].len());
     for part in &parts {
         if layers.add(&mut builder, part) == Added::Refused {
             notes.push(format!(
@@ -76,26 +73,7 @@ pub(super) fn parse(
             return Err(TOO_MANY_PARTS);
         }
     }
-    let format = match &state {
-        Some(_) => Format::Firecracker,
-        None => Format::Raw,
-    };
-    let cpus = state.map_or(Vec::new(), |state| {
-        if state.cpus.is_empty() {
-            notes.push(format!(
-                "the state (version {}) holds no registers that vmie understands",
-                state.version
-            ));
-        }
-        let end = state.regions.iter().map(|region| region.len).sum::<u64>();
-        if end < size {
-            notes.push(format!(
-                "the file is {:#x} bytes longer than the memory that its state lists",
-                size - end
-            ));
-        }
-        state.cpus
-    });
+    notes.extend(told);
     if parts.iter().any(|part| layers.loses(part.offset, part.len)) {
         // A full snapshot holds the page tables that its CPUs use.
         let lost = |cpu: &&CpuState| {
@@ -128,7 +106,11 @@ pub(super) fn parse(
         notes,
         pages: None,
     };
-    Ok((layers.maps, format, parsed))
+    Ok(Opened {
+        maps: layers.maps,
+        format,
+        parsed,
+    })
 }
 
 /// A note when memory looks as if holes had been filled with zeros.
@@ -148,7 +130,8 @@ pub(super) fn lost_holes(memory: &dyn Memory<Addr = Gpa>, cpus: &[CpuState]) -> 
     })
 }
 
-fn companion(what: &'static str, path: &Path, kind: OpenErrorKind) -> OpenErrorKind {
+/// What is wrong with a file that was given beside the source.
+pub(super) fn companion(what: &'static str, path: &Path, kind: OpenErrorKind) -> OpenErrorKind {
     OpenErrorKind::Companion {
         what,
         path: path.to_owned(),
@@ -260,11 +243,7 @@ impl Layers {
 }
 
 fn open_base(path: &Path, len: u64) -> Result<FileMap, OpenErrorKind> {
-    let file = open_file(path)?;
-    let map = FileMap::new(&file).map_err(|source| OpenErrorKind::Io {
-        doing: "mapping the file",
-        source,
-    })?;
+    let map = map_file(path)?;
     if map.len() != len {
         return Err(OpenErrorKind::Damaged {
             what: "length of a memory file",

@@ -30,8 +30,9 @@
 
 use super::avml;
 use super::error::OpenErrorKind;
+use super::format::Format;
+use super::opening::{OpenOptions, Opened, Parsed, TOO_MANY_PARTS};
 use super::segments::{Added, GPA_LIMIT, SegmentsBuilder};
-use super::{Format, Parsed, TOO_MANY_PARTS};
 use crate::addr::{AddrRange, Gpa};
 use crate::filemap::FileMap;
 
@@ -70,8 +71,13 @@ impl Header {
 
 /// Reads the header at `offset`.
 fn header(map: &FileMap, offset: u64) -> Result<Header, OpenErrorKind> {
+    // By what the file began with: what is here may be anything.
+    let what = match map.array(0) {
+        Some(magic) if &magic == b"AVML" => "AVML header",
+        _ => "LiME header",
+    };
     let damaged = |offset, expected: String, found: String| OpenErrorKind::Damaged {
-        what: "range header",
+        what,
         offset,
         expected,
         found,
@@ -183,9 +189,15 @@ fn is_header(map: &FileMap, offset: u64) -> bool {
     matches!(map.array(offset), Some(magic) if matches!(&magic, b"AVML" | b"EMiL"))
 }
 
+/// Opens a LiME or AVML file. It is AVML's if any of its blocks is compressed.
+pub(super) fn open(map: FileMap, _: &OpenOptions) -> Result<Opened, OpenErrorKind> {
+    let (format, parsed) = parse(&map)?;
+    Ok(Opened::one(map, format, parsed))
+}
+
 /// Walks the headers of a LiME or AVML file. Plain ranges cost one page fault each; compressed ones
 /// one for each frame, see [`avml::index`].
-pub(super) fn parse(map: &FileMap) -> Result<(Format, Parsed), OpenErrorKind> {
+fn parse(map: &FileMap) -> Result<(Format, Parsed), OpenErrorKind> {
     let mut builder = SegmentsBuilder::new(map.len());
     let mut notes = Vec::new();
     let mut format = Format::Lime;

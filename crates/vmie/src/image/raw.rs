@@ -1,16 +1,40 @@
 //! Raw memory: the bytes as they are, where the user says.
 
-use super::Parsed;
 use super::error::OpenErrorKind;
-use super::layout::Layout;
+use super::format::Format;
+use super::layers::{self, Laid};
+use super::layout::{Layout, LayoutPart};
+use super::opening::{OpenOptions, Opened, Parsed};
 use super::segments::{Added, SegmentsBuilder};
+use crate::addr::Gpa;
 use crate::filemap::FileMap;
 
 /// From this size on a machine's RAM may be split around the hole below 4 GiB.
 const MAYBE_SPLIT: u64 = 2 << 30;
 
+/// Opens raw memory, with what lies under it.
+pub(super) fn open(map: FileMap, options: &OpenOptions) -> Result<Opened, OpenErrorKind> {
+    if options.has_companions() {
+        let size = map.len();
+        let (gpa, len, offset) = (Gpa(0), size, 0);
+        let parts = match &options.layout {
+            Some(layout) => layout.resolve(size),
+            None => vec![LayoutPart { gpa, len, offset }],
+        };
+        let laid = Laid {
+            format: Format::Raw,
+            parts,
+            cpus: Vec::new(),
+            notes: Vec::new(),
+        };
+        return layers::open(map, options, laid);
+    }
+    let parsed = parse(&map, options.layout.as_ref())?;
+    Ok(Opened::one(map, Format::Raw, parsed))
+}
+
 /// Lays out a raw file; without a layout, everything from address 0 on.
-pub(super) fn parse(map: &FileMap, layout: Option<&Layout>) -> Result<Parsed, OpenErrorKind> {
+fn parse(map: &FileMap, layout: Option<&Layout>) -> Result<Parsed, OpenErrorKind> {
     let size = map.len();
     if size < 4096 {
         return Err(OpenErrorKind::TooShort { size });

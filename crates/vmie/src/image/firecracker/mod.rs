@@ -40,10 +40,13 @@ use std::io::Read as _;
 use std::path::Path;
 
 use super::error::OpenErrorKind;
+use super::format::Format;
+use super::layers::{self, Laid};
 use super::layout::LayoutPart;
-use super::open_file;
+use super::opening::{OpenOptions, Opened, open_file};
 use crate::addr::Gpa;
 use crate::cpu::CpuState;
+use crate::filemap::FileMap;
 use columns::Columns;
 use regions::Region;
 
@@ -101,8 +104,44 @@ pub(super) fn is_state(head: &[u8]) -> bool {
         .any(|magic| at(2, magic) || (at(3, magic) && head.starts_with(&[0; 3])))
 }
 
+/// Opens a memory file by its state.
+pub(super) fn open(
+    map: FileMap,
+    path: &Path,
+    options: &OpenOptions,
+) -> Result<Opened, OpenErrorKind> {
+    if let Some(layout) = &options.layout {
+        return Err(OpenErrorKind::StateAndLayout {
+            layout: layout.to_string(),
+        });
+    }
+    let read = open_state(path);
+    let state = read.map_err(|kind| layers::companion("its state", path, kind))?;
+    let mut notes = Vec::new();
+    if state.cpus.is_empty() {
+        notes.push(format!(
+            "the state (version {}) holds no registers that vmie understands",
+            state.version
+        ));
+    }
+    let end = state.regions.iter().map(|region| region.len).sum::<u64>();
+    if end < map.len() {
+        notes.push(format!(
+            "the file is {:#x} bytes longer than the memory that its state lists",
+            map.len() - end
+        ));
+    }
+    let laid = Laid {
+        format: Format::Firecracker,
+        parts: state.parts(),
+        cpus: state.cpus,
+        notes,
+    };
+    layers::open(map, options, laid)
+}
+
 /// Reads a state file.
-pub(super) fn open(path: &Path) -> Result<State, OpenErrorKind> {
+fn open_state(path: &Path) -> Result<State, OpenErrorKind> {
     let mut bytes = Vec::new();
     open_file(path)?
         .take(MAX_STATE + 1)

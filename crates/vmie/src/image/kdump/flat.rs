@@ -9,8 +9,8 @@
 //! Records come in any order and may be written over by later ones. All are indexed when the file is opened,
 //! 16 bytes read for each; reading looks offsets up.
 
-use super::super::TOO_MANY_PARTS;
 use super::super::error::OpenErrorKind;
+use super::super::opening::TOO_MANY_PARTS;
 use super::damaged;
 use crate::filemap::FileMap;
 
@@ -49,7 +49,7 @@ pub(super) struct Flat {
 impl Flat {
     /// Reads the heads of all records.
     pub(super) fn index(map: &FileMap) -> Result<Self, OpenErrorKind> {
-        const WHAT: &str = "flattened dump";
+        const WHAT: &str = "flattened kdump";
         let number = |at| map.array(at).map(i64::from_be_bytes);
         match (number(16), number(24)) {
             (Some(1), Some(1)) => {}

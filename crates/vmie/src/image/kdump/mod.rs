@@ -31,12 +31,13 @@ mod lzo;
 mod pages;
 
 use super::error::OpenErrorKind;
+use super::format::Format;
 use super::notes::Notes;
+use super::opening::{OpenOptions, Opened, Parsed, TOO_MANY_PARTS};
 use super::segments::SegmentsBuilder;
-use super::{Parsed, TOO_MANY_PARTS};
 use crate::filemap::FileMap;
 use flat::{Bytes, Flat};
-pub(super) use pages::Pages;
+use pages::Stored;
 
 const PAGE: u64 = 4096;
 /// Bytes of a page descriptor.
@@ -114,8 +115,15 @@ struct Parts {
     version: u32,
 }
 
+/// Opens a kdump. A stream of records begins otherwise than the file that is made of it.
+pub(super) fn open(map: FileMap, _: &OpenOptions) -> Result<Opened, OpenErrorKind> {
+    let flattened = map.array(0) != Some(*b"KDUMP");
+    let parsed = parse(&map, flattened)?;
+    Ok(Opened::one(map, Format::Kdump, parsed))
+}
+
 /// Reads header, bitmaps and descriptors; `flattened` when the file is a stream of records.
-pub(super) fn parse(map: &FileMap, flattened: bool) -> Result<Parsed, OpenErrorKind> {
+fn parse(map: &FileMap, flattened: bool) -> Result<Parsed, OpenErrorKind> {
     let flat = flattened.then(|| Flat::index(map)).transpose()?;
     let bytes = Bytes::new(map, flat.as_ref());
     let parts = header(&bytes)?;
@@ -126,7 +134,7 @@ pub(super) fn parse(map: &FileMap, flattened: bool) -> Result<Parsed, OpenErrorK
     {
         let expected = "records of pages that do not overlap";
         let found = format!("an overlap before {:#x} of the dump", flat.rewritten);
-        return Err(damaged("flattened dump", 0, expected, found));
+        return Err(damaged("flattened kdump", 0, expected, found));
     }
     let mut oddities = Vec::new();
     if flat.as_ref().is_some_and(|flat| !flat.ended) {
@@ -142,7 +150,7 @@ pub(super) fn parse(map: &FileMap, flattened: bool) -> Result<Parsed, OpenErrorK
         builder,
         cpus,
         notes: oddities,
-        pages: Some(Pages::new(parts.descriptors, flat)),
+        pages: Some(Box::new(Stored::new(parts.descriptors, flat))),
     })
 }
 
@@ -350,7 +358,7 @@ fn table(
         .filter(|_| bytes.is_whole() && !parts.incomplete)
     {
         let expected = format!("a record for the page at {offset:#x} of the dump");
-        return Err(damaged("flattened dump", 0, expected, "none"));
+        return Err(damaged("flattened kdump", 0, expected, "none"));
     }
     Ok(builder)
 }

@@ -1,5 +1,6 @@
 //! One page at a time: its descriptor, and its bytes decompressed.
 
+use super::super::opening::Pages;
 use super::flat::{Bytes, Flat};
 use super::{DESCRIPTOR, PAGE, lzo};
 use crate::blocks::BlockCache;
@@ -44,33 +45,30 @@ impl Descriptor {
 
 /// What it takes to read pages.
 #[derive(Debug)]
-pub(in super::super) struct Pages {
+pub(super) struct Stored {
     /// Offset of the first descriptor.
     descriptors: u64,
     flat: Option<Flat>,
 }
 
-impl Pages {
+impl Stored {
     pub(super) fn new(descriptors: u64, flat: Option<Flat>) -> Self {
         Self { descriptors, flat }
     }
 
-    /// Where the descriptor of a page is, for messages.
-    pub(in super::super) fn descriptor(&self, page: u64) -> u64 {
+    /// Where the descriptor of a page is.
+    fn descriptor(&self, page: u64) -> u64 {
         self.descriptors
             .saturating_add(page.saturating_mul(DESCRIPTOR))
     }
+}
 
-    /// Copies bytes that begin at this position of all pages in the file, one after the other, and do not
-    /// reach into the next page. Answers `false` when the page does not decompress to a page.
-    #[must_use]
-    pub(in super::super) fn read(
-        &self,
-        map: &FileMap,
-        cache: &BlockCache,
-        position: u64,
-        buf: &mut [u8],
-    ) -> bool {
+impl Pages for Stored {
+    fn described_at(&self, page: u64) -> u64 {
+        self.descriptor(page)
+    }
+
+    fn read(&self, map: &FileMap, cache: &BlockCache, position: u64, buf: &mut [u8]) -> bool {
         let bytes = Bytes::new(map, self.flat.as_ref());
         let Some(raw) = bytes.array(self.descriptor(position / PAGE)) else {
             return false;

@@ -1,58 +1,55 @@
-//! What a file is, told by its first bytes: the one probe table for everything.
+//! What vmie does not read and can name.
 //!
-//! File names and extensions are never looked at. Raw memory has no magic number, so it is what is
-//! left when nothing in the table fits; hence the table also lists what vmie does *not* read but can
-//! name. Without those rows a compressed or foreign dump would be searched as if it were memory, and
-//! a scan that finds nothing in it would look like an answer.
-//!
-//! To add a format: give it a row here, a module beside this one that turns the file into
-//! [`Segments`](super::segments::Segments), and an arm in [`Image::open_with`](super::Image::open_with).
+//! Raw memory has no magic number, so it is what is left when nothing else fits. Without these rows a compressed
+//! or foreign dump, or a file of vmie's own, would be searched as if it were memory, and a scan that finds nothing in it
+//! would look like an answer.
 
-use super::{Format, firecracker};
+use std::path::Path;
 
-/// How many bytes of the file the table needs.
-pub(super) const HEAD: usize = 4096;
+use super::firecracker;
 
-/// What a row of the table leads to.
+/// What a file is that is not read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Kind {
-    /// A format that vmie reads.
-    Known(Format),
-    /// Something that vmie names and does not read; what to do about it.
-    Foreign {
-        /// With its article: `"a qcow2 disk image"`.
-        what: &'static str,
-        /// What to do to get an image that vmie reads.
-        advice: &'static str,
-    },
-    /// Something that belongs to an image, and is given beside it.
-    Beside {
-        /// With its article.
-        what: &'static str,
-        /// How it is given.
-        advice: &'static str,
-    },
+pub(super) struct Refused {
+    /// With its article: `"a qcow2 disk image"`.
+    pub(super) what: &'static str,
+    /// What to do to get an image that vmie reads, or how the file is given.
+    pub(super) advice: &'static str,
+    /// Whether it belongs to an image, and is given beside it.
+    pub(super) beside: bool,
 }
 
 struct Row {
     offset: usize,
     magic: &'static [u8],
-    kind: Kind,
-}
-
-const fn known(magic: &'static [u8], format: Format) -> Row {
-    Row {
-        offset: 0,
-        magic,
-        kind: Kind::Known(format),
-    }
+    refused: Refused,
 }
 
 const fn foreign(magic: &'static [u8], what: &'static str, advice: &'static str) -> Row {
+    foreign_at(0, magic, what, advice)
+}
+
+/// What is given beside an image.
+const fn beside(magic: &'static [u8], what: &'static str, advice: &'static str) -> Row {
+    let mut row = foreign(magic, what, advice);
+    row.refused.beside = true;
+    row
+}
+
+const fn foreign_at(
+    offset: usize,
+    magic: &'static [u8],
+    what: &'static str,
+    advice: &'static str,
+) -> Row {
     Row {
-        offset: 0,
+        offset,
         magic,
-        kind: Kind::Foreign { what, advice },
+        refused: Refused {
+            what,
+            advice,
+            beside: false,
+        },
     }
 }
 
@@ -66,9 +63,10 @@ const VMWARE: &str = "give the .vmem file that belongs to it; where RAM is more 
 const WINDOWS_DUMP: &str = "convert it to raw memory (volatility3 `layerwriter`, or MemProcFS)";
 const DISKDUMP: &str = "convert it to an ELF core with `makedumpfile -E`";
 
-const FIRECRACKER: Kind = Kind::Beside {
+const FIRECRACKER: Refused = Refused {
     what: "the state file of a Firecracker snapshot",
     advice: "give the memory file that was saved with it as the source, and this file with --state",
+    beside: true,
 };
 
 /// Sources of the magic numbers: the specifications of the formats; Linux `kernel/power/swap.c`; QEMU
@@ -76,11 +74,6 @@ const FIRECRACKER: Kind = Kind::Beside {
 /// `diskdump_mod.h`, `makedumpfile.h`; VirtualBox `SSM.cpp`; VMware's vmss2core; Fox-IT's
 /// `dissect.hypervisor` (Hyper-V); Volatility's `hibernate` and `vmware` layers.
 static TABLE: &[Row] = &[
-    known(b"\x7fELF", Format::Elf),
-    known(b"EMiL", Format::Lime),
-    known(b"AVML", Format::Avml),
-    known(b"KDUMP   ", Format::Kdump),
-    known(b"makedumpfile\0\0\0\0", Format::Kdump),
     foreign(
         b"vmiesnap",
         "a snapshot that vmie took",
@@ -96,10 +89,25 @@ static TABLE: &[Row] = &[
         "the pages of a series that vmie recorded",
         "give one of the moments beside it, such as 000001.moment",
     ),
-    foreign(
+    beside(
         b"vmieptrs",
         "an index of pointers that vmie saved",
         "give the image, and this file with --index",
+    ),
+    beside(
+        b"vmiecand",
+        "a file of candidates that vmie saved",
+        "give the image, and this file with --refine",
+    ),
+    beside(
+        b"vmie-os ",
+        "a note of vmie's of where an operating system was found",
+        "give the image that it lies beside, with --os-cache",
+    ),
+    beside(
+        b"{\"metadata\":",
+        "a file of symbols and types (ISF)",
+        "give the image, and this file with --types",
     ),
     foreign(b"PAGEDU64", "a 64-bit Windows crash dump", WINDOWS_DUMP),
     foreign(b"PAGEDUMP", "a 32-bit Windows crash dump", WINDOWS_DUMP),
@@ -125,14 +133,12 @@ static TABLE: &[Row] = &[
         "a Windows hibernation file being resumed",
         WINDOWS_DUMP,
     ),
-    Row {
-        offset: 4086,
-        magic: b"S1SUSPEND",
-        kind: Kind::Foreign {
-            what: "a Linux hibernation image",
-            advice: "save the memory of the running guest",
-        },
-    },
+    foreign_at(
+        4086,
+        b"S1SUSPEND",
+        "a Linux hibernation image",
+        "save the memory of the running guest",
+    ),
     foreign(b"DISKDUMP", "a diskdump", DISKDUMP),
     foreign(b"LibvirtQemudSave", "a libvirt save file", QEMU_DUMP),
     foreign(
@@ -196,18 +202,11 @@ static TABLE: &[Row] = &[
     foreign(b"\xff\x06\0\0sNaPpY", "compressed with snappy", UNPACK),
     foreign(b"PK\x03\x04", "a zip archive", UNPACK),
     foreign(b"7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK),
-    Row {
-        offset: 257,
-        magic: b"ustar",
-        kind: Kind::Foreign {
-            what: "a tar archive",
-            advice: UNPACK,
-        },
-    },
+    foreign_at(257, b"ustar", "a tar archive", UNPACK),
 ];
 
-/// What a file that begins with `head` is; `None` when it can only be raw memory.
-pub(super) fn probe(head: &[u8]) -> Option<Kind> {
+/// What a file that begins with `head` is, if it is one of these.
+pub(super) fn file(head: &[u8]) -> Option<Refused> {
     // Its magic number is at one of two places, for one of two architectures.
     if firecracker::is_state(head) {
         return Some(FIRECRACKER);
@@ -218,32 +217,44 @@ pub(super) fn probe(head: &[u8]) -> Option<Kind> {
             head.get(row.offset..)
                 .is_some_and(|at| at.starts_with(row.magic))
         })
-        .map(|row| row.kind)
+        .map(|row| row.refused)
+}
+
+/// What a directory is, if it is one that is refused by name.
+pub(super) fn directory(path: &Path) -> Option<Refused> {
+    path.join("pages.vmie").is_file().then_some(Refused {
+        what: "a series of moments that vmie recorded",
+        advice: "give one of the moments in it, such as 000001.moment, which the command takes as a source and the \
+                 library as a `Snapshot`",
+        beside: false,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const HEAD: usize = 4096;
+
     #[test]
     fn rows_are_found_at_their_offset_and_do_not_hide_each_other() {
         for row in TABLE {
             let mut head = vec![0; HEAD];
             head[row.offset..row.offset + row.magic.len()].copy_from_slice(row.magic);
-            assert_eq!(probe(&head), Some(row.kind), "{:?}", row.magic);
+            assert_eq!(file(&head), Some(row.refused), "{:?}", row.magic);
             head[row.offset] ^= 1;
-            assert_ne!(probe(&head), Some(row.kind), "{:?}", row.magic);
+            assert_ne!(file(&head), Some(row.refused), "{:?}", row.magic);
         }
-        assert_eq!(probe(&[0; HEAD]), None);
-        assert_eq!(probe(b"\x7fEL"), None, "shorter than the magic");
-        assert_eq!(probe(&[]), None);
+        assert_eq!(file(&[0; HEAD]), None);
+        assert_eq!(file(b"7z\xbc\xaf\x27"), None, "shorter than the magic");
+        assert_eq!(file(&[]), None);
     }
 
     #[test]
     fn a_real_mode_interrupt_table_is_no_magic() {
         // The first bytes of a PC's RAM with a BIOS: far pointers into segment 0xf000.
         assert_eq!(
-            probe(b"\x53\xff\x00\xf0\x53\xff\x00\xf0\xc3\xe2\x00\xf0"),
+            file(b"\x53\xff\x00\xf0\x53\xff\x00\xf0\xc3\xe2\x00\xf0"),
             None
         );
     }
