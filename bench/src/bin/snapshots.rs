@@ -50,7 +50,7 @@ fn main() {
         .expect("opens"),
     );
     let phys: Arc<dyn Memory<Addr = Gpa>> = image.clone();
-    let guest = os::find(&phys, &image.info().cpus).expect("an operating system");
+    let guest = os::find(&phys, &image.info().hints).expect("an operating system");
     let space = guest.kernel_space().clone();
     table(dir, &image, &space, None);
     watching(dir, &space, &space);

@@ -92,7 +92,7 @@ fn main() {
         .expect("opens"),
     );
     let phys: Arc<dyn Memory<Addr = Gpa>> = image.clone();
-    let guest = os::find(&phys, &image.info().cpus).expect("an operating system");
+    let guest = os::find(&phys, &image.info().hints).expect("an operating system");
     let processes = guest.processes().expect("a list of processes");
     let spaces: Vec<AddressSpace> = processes
         .items

@@ -10,8 +10,8 @@ use vmie::os::Guest;
 use vmie::paging::detect;
 use vmie::snapshot::{self, Snapshot};
 use vmie::{
-    AddrRange, Address, AddressSpace, CpuState, Gpa, Gva, Image, LiveGuest, Memory, Mode,
-    OpenOptions, Paused, ProgramWidth, Region, SweepOptions,
+    AddrRange, Address, AddressSpace, Gpa, Gva, Hints, Image, LiveGuest, Memory, Mode, OpenOptions,
+    Paused, ProgramWidth, Region, SweepOptions,
 };
 
 use crate::error::{Code, Error, to_c};
@@ -28,7 +28,7 @@ pub struct Mem {
     source: Source,
     pub(crate) format: CString,
     pub(crate) ranges: Vec<AddrRange<Gpa>>,
-    pub(crate) cpus: Vec<CpuState>,
+    pub(crate) hints: Hints,
     pub(crate) notes: Vec<CString>,
     pub(crate) live: bool,
     threads: AtomicUsize,
@@ -107,19 +107,19 @@ impl Mem {
             Some(space) if space == Gpa::SPACE => {
                 let snapshot = Snapshot::<Gpa>::open(source).map_err(not_opened)?;
                 let ranges = kept(&snapshot);
-                let cpus = snapshot.origin().cpus.clone();
+                let hints = Hints::of_cpus(snapshot.origin().cpus.clone());
                 Ok(Self {
                     ranges,
-                    ..Self::new(Source::Physical(Arc::new(snapshot)), "snapshot", cpus)
+                    ..Self::new(Source::Physical(Arc::new(snapshot)), "snapshot", hints)
                 })
             }
             Some(_) => {
                 let snapshot = Snapshot::<Gva>::open(source).map_err(not_opened)?;
-                let cpus = snapshot.origin().cpus.clone();
+                let hints = Hints::of_cpus(snapshot.origin().cpus.clone());
                 Ok(Self::new(
                     Source::Saved(Arc::new(snapshot)),
                     "snapshot",
-                    cpus,
+                    hints,
                 ))
             }
             None => Self::image(source, &OpenOptions::default()),
@@ -137,7 +137,7 @@ impl Mem {
             ..Self::new(
                 Source::Physical(Arc::new(image)),
                 &info.format.to_string(),
-                info.cpus,
+                info.hints,
             )
         })
     }
@@ -153,16 +153,16 @@ impl Mem {
                 guest: Arc::clone(&guest),
                 held: Mutex::default(),
             }),
-            ..Self::new(Source::Physical(guest), "qemu", info.cpus)
+            ..Self::new(Source::Physical(guest), "qemu", Hints::of_cpus(info.cpus))
         })
     }
 
-    fn new(source: Source, format: &str, cpus: Vec<CpuState>) -> Self {
+    fn new(source: Source, format: &str, hints: Hints) -> Self {
         Self {
             source,
             format: to_c(format.to_owned()),
             ranges: Vec::new(),
-            cpus,
+            hints,
             notes: Vec::new(),
             live: false,
             threads: AtomicUsize::new(0),
@@ -227,7 +227,7 @@ impl Mem {
         let (mode, confirmed) = match forced {
             Some(mode) => (mode, true),
             None => {
-                let found = detect(&**phys, root, &self.cpus);
+                let found = detect(&**phys, root, &self.hints.cpus);
                 let found = found.map_err(|error| Error::new(Code::Paging, error.to_string()))?;
                 (found.mode, found.confirmed)
             }
@@ -513,7 +513,7 @@ mod tests {
         assert_eq!(before, all);
 
         let phys = m.phys().expect("physical memory");
-        m.set_guest(vmie::os::find(phys, &m.cpus).expect("a kernel").into());
+        m.set_guest(vmie::os::find(phys, &m.hints).expect("a kernel").into());
         let expected = [ProgramWidth::X86_64, ProgramWidth::I386, ProgramWidth::X32];
         for _ in 0..2 {
             let own: Vec<ProgramWidth> = widths(0x1000);

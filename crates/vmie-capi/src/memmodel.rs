@@ -319,7 +319,7 @@ pub unsafe extern "C" fn vmie_cpus(m: *mut Mem, out: *mut CCpu, max: c_int) -> c
         let m = unsafe { handle(m) }?;
         // SAFETY: the caller's contract.
         let mut list = unsafe { List::new(out, max) }?;
-        for cpu in &m.cpus {
+        for cpu in &m.hints.cpus {
             let mode = Mode::from_cpu(cpu);
             list.push(CCpu {
                 cr3: cpu.cr3 & mode.map_or(!0, |mode| mode.spec().root_mask),

@@ -216,7 +216,7 @@ pub unsafe extern "C" fn vmie_os_find(m: *mut Mem) -> *mut Os {
     guard(ptr::null_mut(), || {
         // SAFETY: the caller's contract.
         let m = unsafe { handle(m) }?;
-        let guest = os::find(m.phys()?, &m.cpus);
+        let guest = os::find(m.phys()?, &m.hints);
         let guest = guest.map_err(|error| Error::new(Code::Os, error.to_string()))?;
         let guest: Arc<dyn Guest> = guest.into();
         m.set_guest(Arc::clone(&guest));

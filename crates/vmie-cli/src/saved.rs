@@ -73,7 +73,7 @@ pub(crate) fn origin(
     Ok(Origin {
         about,
         space,
-        cpus: source.info().cpus.clone(),
+        cpus: source.info().hints.cpus.clone(),
         width,
     })
 }

@@ -154,7 +154,7 @@ impl Source {
         if self.saved().is_some() {
             return Err(saved::no_tables(self, "no operating system can be found"));
         }
-        let cpus_known = !self.info().cpus.is_empty();
+        let cpus_known = !self.info().hints.cpus.is_empty();
         self.try_os()
             .map_err(|error| guest::not_found(error, &self.name(), cpus_known))
     }
@@ -279,9 +279,9 @@ fn supplied(path: &Path) -> Result<SuppliedTypes, Failure> {
 /// The types of the kernel in an image, if they are whole.
 fn types_of_image(path: &Path, origin: &str) -> Option<SuppliedTypes> {
     let image = Image::open_with(path, &OpenOptions::default()).ok()?;
-    let cpus = image.info().cpus.clone();
+    let hints = image.info().hints.clone();
     let memory: Arc<dyn Memory<Addr = Gpa>> = Arc::new(image);
-    let guest = os::find(&memory, &cpus).ok()?;
+    let guest = os::find(&memory, &hints).ok()?;
     let types = guest.types().ok()?;
     guest.findings().is_empty().then(|| {
         SuppliedTypes::new(types, origin)

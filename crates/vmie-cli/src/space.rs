@@ -186,7 +186,7 @@ fn no_such(source: &Source, error: SpaceError) -> Failure {
             other_roots(failure, source).hint("--paging x86, pae, 4level or 5level, if you know it")
         }
         SpaceError::NoSystem(error) => {
-            guest::not_found(&error, &source.name(), !source.info().cpus.is_empty())
+            guest::not_found(&error, &source.name(), !source.info().hints.cpus.is_empty())
         }
         SpaceError::Os(error) => guest::failed(&error),
         error => Failure::new(error.to_string()),
@@ -227,7 +227,7 @@ fn root_absent(source: &Source, root: Gpa) -> Failure {
 /// What to try when a root turns out to be none.
 pub(crate) fn other_roots(failure: Failure, source: &Source) -> Failure {
     let failure = failure.hint("check the root (CR3), and for a raw image the --layout");
-    suggest_cpus(failure, &source.info().cpus)
+    suggest_cpus(failure, &source.info().hints.cpus)
 }
 
 /// What to say when a verb needs a space and none was typed.
@@ -236,7 +236,7 @@ fn no_space(source: &Source) -> Failure {
         "which memory of {}? Neither a process, an address space nor --phys was given",
         source.name()
     ));
-    let cpus = &source.info().cpus;
+    let cpus = &source.info().hints.cpus;
     if cpus.is_empty() {
         failure
             .found("the image does not record the CPUs, so no page-table root is known")

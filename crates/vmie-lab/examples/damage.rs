@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Instant;
 
 use vmie::os::{Guest, Process, find};
-use vmie::{AddrRange, CpuState, Gpa, Image, Memory, OpenOptions};
+use vmie::{AddrRange, Gpa, Hints, Image, Memory, OpenOptions};
 use vmie_lab::{ImageFormat, Snapshot};
 
 use overlay::{Chance, Outcome, Overlay, PAGE, image_pages, judge, pages_that_are_not_zero};
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
 
 struct Case {
     memory: Arc<dyn Memory<Addr = Gpa>>,
-    cpus: Vec<CpuState>,
+    hints: Hints,
     guest: Box<dyn Guest>,
     processes: Vec<Process>,
 }
@@ -61,10 +61,10 @@ impl Case {
             ..OpenOptions::default()
         };
         let image = Image::open_with(snapshot.path(&file.file), &options).expect("opens");
-        let cpus = image.info().cpus.clone();
+        let hints = image.info().hints.clone();
         let memory: Arc<dyn Memory<Addr = Gpa>> = Arc::new(image);
         let start = Instant::now();
-        let guest = find(&memory, &cpus).expect("a kernel");
+        let guest = find(&memory, &hints).expect("a kernel");
         let listing = guest.processes().expect("processes");
         println!(
             "{variant}: {} processes in {:.0} ms; {}",
@@ -75,7 +75,7 @@ impl Case {
         assert_eq!(listing.findings, []);
         Self {
             memory,
-            cpus,
+            hints,
             guest,
             processes: listing.items,
         }
@@ -83,7 +83,7 @@ impl Case {
 
     fn judge(&self, pages: BTreeMap<u64, Vec<u8>>) -> Outcome {
         let memory = Overlay::over(&self.memory, pages);
-        judge(&memory, &self.cpus, &self.processes)
+        judge(&memory, &self.hints, &self.processes)
     }
 }
 

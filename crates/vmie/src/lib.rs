@@ -124,6 +124,7 @@ mod blocks;
 mod cpu;
 pub mod dissect;
 mod filemap;
+mod hints;
 mod image;
 #[cfg(all(feature = "live", target_os = "linux"))]
 mod live;
@@ -145,6 +146,7 @@ pub mod xref;
 
 pub use addr::{AddrRange, Address, Gpa, Gva};
 pub use cpu::CpuState;
+pub use hints::Hints;
 pub use image::{
     Format, Image, ImageInfo, Layout, LayoutPart, OpenError, OpenErrorKind, OpenOptions,
     ParseLayoutError,

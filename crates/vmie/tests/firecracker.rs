@@ -73,7 +73,7 @@ fn registers(cpus: &[Cpu]) -> Vec<(u64, u64, u64, u64, u64, u64)> {
 }
 
 fn seen(image: &Image) -> Vec<(u64, u64, u64, u64, u64, u64)> {
-    let cpus = image.info().cpus.iter().enumerate();
+    let cpus = image.info().hints.cpus.iter().enumerate();
     cpus.map(|(index, cpu)| {
         assert_eq!(cpu.index, index as u32);
         let efer = cpu.efer.expect("known");

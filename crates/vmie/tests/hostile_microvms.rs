@@ -34,7 +34,7 @@ fn truth(form: FirecrackerForm, bytes: &[u8]) -> (Vec<(u64, u64)>, usize) {
     let ranges = image.info().ranges.iter();
     (
         ranges.map(|range| (range.start().0, range.len())).collect(),
-        image.info().cpus.len(),
+        image.info().hints.cpus.len(),
     )
 }
 

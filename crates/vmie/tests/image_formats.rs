@@ -3,8 +3,8 @@
 mod common;
 
 use common::{RANGES, assert_holds, avml, byte_at, cpus, elf, elf32, lime, open, range, samples};
-use vmie::{Cause, CpuState, Fault, Format, Gpa, Image, Memory, OpenErrorKind, SpanKind};
-use vmie_synth::write::{self, Avml, Elf, Flavour};
+use vmie::{Cause, CpuState, Fault, Format, Gpa, Hints, Image, Memory, OpenErrorKind, SpanKind};
+use vmie_synth::write::{self, Avml, Elf, ElfClass, Flavour};
 
 /// Every format, one table: the same ranges, the same bytes.
 #[test]
@@ -101,7 +101,7 @@ fn cpus_come_from_the_notes() {
                 ..options
             },
         );
-        open(image).expect("opens").info().cpus.clone()
+        open(image).expect("opens").info().hints.cpus.clone()
     };
     let qemu = dump(Elf::default());
     assert_eq!(qemu, want(None, [Some(true), Some(true), Some(false)]));
@@ -121,6 +121,29 @@ fn cpus_come_from_the_notes() {
     assert_eq!(vbox, want(Some(0), [None; 3]));
     assert_eq!(vbox[0].is_long_mode(), Some(true));
     assert_eq!(vbox[2].is_long_mode(), Some(false));
+}
+
+#[test]
+fn an_elf_core_may_hold_what_its_kernel_notes_of_itself() {
+    let long = format!("OSRELEASE=6.1.0\n{}", "X=1\n".repeat(10_000));
+    for class in [ElfClass::Elf32, ElfClass::Elf64] {
+        for text in ["", "OSRELEASE=6.1.0\nPAGESIZE=4096\n", &long] {
+            let options = Elf {
+                class,
+                cpus: cpus(),
+                vmcoreinfo: text.into(),
+                ..Elf::default()
+            };
+            let ranges = [0x1000..0x3000];
+            let image = open(elf(&ranges, &options)).expect("opens");
+            let hints = &image.info().hints;
+            let kept = &text.as_bytes()[..text.len().min(Hints::MAX_VMCOREINFO)];
+            let expected = (!text.is_empty()).then_some(kept);
+            assert_eq!(hints.vmcoreinfo.as_deref(), expected);
+            assert_eq!(hints.cpus.len(), 3);
+            assert_holds("elf", &image, &ranges);
+        }
+    }
 }
 
 #[test]

@@ -44,14 +44,19 @@ fn every_form_holds_the_same_memory() {
                 share_zeros,
                 flattened,
                 cpus: cpus(),
+                vmcoreinfo: "OSRELEASE=6.1.0\nPAGESIZE=4096\n".into(),
                 ..Kdump::default()
             };
             let image = open(kdump(&RANGES, &options)).expect(&name);
             assert_eq!(image.info().format, Format::Kdump, "{name}");
             assert_eq!(image.info().notes, [""; 0], "{name}");
             assert_holds(&name, &image, &RANGES);
+            // The text of the note came with version 3.
+            let text = image.info().hints.vmcoreinfo.as_deref();
+            let expected = (version >= 3).then_some(options.vmcoreinfo.as_bytes());
+            assert_eq!(text, expected, "{name}");
             // The notes came with version 4.
-            let seen = &image.info().cpus;
+            let seen = &image.info().hints.cpus;
             assert_eq!(seen.len(), if version < 4 { 0 } else { 3 }, "{name}");
             if let [first, second, asleep] = &seen[..] {
                 assert_eq!((first.cr3, second.cr3, asleep.cr3), (0x1000, 0x2801, 0));

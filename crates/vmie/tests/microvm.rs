@@ -26,6 +26,7 @@ fn a_cloud_hypervisor_snapshot_is_opened_by_its_directory() {
     assert_eq!(info.notes, [""; 0]);
     assert_holds("cloud-hypervisor", &image, &RANGES);
     let seen: Vec<_> = info
+        .hints
         .cpus
         .iter()
         .map(|cpu| (cpu.cr0, cpu.cr3, cpu.cr4, cpu.efer))

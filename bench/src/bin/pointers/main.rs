@@ -157,7 +157,7 @@ fn guest(path: &Path, layout: Option<Layout>) {
     .expect("opens");
     let image = Arc::new(image);
     let phys: Arc<dyn Memory<Addr = Gpa>> = image.clone();
-    let guest = os::find(&phys, &image.info().cpus).expect("a known operating system");
+    let guest = os::find(&phys, &image.info().hints).expect("a known operating system");
     println!("| what | vmie | beside | ratio | aim | |\n|---|---|---|---|---|---|");
     let half = AddrRange::new(Gva(1 << 63), 1 << 63).expect("not empty");
     measure("build, the kernel", &image, guest.kernel_space(), half);

@@ -146,7 +146,7 @@ fn row(info: &Info) -> InfoRow {
         format: info.format.clone(),
         size: info.size,
         ranges: info.ranges.iter().map(range).collect(),
-        cpus: info.cpus.iter().map(cpu).collect(),
+        cpus: info.hints.cpus.iter().map(cpu).collect(),
         os: None,
         snapshot: None,
         live: info.live,

@@ -115,6 +115,7 @@ fn dumps_know_the_cpus() {
         let image = crate::support::open(snapshot, file);
         let cpus: Vec<_> = image
             .info()
+            .hints
             .cpus
             .iter()
             .map(|cpu| (cpu.index, cpu.cr0, cpu.cr3, cpu.cr4, cpu.rip, cpu.rsp))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use vmie::os::{Guest, Listing, Process, find};
-use vmie::{AddressSpace, Gpa, Gva, Memory, Prot};
+use vmie::{AddressSpace, Gpa, Gva, Hints, Memory, Prot};
 use vmie_lab::walker::{Why, leaves};
 use vmie_lab::{Area, ImageFile, ImageFormat, Program, Snapshot};
 
@@ -18,7 +18,7 @@ use crate::support::{raw, snapshots};
 fn each_guest(check: impl Fn(&Snapshot, &dyn Guest, &Listing<Process>)) {
     for snapshot in snapshots() {
         let memory: Arc<dyn Memory<Addr = Gpa>> = raw(&snapshot);
-        let guest = find(&memory, &[]).unwrap_or_else(|error| panic!("{error}"));
+        let guest = find(&memory, &Hints::default()).unwrap_or_else(|error| panic!("{error}"));
         let listing = guest.processes().expect("lists processes");
         check(&snapshot, &*guest, &listing);
     }

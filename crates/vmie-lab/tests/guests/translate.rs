@@ -41,7 +41,7 @@ fn translations_agree_with_gva2gpa_in_every_format() {
 #[test]
 fn the_paging_mode_is_detected_in_every_format() {
     each_image(|snapshot, image, name| {
-        let cpus = image.info().cpus.clone();
+        let cpus = image.info().hints.cpus.clone();
         for root in &snapshot.roots {
             let detection = paging::detect(&*image, vmie::Gpa(root.root), &cpus);
             let detection = detection.unwrap_or_else(|error| panic!("{name}: {error}"));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vmie::os::{FindingKind, Guest, Process, find};
-use vmie::{AddrRange, Fault, Gpa, Gva, Memory, Spans};
+use vmie::{AddrRange, Fault, Gpa, Gva, Hints, Memory, Spans};
 
 use crate::support::{Case, each_raw};
 
@@ -84,7 +84,7 @@ impl<'c> Victim<'c> {
             memory: Arc::clone(&self.case.memory),
             words: words.collect(),
         });
-        find(&patched, &[]).expect("the kernel itself is whole")
+        find(&patched, &Hints::default()).expect("the kernel itself is whole")
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use vmie::os::{Guest, Process, find};
-use vmie::{AddrRange, CpuState, Fault, Gpa, Gva, Memory, Spans};
+use vmie::{AddrRange, Fault, Gpa, Gva, Hints, Memory, Spans};
 
 pub(crate) const PAGE: u64 = 4096;
 
@@ -152,14 +152,14 @@ impl Outcome {
 /// Lists the processes in `memory` and compares them with `truth`.
 pub(crate) fn judge(
     memory: &Arc<dyn Memory<Addr = Gpa>>,
-    cpus: &[CpuState],
+    hints: &Hints,
     truth: &[Process],
 ) -> Outcome {
     let refused = |why: String| Outcome {
         refused: Some(why),
         ..Outcome::default()
     };
-    let guest = match find(memory, cpus) {
+    let guest = match find(memory, hints) {
         Ok(guest) => guest,
         Err(error) => return refused(error.to_string()),
     };

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::thread;
 
 use vmie::os::find;
-use vmie::{AddrRange, Gpa, Gva};
+use vmie::{AddrRange, Gpa, Gva, Hints};
 
 use crate::overlay::{Chance, Outcome, Overlay, PAGE, image_pages, judge, pages_that_are_not_zero};
 use crate::support::{Case, each_raw};
@@ -62,7 +62,7 @@ fn one_page_of_the_image_costs_what_was_on_it() {
         let outcomes: Vec<(Gva, Outcome)> = each_of(&pages, |&(va, gpa)| {
             let noise = Chance::new(gpa.0).page();
             let memory = Overlay::over(&case.memory, BTreeMap::from([(gpa.0 / PAGE, noise)]));
-            (va, judge(&memory, &[], &truth))
+            (va, judge(&memory, &Hints::default(), &truth))
         });
         let name = case.name();
         let mut fewer = Vec::new();
@@ -96,7 +96,11 @@ fn a_hundredth_of_all_pages_costs_few_processes() {
                 };
                 pages.insert(page, bytes);
             }
-            judge(&Overlay::over(&case.memory, pages), &[], &truth)
+            judge(
+                &Overlay::over(&case.memory, pages),
+                &Hints::default(),
+                &truth,
+            )
         });
         let name = case.name();
         let mut most = 0;
@@ -125,7 +129,7 @@ fn types_and_symbols_say_what_they_lost() {
         let gpa = space.translate(Gva(va)).expect("mapped").gpa;
         let noise = Chance::new(7).page();
         let memory = Overlay::over(&case.memory, BTreeMap::from([(gpa.0 / PAGE, noise)]));
-        let guest = find(&memory, &[]).expect("the kernel is whole");
+        let guest = find(&memory, &Hints::default()).expect("the kernel is whole");
         let types = guest.types().expect("the rest of the types");
         let findings = guest.findings();
         assert!(!findings.is_empty());

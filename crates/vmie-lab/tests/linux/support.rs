@@ -25,12 +25,12 @@ impl Case {
         };
         let image = Image::open_with(truth.path(&file.file), &options);
         let image = image.unwrap_or_else(|error| panic!("{name}: {error}"));
-        let cpus = image.info().cpus.clone();
+        let hints = image.info().hints.clone();
         // Only one of the formats has CPU state.
         let dumped = matches!(file.format, ImageFormat::Elf | ImageFormat::Kdump);
-        assert_eq!(cpus.is_empty(), !dumped, "{name}");
+        assert_eq!(hints.cpus.is_empty(), !dumped, "{name}");
         let memory: Arc<dyn Memory<Addr = Gpa>> = Arc::new(image);
-        let guest = find(&memory, &cpus).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let guest = find(&memory, &hints).unwrap_or_else(|error| panic!("{name}: {error}"));
         Self {
             truth: truth.clone(),
             format: file.format,

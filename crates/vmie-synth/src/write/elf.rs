@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::ops::Range;
 
-use super::notes::{Cpu, Flavour, notes};
+use super::notes::{Cpu, Flavour, notes, vmcoreinfo};
 use super::{Source, copy};
 
 /// Width of an ELF file's fields.
@@ -38,6 +38,8 @@ pub struct Elf {
     pub flavour: Flavour,
     /// The CPUs in the notes.
     pub cpus: Vec<Cpu>,
+    /// The text of a VMCOREINFO note behind them; none if it is empty.
+    pub vmcoreinfo: String,
     /// Order of the program headers.
     pub order: Order,
     /// Ranges that get a program header without bytes in the file: what QEMU's filter leaves out,
@@ -53,6 +55,7 @@ impl Default for Elf {
             x86_64: true,
             flavour: Flavour::Qemu,
             cpus: Vec::new(),
+            vmcoreinfo: String::new(),
             order: Order::Given,
             without_bytes: Vec::new(),
         }
@@ -122,7 +125,8 @@ pub fn elf(
 ) -> io::Result<()> {
     let wide = options.class == ElfClass::Elf64;
     let (ehsize, phentsize, shentsize) = if wide { (64, 56, 64) } else { (52, 32, 40) };
-    let notes = notes(options.flavour, &options.cpus, options.x86_64);
+    let mut notes = notes(options.flavour, &options.cpus, options.x86_64);
+    notes.extend(vmcoreinfo(&options.vmcoreinfo));
     let phnum = 1 + ranges.len() + options.without_bytes.len();
     let count = u32::try_from(phnum)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "more than 2^32 ranges"))?;

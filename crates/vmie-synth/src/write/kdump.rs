@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 
 use super::Source;
-use super::notes::{Cpu, Flavour, notes};
+use super::notes::{Cpu, Flavour, notes, vmcoreinfo};
 
 const PAGE: u64 = 4096;
 
@@ -66,6 +66,8 @@ pub struct Kdump {
     pub excluded: Vec<Range<u64>>,
     /// The CPUs in the notes; from version 4 on.
     pub cpus: Vec<Cpu>,
+    /// The text of a VMCOREINFO note, which the sub header leads to; from version 3 on.
+    pub vmcoreinfo: String,
     /// Whether the sub header says that the dump was split.
     pub split: bool,
     /// Whether it is written as a stream of records, in an order that is not that of the file.
@@ -81,6 +83,7 @@ impl Default for Kdump {
             share_zeros: true,
             excluded: Vec::new(),
             cpus: Vec::new(),
+            vmcoreinfo: String::new(),
             split: false,
             flattened: false,
         }
@@ -140,12 +143,25 @@ fn parts(
         set(page, second);
     }
 
-    let notes = if options.version >= 4 {
+    let mut notes = if options.version >= 4 {
         notes(Flavour::Qemu, &options.cpus, options.wide)
     } else {
         Vec::new()
     };
     let note_at = 2 * PAGE;
+    let mut text_at = 0;
+    let mut note_len = notes.len();
+    if !options.vmcoreinfo.is_empty() && options.version >= 3 {
+        // Version 3 knows no notes, and holds the text alone.
+        let note = vmcoreinfo(&options.vmcoreinfo);
+        text_at = note_at + notes.len() as u64 + 24;
+        notes.extend(note);
+        note_len = if options.version >= 4 { notes.len() } else { 0 };
+    }
+    let places = Places {
+        notes: (note_at, note_len as u64),
+        text: (text_at, options.vmcoreinfo.len() as u64),
+    };
     let sub_blocks = 1 + (notes.len() as u64).div_ceil(PAGE);
     let bitmap_at = (1 + sub_blocks) * PAGE;
     let table_at = bitmap_at + 2 * bitmap_blocks * PAGE;
@@ -183,7 +199,7 @@ fn parts(
     }
     Ok(vec![
         (0, header(options, pages, sub_blocks, 2 * bitmap_blocks)),
-        (PAGE, sub_header(options, pages, note_at, notes.len())),
+        (PAGE, sub_header(options, pages, &places)),
         (note_at, notes),
         (bitmap_at, bitmaps),
         (table_at, table),
@@ -217,7 +233,13 @@ fn header(options: &Kdump, pages: u64, sub_blocks: u64, bitmap_blocks: u64) -> V
     out
 }
 
-fn sub_header(options: &Kdump, pages: u64, note_at: u64, note_len: usize) -> Vec<u8> {
+/// Offsets and lengths in the file.
+struct Places {
+    notes: (u64, u64),
+    text: (u64, u64),
+}
+
+fn sub_header(options: &Kdump, pages: u64, places: &Places) -> Vec<u8> {
     let mut out = Vec::new();
     // What is an unsigned long there.
     let long = |out: &mut Vec<u8>, value: u64| {
@@ -233,12 +255,12 @@ fn sub_header(options: &Kdump, pages: u64, note_at: u64, note_len: usize) -> Vec
     long(&mut out, 0);
     long(&mut out, pages);
     if options.version >= 3 {
-        out.extend(0_u64.to_le_bytes());
-        long(&mut out, 0);
+        out.extend(places.text.0.to_le_bytes());
+        long(&mut out, if places.text.0 == 0 { 0 } else { places.text.1 });
     }
     if options.version >= 4 {
-        out.extend(note_at.to_le_bytes());
-        long(&mut out, note_len as u64);
+        out.extend(places.notes.0.to_le_bytes());
+        long(&mut out, places.notes.1);
     }
     if options.version >= 5 {
         out.extend(0_u64.to_le_bytes());

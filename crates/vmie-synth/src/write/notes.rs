@@ -84,6 +84,15 @@ pub(super) fn notes(flavour: Flavour, cpus: &[Cpu], long: bool) -> Vec<u8> {
     out
 }
 
+/// The note in which a Linux kernel says where it is (`kernel/vmcore_info.c` in its sources): QEMU and kdump copy it.
+pub(super) fn vmcoreinfo(text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    if !text.is_empty() {
+        note(&mut out, b"VMCOREINFO\0\0", 11, 0, text.as_bytes());
+    }
+    out
+}
+
 /// `x86_64_elf_prstatus`: process number at 32, registers from 112.
 fn prstatus64(index: usize, cpu: &Cpu) -> Vec<u8> {
     let mut desc = vec![0; 336];

@@ -28,6 +28,7 @@ use super::format::Format;
 use super::opening::{OpenOptions, Opened, Parsed, TOO_MANY_PARTS, map_file, open_file};
 use super::segments::{Added, SegmentsBuilder};
 use crate::cpu::CpuState;
+use crate::hints::Hints;
 
 const MEMORY: &str = "memory-ranges";
 const STATE: &str = "state.json";
@@ -114,7 +115,7 @@ fn parse(state: &[u8], memory: u64) -> Result<Parsed, OpenErrorKind> {
     }
     Ok(Parsed {
         builder,
-        cpus,
+        hints: Hints::of_cpus(cpus),
         notes,
         pages: None,
     })
@@ -270,12 +271,13 @@ mod tests {
             let starts: Vec<u64> = segments.ranges().iter().map(|one| one.start().0).collect();
             assert_eq!(starts, [0, 0x1_0000_0000]);
             let seen: Vec<_> = parsed
+                .hints
                 .cpus
                 .iter()
                 .map(|cpu| (cpu.index, cpu.cr3, cpu.rip, cpu.rsp))
                 .collect();
             assert_eq!(seen, [(0, 0x1000, 9, 7), (10, 0x2000, 9, 7)]);
-            assert_eq!(parsed.cpus[0].is_long_mode(), Some(true));
+            assert_eq!(parsed.hints.cpus[0].is_long_mode(), Some(true));
         }
     }
 

@@ -181,7 +181,7 @@ fn parse(map: &FileMap) -> Result<Parsed, OpenErrorKind> {
     }
     Ok(Parsed {
         builder,
-        cpus: notes.cpus,
+        hints: notes.hints,
         notes: oddities,
         pages: None,
     })

@@ -29,6 +29,7 @@ use super::segments::{Added, GPA_LIMIT, SegmentsBuilder};
 use crate::addr::Gpa;
 use crate::cpu::CpuState;
 use crate::filemap::FileMap;
+use crate::hints::Hints;
 use crate::memory::Memory;
 
 const PAGE: u64 = 4096;
@@ -43,7 +44,7 @@ const MOST_HOLES: usize = 1 << 24;
 pub(super) struct Laid {
     pub(super) format: Format,
     pub(super) parts: Vec<LayoutPart>,
-    pub(super) cpus: Vec<CpuState>,
+    pub(super) hints: Hints,
     pub(super) notes: Vec<String>,
 }
 
@@ -56,7 +57,7 @@ pub(super) fn open(
     let Laid {
         format,
         parts,
-        cpus,
+        hints,
         notes: told,
     } = laid;
     let layers = Layers::open(map, &options.bases, options.holes_are_zeros)?;
@@ -87,7 +88,7 @@ pub(super) fn open(
             Some(path) => path.display().to_string(),
             None => "the file".to_owned(),
         };
-        notes.push(match cpus.iter().find(lost) {
+        notes.push(match hints.cpus.iter().find(lost) {
             Some(cpu) => format!(
                 "{oldest} has holes, and the page tables of CPU {} are in one of them: it holds only what had \
                  changed (a diff snapshot); give the file under it with --base",
@@ -102,7 +103,7 @@ pub(super) fn open(
     }
     let parsed = Parsed {
         builder,
-        cpus,
+        hints,
         notes,
         pages: None,
     };

@@ -35,6 +35,7 @@ use super::opening::{OpenOptions, Opened, Parsed, TOO_MANY_PARTS};
 use super::segments::{Added, GPA_LIMIT, SegmentsBuilder};
 use crate::addr::{AddrRange, Gpa};
 use crate::filemap::FileMap;
+use crate::hints::Hints;
 
 /// Length of a header in bytes.
 const HEADER: u64 = 32;
@@ -307,7 +308,7 @@ fn parse(map: &FileMap) -> Result<(Format, Parsed), OpenErrorKind> {
         format,
         Parsed {
             builder,
-            cpus: Vec::new(),
+            hints: Hints::default(),
             notes,
             pages: None,
         },

@@ -37,7 +37,7 @@ use std::path::Path;
 
 use crate::addr::{AddrRange, Address, Gpa};
 use crate::blocks::BlockCache;
-use crate::cpu::CpuState;
+use crate::hints::Hints;
 use crate::memory::{Cause, Fault, Memory, Spans};
 use crate::view::View;
 
@@ -61,8 +61,8 @@ pub struct ImageInfo {
     /// Physical memory that the image declares, ascending, adjacent ranges merged. Parts of it may be
     /// missing from the file; `notes` says so.
     pub ranges: Vec<AddrRange<Gpa>>,
-    /// CPUs, where the format records them.
-    pub cpus: Vec<CpuState>,
+    /// What the image says of the guest: its CPUs, where the format records them, and more.
+    pub hints: Hints,
     /// Whether the file may change while it is read: its bytes are copied and never lent.
     ///
     /// True for the RAM file of a running guest, and also where the operating system does not tell.
@@ -157,7 +157,7 @@ impl Image {
         } = opened;
         let Parsed {
             builder,
-            cpus,
+            hints,
             notes,
             pages,
         } = parsed;
@@ -173,7 +173,7 @@ impl Image {
             format,
             size: maps.first().map_or(0, FileMap::len),
             ranges: segments.ranges(),
-            cpus,
+            hints,
             live: writers.iter().any(|&writers| writers != Writers::None),
             notes,
         };
@@ -202,7 +202,7 @@ impl Image {
             );
         }
         if options.has_companions() {
-            let note = layers::lost_holes(&image, &image.info.cpus);
+            let note = layers::lost_holes(&image, &image.info.hints.cpus);
             image.info.notes.extend(note);
         }
         Ok(image)

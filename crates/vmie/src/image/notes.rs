@@ -1,13 +1,14 @@
-//! The notes of ELF cores: what hypervisors say about the guest's CPUs.
+//! The notes of ELF cores: what hypervisors say about the guest's CPUs, and kernels about themselves.
 //!
 //! | name | type | contents | source |
 //! |---|---|---|---|
 //! | `QEMU` | 0 | `QEMUCPUState` version 1: general registers, segments, CR0 to CR4 | QEMU `target/i386/arch_dump.c` |
 //! | `VBCORE` | 0xb00 | `DBGFCOREDESCRIPTOR`: format version, number of CPUs | VirtualBox `dbgfcorefmt.h` |
 //! | `VBCPU` | 0xb01 | `DBGFCORECPU`: the same registers, and EFER | VirtualBox `dbgfcorefmt.h` |
+//! | `VMCOREINFO` | 0 | what a Linux kernel says of itself, as text | Linux `kernel/vmcore_info.c` |
 //!
-//! Other notes (`CORE` with NT_PRSTATUS, `VMCOREINFO`) hold no control registers and are passed over: a
-//! CPU without CR3 leads nowhere.
+//! Other notes (`CORE` with NT_PRSTATUS) hold no control registers and are passed over: a CPU without CR3
+//! leads nowhere.
 //!
 //! QEMU does not save EFER. Whether a CPU is in long mode is derived: not without CR0.PG and CR4.PAE,
 //! which long mode needs; otherwise by the machine in the ELF header, which QEMU sets to x86-64
@@ -16,8 +17,8 @@
 //! CPUs other than the first the answer assumes that all CPUs that have paging on run one kernel.
 
 use crate::cpu::CpuState;
-
 use crate::filemap::FileMap;
+use crate::hints::Hints;
 
 /// A machine can have no more CPUs than this; QEMU's limit is 4096.
 const MAX_CPUS: usize = 1 << 16;
@@ -32,7 +33,7 @@ const NOTE_HEADER: u64 = 12;
 /// What the notes say.
 #[derive(Default, Debug)]
 pub(super) struct Notes {
-    pub(super) cpus: Vec<CpuState>,
+    pub(super) hints: Hints,
     /// Whether VirtualBox wrote the file.
     pub(super) virtualbox: bool,
     /// VirtualBox's format version, from its descriptor.
@@ -65,8 +66,8 @@ impl Notes {
                 return;
             }
             // The length counts the final zero with QEMU, and not with VirtualBox.
-            let mut name = [0; 8];
-            let name_len = name_len.min(8) as usize;
+            let mut name = [0; 12];
+            let name_len = name_len.min(12) as usize;
             if !map.read(name_at, &mut name[..name_len]) {
                 return;
             }
@@ -82,11 +83,12 @@ impl Notes {
                     self.virtualbox = true;
                     self.vbox_cpu(map, desc_at, desc_len);
                 }
+                (b"VMCOREINFO", 0) => self.vmcoreinfo(map, desc_at, desc_len),
                 _ => {}
             }
             self.seen = self.seen.saturating_add(next - at);
-            if self.seen > MAX_BYTES || self.cpus.len() > MAX_CPUS {
-                self.cpus.truncate(MAX_CPUS);
+            if self.seen > MAX_BYTES || self.hints.cpus.len() > MAX_CPUS {
+                self.hints.cpus.truncate(MAX_CPUS);
                 self.odd("there are more notes than any machine needs; the rest was not read");
                 return;
             }
@@ -97,6 +99,15 @@ impl Notes {
     fn odd(&mut self, what: &str) {
         if !self.oddities.iter().any(|have| have == what) {
             self.oddities.push(what.to_owned());
+        }
+    }
+
+    /// Takes the first text that says anything.
+    pub(super) fn vmcoreinfo(&mut self, map: &FileMap, at: u64, len: u64) {
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let mut text = vec![0; len.min(Hints::MAX_VMCOREINFO)];
+        if self.hints.vmcoreinfo.is_none() && !text.is_empty() && map.read(at, &mut text) {
+            self.hints.vmcoreinfo = Some(text);
         }
     }
 
@@ -115,7 +126,7 @@ impl Notes {
         }
         let long = |field| map.array(at + field).map_or(0, u64::from_le_bytes);
         let mut cpu = CpuState {
-            index: self.cpus.len() as u32,
+            index: self.hints.cpus.len() as u32,
             cr0: long(CR0),
             cr3: long(CR0 + 24),
             cr4: long(CR0 + 32),
@@ -125,7 +136,7 @@ impl Notes {
             rsp: long(RSP),
         };
         cpu.long_mode = Some(cpu.paging_enabled() && cpu.pae() && x86_64);
-        self.cpus.push(cpu);
+        self.hints.cpus.push(cpu);
     }
 
     fn vbox_cpu(&mut self, map: &FileMap, at: u64, len: u64) {
@@ -142,8 +153,8 @@ impl Notes {
             return;
         }
         let long = |field| map.array(at + field).map_or(0, u64::from_le_bytes);
-        self.cpus.push(CpuState {
-            index: self.cpus.len() as u32,
+        self.hints.cpus.push(CpuState {
+            index: self.hints.cpus.len() as u32,
             cr0: long(CR0),
             cr3: long(CR0 + 16),
             cr4: long(CR0 + 24),

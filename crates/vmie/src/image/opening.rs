@@ -10,8 +10,8 @@ use super::format::Format;
 use super::layout::Layout;
 use super::segments::SegmentsBuilder;
 use crate::blocks::BlockCache;
-use crate::cpu::CpuState;
 use crate::filemap::FileMap;
+use crate::hints::Hints;
 
 /// What can be said about a file beforehand.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -66,7 +66,7 @@ impl Opened {
 /// What the headers say.
 pub(super) struct Parsed {
     pub(super) builder: SegmentsBuilder,
-    pub(super) cpus: Vec<CpuState>,
+    pub(super) hints: Hints,
     /// Oddities, for the user.
     pub(super) notes: Vec<String>,
     /// For segments of pages that are stored one by one

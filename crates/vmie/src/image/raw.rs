@@ -8,6 +8,7 @@ use super::opening::{OpenOptions, Opened, Parsed};
 use super::segments::{Added, SegmentsBuilder};
 use crate::addr::Gpa;
 use crate::filemap::FileMap;
+use crate::hints::Hints;
 
 /// From this size on a machine's RAM may be split around the hole below 4 GiB.
 const MAYBE_SPLIT: u64 = 2 << 30;
@@ -24,7 +25,7 @@ pub(super) fn open(map: FileMap, options: &OpenOptions) -> Result<Opened, OpenEr
         let laid = Laid {
             format: Format::Raw,
             parts,
-            cpus: Vec::new(),
+            hints: Hints::default(),
             notes: Vec::new(),
         };
         return layers::open(map, options, laid);
@@ -81,7 +82,7 @@ fn parse(map: &FileMap, layout: Option<&Layout>) -> Result<Parsed, OpenErrorKind
     }
     Ok(Parsed {
         builder,
-        cpus: Vec::new(),
+        hints: Hints::default(),
         notes,
         pages: None,
     })

@@ -23,7 +23,7 @@ use std::time::UNIX_EPOCH;
 
 use super::{FindError, FindOptions, Guest, Phys, TypeStore, find_with};
 use crate::addr::{AddrRange, Address, Gpa, Gva};
-use crate::cpu::CpuState;
+use crate::hints::Hints;
 use crate::memory::Memory;
 use crate::paging::Mode;
 use crate::replace;
@@ -266,7 +266,7 @@ impl Cache {
     pub fn find(
         &self,
         phys: &Phys,
-        cpus: &[CpuState],
+        hints: &Hints,
         options: &FindOptions,
     ) -> Result<(Box<dyn Guest>, std::io::Result<()>), FindError> {
         let known = self.load();
@@ -274,7 +274,7 @@ impl Cache {
             trail: known.clone().or_else(|| options.trail.clone()),
             ..options.clone()
         };
-        let guest = find_with(phys, cpus, &options)?;
+        let guest = find_with(phys, hints, &options)?;
         let kept = match known.as_ref() == Some(guest.trail()) {
             true => Ok(()),
             false => self.save(guest.trail()),

@@ -15,7 +15,7 @@
 //!
 //! # How to add an operating system
 //!
-//! 1. A module beside [`linux`] with a search `fn(&Arc<dyn Memory>, &[CpuState], &FindOptions) ->
+//! 1. A module beside [`linux`] with a search `fn(&Arc<dyn Memory>, &Hints, &FindOptions) ->
 //!    Result<Box<dyn Guest>, Vec<Step>>`: it verifies each step, and when it fails it tells what each step saw. It is
 //!    quick to say no, since it runs for guests of other systems too.
 //! 2. An implementation of [`Guest`]. Views that it does not have yet answer
@@ -52,7 +52,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::addr::{AddrRange, Gpa, Gva};
-use crate::cpu::CpuState;
+use crate::hints::Hints;
 use crate::memory::{Cause, Fault, Memory, Prot};
 use crate::paging::AddressSpace;
 
@@ -592,11 +592,11 @@ impl fmt::Display for FindError {
 type Phys = Arc<dyn Memory<Addr = Gpa>>;
 
 /// A search for one operating system: the guest, or what each step saw.
-type Search = fn(&Phys, &[CpuState], &FindOptions) -> Result<Box<dyn Guest>, Vec<Step>>;
+type Search = fn(&Phys, &Hints, &FindOptions) -> Result<Box<dyn Guest>, Vec<Step>>;
 
 /// All searches, in the order in which they are tried.
-const SEARCHES: &[(Kind, Search)] = &[(Kind::Linux, |phys, cpus, options| {
-    linux::Linux::find_with(phys, cpus, options).map(|guest| Box::new(guest) as Box<dyn Guest>)
+const SEARCHES: &[(Kind, Search)] = &[(Kind::Linux, |phys, hints, options| {
+    linux::Linux::find_with(phys, hints, options).map(|guest| Box::new(guest) as Box<dyn Guest>)
 })];
 
 /// What is known beforehand about a guest's operating system.
@@ -641,15 +641,17 @@ pub struct OtherKernel {
 
 /// Finds out which operating system a guest runs.
 ///
-/// `cpus` may be empty. They are used to contradict a find, never to make one.
+/// `hints` may be empty. What they lead to is verified like everything else, and CPUs contradict a find that is
+/// not the kernel they run.
 ///
-/// Cost: a glance at every page until the kernel is found, a full pass over memory when that fails.
+/// Cost: little where a hint leads to the kernel; else a glance at every page until it is found, and a full pass over
+/// memory when that fails.
 ///
 /// # Errors
 ///
 /// What each search saw, when none succeeded.
-pub fn find(phys: &Phys, cpus: &[CpuState]) -> Result<Box<dyn Guest>, FindError> {
-    find_with(phys, cpus, &FindOptions::default())
+pub fn find(phys: &Phys, hints: &Hints) -> Result<Box<dyn Guest>, FindError> {
+    find_with(phys, hints, &FindOptions::default())
 }
 
 /// As [`find`], with what is known beforehand.
@@ -659,12 +661,12 @@ pub fn find(phys: &Phys, cpus: &[CpuState]) -> Result<Box<dyn Guest>, FindError>
 /// What each search saw, when none succeeded.
 pub fn find_with(
     phys: &Phys,
-    cpus: &[CpuState],
+    hints: &Hints,
     options: &FindOptions,
 ) -> Result<Box<dyn Guest>, FindError> {
     let mut searches = Vec::new();
     for (kind, search) in SEARCHES {
-        match search(phys, cpus, options) {
+        match search(phys, hints, options) {
             Ok(guest) => return Ok(guest),
             Err(steps) => searches.push((*kind, steps)),
         }

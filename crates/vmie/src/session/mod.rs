@@ -161,16 +161,16 @@ impl Session {
                 searches: Vec::new(),
             });
         }
-        let (phys, cpus) = (self.physical(), &self.info().cpus);
+        let (phys, hints) = (self.physical(), &self.info().hints);
         let guest = match self.cache() {
             Some(cache) => {
-                let (guest, kept) = cache.find(phys, cpus, &self.known)?;
+                let (guest, kept) = cache.find(phys, hints, &self.known)?;
                 if let Err(error) = kept {
                     let _ = self.not_kept.set(error);
                 }
                 guest
             }
-            None => os::find_with(phys, cpus, &self.known)?,
+            None => os::find_with(phys, hints, &self.known)?,
         };
         Ok(Arc::new(System::new(guest)))
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::options::SessionOptions;
 use crate::addr::{AddrRange, Address, Gpa, Gva};
-use crate::cpu::CpuState;
+use crate::hints::Hints;
 use crate::image::{Image, ImageInfo, OpenError, OpenOptions};
 #[cfg(all(feature = "live", target_os = "linux"))]
 use crate::live::{LiveError, LiveGuest, Paused};
@@ -29,8 +29,8 @@ pub struct SourceInfo {
     pub size: u64,
     /// Physical memory that there should be, ascending.
     pub ranges: Vec<AddrRange<Gpa>>,
-    /// The CPUs, where they are known.
-    pub cpus: Vec<CpuState>,
+    /// What it says of the guest: its CPUs, where they are known, and what leads to its kernel.
+    pub hints: Hints,
     /// Whether the memory may change while it is read.
     pub live: bool,
     /// Oddities met while opening.
@@ -43,7 +43,7 @@ impl From<&ImageInfo> for SourceInfo {
             format: info.format.to_string(),
             size: info.size,
             ranges: info.ranges.clone(),
-            cpus: info.cpus.clone(),
+            hints: info.hints.clone(),
             live: info.live,
             notes: info.notes.clone(),
         }
@@ -264,7 +264,7 @@ impl Opened {
             format: "qemu".to_owned(),
             size,
             ranges: known.ranges.clone(),
-            cpus: known.cpus.clone(),
+            hints: Hints::of_cpus(known.cpus.clone()),
             live: true,
             notes: Vec::new(),
         };
@@ -300,7 +300,7 @@ impl Opened {
             true if options.pause => Moment::Stopped,
             true => Moment::Running,
             // Who can write down the state of CPUs holds them.
-            false if !self.info.cpus.is_empty() => Moment::Stopped,
+            false if !self.info.hints.cpus.is_empty() => Moment::Stopped,
             false => Moment::Unknown,
         }
     }
@@ -356,7 +356,7 @@ fn about<A: Address>(
         format: SNAPSHOT.to_owned(),
         size: std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
         ranges,
-        cpus: snapshot.origin().cpus.clone(),
+        hints: Hints::of_cpus(snapshot.origin().cpus.clone()),
         live: false,
         notes: Vec::new(),
     }

@@ -244,9 +244,10 @@ impl<'s> Space<'s> {
         }
         let detection = match root.mode {
             Some(_) => None,
-            None => {
-                Some(detect(&**phys, root.gpa, &session.info().cpus).map_err(SpaceError::NoMode)?)
-            }
+            None => Some(
+                detect(&**phys, root.gpa, &session.info().hints.cpus)
+                    .map_err(SpaceError::NoMode)?,
+            ),
         };
         let mode = root.mode.or(detection.as_ref().map(|found| found.mode));
         let mode = mode.expect("given or found");

@@ -44,7 +44,7 @@ impl Memory for Bytes {
 /// Looks for an operating system and asks for everything that is found. Answers what the search said.
 pub fn find_os(data: &[u8]) -> String {
     let phys: Arc<dyn Memory<Addr = Gpa>> = Arc::new(Bytes(data.into()));
-    match os::find(&phys, &[]) {
+    match os::find(&phys, &vmie::Hints::default()) {
         Ok(guest) => {
             let _ = guest.types();
             let _ = guest.processes();

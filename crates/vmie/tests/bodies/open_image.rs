@@ -40,7 +40,7 @@ pub fn open_image(data: &[u8]) -> Result<Image, OpenError> {
 pub fn check(image: &Image, most: u64) {
     let info = image.info();
     assert!(info.notes.iter().all(|n| n.len() < 1000));
-    assert!(info.cpus.len() <= 1 << 16);
+    assert!(info.hints.cpus.len() <= 1 << 16);
 
     let mut ranges = info.ranges.iter();
     let mut range = ranges.next();

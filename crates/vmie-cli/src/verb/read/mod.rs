@@ -133,7 +133,13 @@ impl Reading<'_, '_> {
                 Some(self.space.code(BitsArg::Auto, Some(range), reporter))
             }
             Target::Physical(_) => {
-                let mode = self.source.info().cpus.iter().find_map(Mode::from_cpu);
+                let mode = self
+                    .source
+                    .info()
+                    .hints
+                    .cpus
+                    .iter()
+                    .find_map(Mode::from_cpu);
                 mode.and_then(|mode| mode.width().code)
             }
         };

@@ -47,6 +47,7 @@ use super::opening::{OpenOptions, Opened, open_file};
 use crate::addr::Gpa;
 use crate::cpu::CpuState;
 use crate::filemap::FileMap;
+use crate::hints::Hints;
 use columns::Columns;
 use regions::Region;
 
@@ -134,7 +135,7 @@ pub(super) fn open(
     let laid = Laid {
         format: Format::Firecracker,
         parts: state.parts(),
-        cpus: state.cpus,
+        hints: Hints::of_cpus(state.cpus),
         notes,
     };
     layers::open(map, options, laid)

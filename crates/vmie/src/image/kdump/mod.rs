@@ -36,6 +36,7 @@ use super::notes::Notes;
 use super::opening::{OpenOptions, Opened, Parsed, TOO_MANY_PARTS};
 use super::segments::SegmentsBuilder;
 use crate::filemap::FileMap;
+use crate::hints::Hints;
 use flat::{Bytes, Flat};
 use pages::Stored;
 
@@ -58,6 +59,7 @@ struct Layout {
     status: u64,
     block_size: u64,
     dump_split: u64,
+    vmcoreinfo: (u64, u64),
     note: (u64, u64),
     wide: bool,
     max_mapnr_64: u64,
@@ -67,6 +69,7 @@ const LAYOUT_64: Layout = Layout {
     status: 424,
     block_size: 428,
     dump_split: 12,
+    vmcoreinfo: (32, 40),
     note: (48, 56),
     wide: true,
     max_mapnr_64: 96,
@@ -76,6 +79,7 @@ const LAYOUT_32: Layout = Layout {
     status: 412,
     block_size: 416,
     dump_split: 8,
+    vmcoreinfo: (20, 28),
     note: (32, 40),
     wide: false,
     max_mapnr_64: 72,
@@ -144,11 +148,11 @@ fn parse(map: &FileMap, flattened: bool) -> Result<Parsed, OpenErrorKind> {
         oddities.push("makedumpfile has marked the file as incomplete".to_owned());
     }
     let builder = table(&bytes, &parts, map.len(), flattened)?;
-    let (cpus, more) = notes(&bytes, &parts);
+    let (hints, more) = notes(&bytes, &parts);
     oddities.extend(more);
     Ok(Parsed {
         builder,
-        cpus,
+        hints,
         notes: oddities,
         pages: Some(Box::new(Stored::new(parts.descriptors, flat))),
     })
@@ -442,33 +446,44 @@ impl Descriptors<'_> {
     }
 }
 
-/// CPUs, as QEMU notes them.
-fn notes(bytes: &Bytes<'_>, parts: &Parts) -> (Vec<crate::cpu::CpuState>, Vec<String>) {
-    let layout = parts.layout;
-    if parts.version < 4 {
-        return (Vec::new(), Vec::new());
-    }
-    let long = |at: u64| bytes.array(parts.sub + at).map_or(0, u64::from_le_bytes);
-    let at = long(layout.note.0);
-    let len = match layout.wide {
-        true => long(layout.note.1),
-        false => u64::from(
-            bytes
-                .array(parts.sub + layout.note.1)
-                .map_or(0, u32::from_le_bytes),
-        ),
-    };
-    let len = len.min(MAX_NOTES).min(bytes.len().saturating_sub(at));
-    let mut copy = vec![0; usize::try_from(len).unwrap_or(0)];
-    if at == 0 || copy.is_empty() || !bytes.read_with_gaps(at, &mut copy) {
-        return (Vec::new(), Vec::new());
-    }
-    // QEMU uses wide headers also for 32-bit guests with much memory; the registers of the first CPU (336
-    // bytes in long mode) tell.
-    let first: Option<&[u8; 12]> = copy.first_chunk();
-    let x86_64 = layout.wide && first.is_none_or(|head| head[4..8] != 144_u32.to_le_bytes());
-    let map = FileMap::from_bytes(copy);
+/// What the sub header leads to: ELF notes from version 4 on, with CPUs as QEMU notes them, and the text of a
+/// VMCOREINFO note from version 3 on, which both writers say the place of.
+fn notes(bytes: &Bytes<'_>, parts: &Parts) -> (Hints, Vec<String>) {
     let mut notes = Notes::default();
-    notes.read(&map, 0, len, x86_64);
-    (notes.cpus, notes.oddities)
+    if parts.version >= 4
+        && let Some(copy) = part(bytes, parts, parts.layout.note, MAX_NOTES)
+    {
+        // QEMU uses wide headers also for 32-bit guests with much memory; the registers of the first CPU (336
+        // bytes in long mode) tell.
+        let first: Option<&[u8; 12]> = copy.first_chunk();
+        let x86_64 =
+            parts.layout.wide && first.is_none_or(|head| head[4..8] != 144_u32.to_le_bytes());
+        let map = FileMap::from_bytes(copy);
+        notes.read(&map, 0, map.len(), x86_64);
+    }
+    if parts.version >= 3
+        && let Some(text) = part(
+            bytes,
+            parts,
+            parts.layout.vmcoreinfo,
+            Hints::MAX_VMCOREINFO as u64,
+        )
+    {
+        notes.hints.vmcoreinfo.get_or_insert(text);
+    }
+    (notes.hints, notes.oddities)
+}
+
+/// Bytes of the file whose offset and length the sub header says; as many as there are, up to `most`.
+fn part(bytes: &Bytes<'_>, parts: &Parts, fields: (u64, u64), most: u64) -> Option<Vec<u8>> {
+    let at = u64::from_le_bytes(bytes.array(parts.sub + fields.0)?);
+    let len_at = parts.sub + fields.1;
+    let len = match parts.layout.wide {
+        true => u64::from_le_bytes(bytes.array(len_at)?),
+        false => u64::from(u32::from_le_bytes(bytes.array(len_at)?)),
+    };
+    let len = len.min(most).min(bytes.len().saturating_sub(at));
+    let mut copy = vec![0; usize::try_from(len).ok()?];
+    let there = at != 0 && !copy.is_empty() && bytes.read_with_gaps(at, &mut copy);
+    there.then_some(copy)
 }

@@ -5,8 +5,9 @@
 //! * **By trail.** Where an earlier search found it, if the caller kept that.
 //! * **By hint.** Some places are likely to lead to a root that maps the kernel ([`hints`]). Within the
 //!   image that it maps, symbols are found by their shape. Hardly any memory is touched.
-//! * **By note.** A VMCOREINFO note says where the kernel's page tables are. Looking for it takes a
-//!   glance at the start of every page, and the search ends with the first note that verifies.
+//! * **By note.** A VMCOREINFO note says where the kernel's page tables are. The image's headers may have one.
+//!   Looking for those in memory takes a glance at the start of every page, and the search ends with the first note
+//!   that verifies.
 //! * **By shape.** Without a note that verifies, all of memory is searched for a kallsyms token table,
 //!   from which the other tables follow, and from these the name and place of the page tables.
 //!
@@ -41,7 +42,7 @@ use super::scan::{each_note, each_table};
 use super::software;
 use super::vmcoreinfo::VmCoreInfo;
 use crate::addr::{AddrRange, Address, Gpa, Gva};
-use crate::cpu::CpuState;
+use crate::hints::Hints;
 use crate::memory::{Memory, Prot};
 use crate::os::{
     FindOptions, Finding, FindingKind, OtherKernel, Phys, Step, SymbolTable, SymbolTableBuilder,
@@ -59,16 +60,12 @@ const MAX_LOSSES: usize = 32;
 const ROOT_SYMBOLS: [&str; 3] = ["init_top_pgt", "init_level4_pgt", "swapper_pg_dir"];
 
 /// Looks for a Linux kernel.
-pub(super) fn find(
-    phys: &Phys,
-    cpus: &[CpuState],
-    options: &FindOptions,
-) -> Result<Linux, Vec<Step>> {
+pub(super) fn find(phys: &Phys, hints: &Hints, options: &FindOptions) -> Result<Linux, Vec<Step>> {
     let mut log = Log::default();
     let led = Cell::new(false);
     let whole = Search {
         phys,
-        cpus,
+        hints,
         salvage: false,
         led: &led,
         wanted: options.kernel_at,
@@ -119,7 +116,8 @@ fn with_removed(space: AddressSpace, symbols: &SymbolTable) -> AddressSpace {
 #[derive(Clone, Copy)]
 struct Search<'s> {
     phys: &'s Phys,
-    cpus: &'s [CpuState],
+    /// What the source of the memory says.
+    hints: &'s Hints,
     /// Whether what is damaged is made do with.
     salvage: bool,
     /// Whether anything was met that leads to a kernel.
@@ -212,7 +210,7 @@ impl Search<'_> {
 
     /// A kernel whose image a hint maps, and whose symbol tables are lost.
     fn without_symbols(&self, log: &mut Log) -> Option<Kernel> {
-        hints::all(self.phys, self.cpus)
+        hints::all(self.phys, self.hints)
             .take(MAX_HINTS)
             .find_map(|hint| {
                 let symbols = SymbolTable::default();
@@ -237,7 +235,7 @@ impl Search<'_> {
     fn by_hint(&self, log: &mut Log) -> Option<Kernel> {
         let mut kernel = None;
         let mut hints = 0;
-        for hint in hints::all(self.phys, self.cpus).take(MAX_HINTS) {
+        for hint in hints::all(self.phys, self.hints).take(MAX_HINTS) {
             hints += 1;
             self.led.set(true);
             log.say(
@@ -332,6 +330,18 @@ impl Search<'_> {
     }
 
     fn by_note(&self, log: &mut Log) -> Option<Kernel> {
+        let told = self.hints.vmcoreinfo.as_deref();
+        if let Some(note) = told.and_then(VmCoreInfo::of_text) {
+            self.led.set(true);
+            log.say(
+                "VMCOREINFO",
+                format!("in the headers of the image, of {}", note.release()),
+            );
+            let kernel = self.kernel_of_note(&note, log);
+            if kernel.is_some() {
+                return kernel;
+            }
+        }
         let mut kernel = None;
         let mut notes = 0;
         let pages = each_note(&**self.phys, |gpa| {
@@ -437,7 +447,7 @@ impl Search<'_> {
     /// Whether any CPU maps the kernel elsewhere.
     fn not_contradicted(&self, anchor: &Anchor, va: Gva, log: &mut Log) -> Option<()> {
         let ours = anchor.space.translate(va).ok()?;
-        for cpu in self.cpus {
+        for cpu in &self.hints.cpus {
             let Some(mode) = Mode::from_cpu(cpu) else {
                 continue;
             };

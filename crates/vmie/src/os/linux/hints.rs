@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::anchor::{ENCRYPTION_BITS, MODES};
 use super::kallsyms::{IMAGE_LAST, IMAGE_START};
 use crate::addr::{AddrRange, Address, Gpa, Gva};
-use crate::cpu::CpuState;
+use crate::hints::Hints;
 use crate::memory::Memory;
 use crate::os::Phys;
 use crate::paging::{AddressSpace, Mode};
@@ -43,8 +43,8 @@ pub(super) fn window() -> AddrRange<Gva> {
 ///
 /// Cost: two reads for each page below 1 MiB, and a walk of the image window for each that may be a
 /// root.
-pub(super) fn all<'s>(phys: &'s Phys, cpus: &'s [CpuState]) -> impl Iterator<Item = Hint> + 's {
-    let of_cpus = cpus.iter().filter_map(|cpu| {
+pub(super) fn all<'s>(phys: &'s Phys, hints: &'s Hints) -> impl Iterator<Item = Hint> + 's {
+    let of_cpus = hints.cpus.iter().filter_map(|cpu| {
         let what = format!("the CR3 of CPU {}", cpu.index);
         Some((what, Gpa(cpu.cr3), Mode::from_cpu(cpu)?))
     });

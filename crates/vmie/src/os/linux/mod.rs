@@ -47,7 +47,7 @@ use super::{
     SymbolTable, Trail, TypeStore, Types, UnmappedCode, Vma,
 };
 use crate::addr::{AddrRange, Gpa, Gva};
-use crate::cpu::CpuState;
+use crate::hints::Hints;
 use crate::memory::Prot;
 use crate::paging::AddressSpace;
 
@@ -89,8 +89,8 @@ impl Linux {
     /// # Errors
     ///
     /// What each step of the search saw.
-    pub fn find(phys: &Phys, cpus: &[CpuState]) -> Result<Self, Vec<Step>> {
-        Self::find_with(phys, cpus, &FindOptions::default())
+    pub fn find(phys: &Phys, hints: &Hints) -> Result<Self, Vec<Step>> {
+        Self::find_with(phys, hints, &FindOptions::default())
     }
 
     /// Looks for a Linux kernel, with what is known beforehand.
@@ -98,12 +98,8 @@ impl Linux {
     /// # Errors
     ///
     /// What each step of the search saw.
-    pub fn find_with(
-        phys: &Phys,
-        cpus: &[CpuState],
-        options: &FindOptions,
-    ) -> Result<Self, Vec<Step>> {
-        find::find(phys, cpus, options)
+    pub fn find_with(phys: &Phys, hints: &Hints, options: &FindOptions) -> Result<Self, Vec<Step>> {
+        find::find(phys, hints, options)
     }
 
     /// The address of a kernel symbol that is there once.

@@ -16,13 +16,11 @@
 //! ran before a warm reboot. What it says is a claim that the search has to verify.
 
 use crate::addr::{Address, Gpa, Gva};
+use crate::hints::Hints;
 use crate::memory::Memory;
 
 /// Bytes at the start of a page that tell whether a note is there.
 pub(super) const PROBE: usize = 34;
-
-/// Longest text that is read. Kernels reserve one page.
-const MAX_TEXT: usize = 16 << 10;
 
 /// How many symbols are taken from a note. Kernels have two dozen.
 const MAX_SYMBOLS: usize = 256;
@@ -52,12 +50,18 @@ impl VmCoreInfo {
             return None;
         }
         let len = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
-        let len = usize::try_from(len).ok()?.min(MAX_TEXT);
+        let len = usize::try_from(len).ok()?.min(Hints::MAX_VMCOREINFO);
         let mut text = vec![0; len];
         phys.read(gpa.checked_add(24)?, &mut text).ok()?;
-        text.truncate(text.iter().position(|&b| b == 0).unwrap_or(len));
-        Some(Self {
-            text: String::from_utf8_lossy(&text).into_owned(),
+        Self::of_text(&text)
+    }
+
+    /// The note with this text, which ends before a NUL; `None` when it does not begin like one.
+    pub(super) fn of_text(text: &[u8]) -> Option<Self> {
+        let len = text.iter().position(|&b| b == 0).unwrap_or(text.len());
+        let text = &text[..len.min(Hints::MAX_VMCOREINFO)];
+        text.starts_with(b"OSRELEASE=").then(|| Self {
+            text: String::from_utf8_lossy(text).into_owned(),
         })
     }
 

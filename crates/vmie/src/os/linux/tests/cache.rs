@@ -7,6 +7,7 @@ use vmie_synth::linux::{Arrangement, Kernel, KernelPlan};
 
 use super::Ram;
 use crate::addr::{Gpa, Gva};
+use crate::hints::Hints;
 use crate::os::linux::Linux;
 use crate::os::{Cache, FindOptions, Guest, Trail};
 
@@ -25,7 +26,7 @@ fn follow(machine: &Machine, trail: &Trail) -> Linux {
         trail: Some(trail.clone()),
         ..FindOptions::default()
     };
-    Linux::find_with(&Ram::of(machine.clone()), &[], &options).expect("found")
+    Linux::find_with(&Ram::of(machine.clone()), &Hints::default(), &options).expect("found")
 }
 
 #[test]
@@ -40,7 +41,7 @@ fn a_trail_leads_back_whichever_way_it_was_found() {
             if with_note {
                 kernel.write_note(&mut machine, &kernel.note_lines());
             }
-            let first = Linux::find(&Ram::of(machine.clone()), &[]).expect("found");
+            let first = Linux::find(&Ram::of(machine.clone()), &Hints::default()).expect("found");
             assert_eq!(first.slide(), 32 << 20);
             let again = follow(&machine, first.trail());
             assert_eq!(again.trail(), first.trail());
@@ -55,7 +56,7 @@ fn a_trail_leads_back_whichever_way_it_was_found() {
 #[test]
 fn a_wrong_trail_is_left() {
     let (machine, kernel) = machine(&KernelPlan::default());
-    let right = Linux::find(&Ram::of(machine.clone()), &[]).expect("found");
+    let right = Linux::find(&Ram::of(machine.clone()), &Hints::default()).expect("found");
     let right = right.trail();
     let wrong = [
         Trail {
@@ -115,10 +116,14 @@ fn a_cache_is_kept_beside_the_image_and_belongs_to_it() {
     let cache = Cache::beside(&image, &*phys).expect("a file");
     assert_eq!(cache.path(), folder.0.join("ram.raw.vmie-os"));
     assert_eq!(cache.load(), None);
-    let (first, kept) = cache.find(&phys, &[], &options).expect("found");
+    let (first, kept) = cache
+        .find(&phys, &Hints::default(), &options)
+        .expect("found");
     kept.expect("written");
     assert_eq!(cache.load().as_ref(), Some(first.trail()));
-    let (again, kept) = cache.find(&phys, &[], &options).expect("found");
+    let (again, kept) = cache
+        .find(&phys, &Hints::default(), &options)
+        .expect("found");
     kept.expect("nothing to write");
     assert_eq!(again.steps()[0].name, "trail");
     assert_eq!(again.version(), kernel.banner);
@@ -141,7 +146,9 @@ fn a_cache_is_kept_beside_the_image_and_belongs_to_it() {
     ] {
         std::fs::write(cache.path(), text).expect("written");
         assert_eq!(cache.load(), None);
-        let (found, kept) = cache.find(&phys, &[], &options).expect("found");
+        let (found, kept) = cache
+            .find(&phys, &Hints::default(), &options)
+            .expect("found");
         assert_eq!(found.version(), kernel.banner);
         assert_eq!(kept.is_ok(), ours, "{text:.20}");
         assert_eq!(cache.load().as_ref(), ours.then(|| first.trail()));
@@ -151,7 +158,9 @@ fn a_cache_is_kept_beside_the_image_and_belongs_to_it() {
     std::fs::remove_file(cache.path()).expect("it was there");
     std::fs::create_dir(cache.path()).expect("made");
     assert!(cache.save(first.trail()).is_err());
-    let (_, kept) = cache.find(&phys, &[], &options).expect("found");
+    let (_, kept) = cache
+        .find(&phys, &Hints::default(), &options)
+        .expect("found");
     assert!(kept.is_err(), "not kept, and found all the same");
     let files = std::fs::read_dir(&folder.0).expect("a folder").count();
     assert_eq!(files, 2, "the image, and what was in the way");
@@ -171,7 +180,7 @@ fn a_pipe_in_the_place_of_a_cache_is_not_waited_for() {
         .status();
     assert!(made.expect("mkfifo").success());
     let (_, kept) = cache
-        .find(&phys, &[], &FindOptions::default())
+        .find(&phys, &Hints::default(), &FindOptions::default())
         .expect("found");
     assert!(kept.is_err());
 }

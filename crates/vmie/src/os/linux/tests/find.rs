@@ -6,6 +6,7 @@ use vmie_synth::linux::{Arrangement, Kernel, KernelPlan};
 use super::Ram;
 use crate::addr::{Gpa, Gva};
 use crate::cpu::CpuState;
+use crate::hints::Hints;
 use crate::os::linux::Linux;
 use crate::os::{FindOptions, Guest, Step};
 use crate::paging::Mode;
@@ -26,7 +27,7 @@ fn machine(plan: &KernelPlan) -> (Machine, Kernel) {
 }
 
 fn find(machine: Machine) -> Result<Linux, Vec<Step>> {
-    Linux::find(&Ram::of(machine), &[])
+    Linux::find(&Ram::of(machine), &Hints::default())
 }
 
 #[track_caller]
@@ -221,9 +222,9 @@ fn rebooted() -> (Machine, Kernel, Kernel) {
 fn a_cpu_leads_to_the_kernel_that_runs() {
     let (machine, first, second) = rebooted();
     let phys = Ram::of(machine);
-    let blind = Linux::find(&phys, &[]).expect("found");
+    let blind = Linux::find(&phys, &Hints::default()).expect("found");
     assert_eq!(blind.version(), first.banner, "nothing tells them apart");
-    let told = Linux::find(&phys, &[cpu(second.space.cpu())]).expect("found");
+    let told = Linux::find(&phys, &Hints::of_cpus([cpu(second.space.cpu())])).expect("found");
     assert_found(&told, &second);
     assert_eq!(told.steps()[0].name, "hint");
     // Four-level paging read as five-level leads nowhere, and hints are only hints.
@@ -231,24 +232,67 @@ fn a_cpu_leads_to_the_kernel_that_runs() {
         cr4: cpu(second.space.cpu()).cr4 | 1 << 12,
         ..cpu(second.space.cpu())
     };
-    let found = Linux::find(&phys, &[wrong]).expect("found");
+    let found = Linux::find(&phys, &Hints::of_cpus([wrong])).expect("found");
     assert_eq!(found.version(), first.banner);
+}
+
+#[test]
+fn a_note_in_the_headers_of_an_image_leads_to_the_kernel_it_is_of() {
+    for plan in plans() {
+        let (machine, kernel) = machine(&plan);
+        let mut hints = Hints {
+            vmcoreinfo: Some(kernel.note_lines().join("\n").into_bytes()),
+            ..Hints::default()
+        };
+        let found = Linux::find(&Ram::of(machine.clone()), &hints).expect("found");
+        assert_found(&found, &kernel);
+        let said = |what: &str| found.steps().iter().any(|step| step.seen.contains(what));
+        assert!(said("in the headers of the image"), "{:#?}", found.steps());
+        assert!(!said("of any of"), "no page is looked at for another note");
+        // What it says is a claim. A made-up one, and what is none, cost a look elsewhere.
+        let lines = kernel.note_lines();
+        let moved = lines
+            .join("\n")
+            .replace("SYMBOL(swapper_pg_dir)=ffff", "SYMBOL(swapper_pg_dir)=fff0");
+        for text in [
+            moved.as_bytes(),
+            b"",
+            b"OSRELEASE=",
+            b"\xff\xfe\n",
+            &[b'='; 70_000],
+        ] {
+            hints.vmcoreinfo = Some(text.to_vec());
+            let found = Linux::find(&Ram::of(machine.clone()), &hints).expect("found");
+            assert_found(&found, &kernel);
+        }
+    }
+    // Of two kernels the one that it is of, and not that whose note lies in memory.
+    let (machine, first, second) = rebooted();
+    let phys = Ram::of(machine);
+    for kernel in [&first, &second] {
+        let hints = Hints {
+            vmcoreinfo: Some(kernel.note_lines().join("\n").into_bytes()),
+            ..Hints::default()
+        };
+        let found = Linux::find(&phys, &hints).expect("found");
+        assert_found(&found, kernel);
+    }
 }
 
 #[test]
 fn a_kernel_that_a_cpu_contradicts_does_not_stand_for_a_damaged_one() {
     let (mut machine, first, second) = rebooted();
-    let cpus = [cpu(second.space.cpu())];
+    let hints = Hints::of_cpus([cpu(second.space.cpu())]);
     // A part of the index is lost, which the tokens tell as well.
     let at = |label: &str| second.gpa(second.kallsyms_va + second.kallsyms.labels[label] as u64);
     machine.phys.write(at("kallsyms_token_index"), &[0xff; 32]);
-    let found = Linux::find(&Ram::of(machine.clone()), &cpus).expect("found");
+    let found = Linux::find(&Ram::of(machine.clone()), &hints).expect("found");
     assert_found(&found, &second);
     // The symbols of the one that runs are lost; those of the other one are not its.
     machine
         .phys
         .write(at("kallsyms_token_table"), &[0xff; 1024]);
-    let found = Linux::find(&Ram::of(machine.clone()), &cpus).expect("found");
+    let found = Linux::find(&Ram::of(machine.clone()), &hints).expect("found");
     assert_eq!(found.kernel_space().root(), Gpa(second.space.root()));
     assert_eq!(found.version(), second.banner);
     assert!(found.symbols().expect("none").is_empty());
@@ -267,22 +311,22 @@ fn a_kernel_that_a_cpu_contradicts_does_not_stand_for_a_damaged_one() {
 fn one_of_several_kernels_can_be_chosen() {
     let (machine, first, second) = rebooted();
     let phys = Ram::of(machine);
-    let cpus = [cpu(second.space.cpu())];
+    let hints = Hints::of_cpus([cpu(second.space.cpu())]);
     for kernel in [&first, &second] {
         let options = FindOptions {
             kernel_at: Some(Gpa(kernel.space.root())),
             ..FindOptions::default()
         };
-        let found = Linux::find_with(&phys, &cpus, &options).expect("found");
+        let found = Linux::find_with(&phys, &hints, &options).expect("found");
         assert_found(&found, kernel);
     }
     let options = FindOptions {
         kernel_at: Some(Gpa(0x5000)),
         ..FindOptions::default()
     };
-    Linux::find_with(&phys, &cpus, &options).expect_err("there is none");
+    Linux::find_with(&phys, &hints, &options).expect_err("there is none");
     // The one with a note is told beside the one that runs.
-    let found = Linux::find(&phys, &cpus).expect("found");
+    let found = Linux::find(&phys, &hints).expect("found");
     let others = found.other_kernels();
     assert_eq!(others.len(), 1, "{others:?}");
     assert_eq!(others[0].root, Gpa(first.space.root()));
@@ -311,8 +355,8 @@ fn a_root_in_low_memory_leads_to_the_kernel() {
 fn a_cpu_in_user_mode_says_nothing() {
     let (mut machine, kernel) = machine(&KernelPlan::default());
     let user = Space::new(&mut machine, Paging::FourLevel);
-    let cpus = [cpu(user.cpu())];
-    let found = Linux::find(&Ram::of(machine), &cpus).expect("found");
+    let hints = Hints::of_cpus([cpu(user.cpu())]);
+    let found = Linux::find(&Ram::of(machine), &hints).expect("found");
     assert_found(&found, &kernel);
 }
 

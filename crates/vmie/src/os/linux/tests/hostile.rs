@@ -7,6 +7,7 @@ use vmie_synth::linux::{Arrangement, Kernel, KernelPlan, Sym, kallsyms};
 
 use super::Ram;
 use crate::addr::{Address, Gpa};
+use crate::hints::Hints;
 use crate::os::linux::Linux;
 use crate::os::linux::kallsyms::{self as reader, DIGITS, NotFound};
 
@@ -170,7 +171,7 @@ fn damaged_guests_end_with_an_answer() {
             rng.fill(&mut bytes);
             machine.phys.write(at, &bytes[..1 + rng.below(8) as usize]);
         }
-        match Linux::find(&Ram::of(machine), &[]) {
+        match Linux::find(&Ram::of(machine), &Hints::default()) {
             Ok(found) => assert!(found.space.root().raw().is_multiple_of(4096)),
             Err(steps) => assert!(!steps.is_empty()),
         }

@@ -4,6 +4,7 @@ use vmie_synth::guest::{Machine, Rng};
 use vmie_synth::linux::{Era, Program, Programs, Sort};
 
 use super::Ram;
+use crate::hints::Hints;
 use crate::os::linux::Linux;
 use crate::os::{FindingKind, Guest, OsError, Process, ProcessState, ProcessWidth, elf};
 use crate::width::{CodeBits, ProgramWidth, Width};
@@ -28,7 +29,7 @@ fn is(sort: Sort) -> ProgramWidth {
 fn widths(era: Era, programs: &[Program]) -> Vec<ProcessWidth> {
     let mut machine = Machine::new(0..32 << 20);
     Programs::load(&mut machine, era, programs);
-    let linux = Linux::find(&Ram::of(machine), &[]).expect("a kernel");
+    let linux = Linux::find(&Ram::of(machine), &Hints::default()).expect("a kernel");
     let listing = linux.processes().expect("its processes");
     assert_eq!(listing.findings, []);
     let pids: Vec<u32> = listing.items.iter().map(|process| process.pid).collect();
@@ -211,7 +212,7 @@ fn the_strongest_decides_and_the_others_are_findings() {
 fn without_memory_there_is_no_program() {
     let mut machine = Machine::new(0..32 << 20);
     Programs::load(&mut machine, Era::Flags, &[silent(1)]);
-    let linux = Linux::find(&Ram::of(machine), &[]).expect("a kernel");
+    let linux = Linux::find(&Ram::of(machine), &Hints::default()).expect("a kernel");
     let listing = linux.processes().expect("its processes");
     let thread = Process {
         root: None,
@@ -271,7 +272,7 @@ fn damaged_records_are_no_more_than_silent_or_contradicted() {
             let at = words[rng.below(words.len() as u64) as usize];
             machine.phys.write_uint(at, value, 8);
         }
-        let Ok(linux) = Linux::find(&Ram::of(machine), &[]) else {
+        let Ok(linux) = Linux::find(&Ram::of(machine), &Hints::default()) else {
             continue;
         };
         let listing = linux.processes().unwrap_or_default();
