@@ -167,7 +167,7 @@ impl TypeStore {
 }
 
 fn has_suffix(path: &Path, suffix: &str) -> bool {
-    let name = path.file_name().map(|name| name.as_encoded_bytes());
+    let name = path.file_name().map(std::ffi::OsStr::as_encoded_bytes);
     name.is_some_and(|name| name.ends_with(suffix.as_bytes()))
 }
 
@@ -176,7 +176,7 @@ fn open(path: &Path, kernel: KernelId<'_>) -> Option<Vec<u8>> {
     // Asked first: opening a pipe waits for its other end.
     let size = std::fs::metadata(path)
         .ok()
-        .filter(|found| found.is_file())?
+        .filter(std::fs::Metadata::is_file)?
         .len();
     let file = File::open(path).ok()?;
     let mut head = Vec::new();

@@ -8,7 +8,7 @@ use crate::memory::{Cause, Fault, Memory, Spans};
 use crate::os::FindingKind::{self, Damaged, Hidden, Inconsistent, Limit, Unreadable};
 use crate::os::OsError;
 use crate::os::linux::object::Findings;
-use crate::os::linux::tasks::TaskTables;
+use crate::os::linux::tasks::{Group, TaskTables};
 use crate::os::{Finding, Types};
 
 /// Offsets in the structures below.
@@ -688,7 +688,7 @@ fn a_task_that_is_partly_absent_is_what_is_there_of_it() {
                 .expect("listed");
             let found = groups
                 .iter()
-                .flat_map(|group| group.threads())
+                .flat_map(Group::threads)
                 .any(|task| task.pid == 4);
             assert!(found, "{form:?} {offset}");
             let findings = findings.finish();
