@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_int};
 
+use vmie::session::SessionError;
 use vmie::signature::ParseError;
-use vmie::{Address, Cause, Fault, LiveError, LiveErrorKind, OpenError};
+use vmie::{Address, Cause, Fault, LiveError, LiveErrorKind};
 
 /// The codes of memmodel.h, `VMIE_E_...`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,9 +77,12 @@ impl<A: Address> From<Fault<A>> for Error {
     }
 }
 
-impl From<OpenError> for Error {
-    fn from(error: OpenError) -> Self {
-        Self::new(Code::Open, error.to_string())
+impl From<SessionError> for Error {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Live(error) => error.into(),
+            error => Self::new(Code::Open, error.to_string()),
+        }
     }
 }
 

@@ -1,17 +1,18 @@
 //! `vmie_mem`: a guest that was opened, and the address spaces in it.
 
 use std::collections::HashMap;
-use std::ffi::{CString, OsStr};
+use std::ffi::CString;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmie::os::Guest;
 use vmie::paging::detect;
-use vmie::snapshot::{self, Snapshot};
+use vmie::session::{Session, SessionOptions, with_resident};
+use vmie::snapshot::Snapshot;
 use vmie::{
-    AddrRange, Address, AddressSpace, Gpa, Gva, Hints, Image, LiveGuest, Memory, Mode, OpenOptions,
-    Paused, ProgramWidth, Region, SweepOptions,
+    AddrRange, Address, AddressSpace, Gpa, Gva, Hints, Layout, LiveGuest, Memory, Mode, Paused,
+    ProgramWidth, SweepOptions,
 };
 
 use crate::error::{Code, Error, to_c};
@@ -32,6 +33,7 @@ pub struct Mem {
     pub(crate) notes: Vec<CString>,
     pub(crate) live: bool,
     threads: AtomicUsize,
+    sweep_bound: u64,
     spaces: Mutex<Spaces>,
     programs: Mutex<Programs>,
     pub(crate) pause: Option<Pause>,
@@ -99,76 +101,36 @@ const _: () = {
 impl Mem {
     /// Opens what the caller names: see `vmie_open` in memmodel.h.
     pub(crate) fn open(source: &Path) -> Result<Self, Error> {
-        if let Some(socket) = live_socket(source) {
-            return Self::live(socket);
-        }
-        // What cannot be opened is told by opening it as an image.
-        match snapshot::holds(source).ok().flatten() {
-            Some(space) if space == Gpa::SPACE => {
-                let snapshot = Snapshot::<Gpa>::open(source).map_err(not_opened)?;
-                let ranges = kept(&snapshot);
-                let hints = Hints::of_cpus(snapshot.origin().cpus.clone());
-                Ok(Self {
-                    ranges,
-                    ..Self::new(Source::Physical(Arc::new(snapshot)), "snapshot", hints)
-                })
-            }
-            Some(_) => {
-                let snapshot = Snapshot::<Gva>::open(source).map_err(not_opened)?;
-                let hints = Hints::of_cpus(snapshot.origin().cpus.clone());
-                Ok(Self::new(
-                    Source::Saved(Arc::new(snapshot)),
-                    "snapshot",
-                    hints,
-                ))
-            }
-            None => Self::image(source, &OpenOptions::default()),
-        }
+        Ok(Self::of(&Session::open(source)?))
     }
 
-    /// Opens an image.
-    pub(crate) fn image(path: &Path, options: &OpenOptions) -> Result<Self, Error> {
-        let image = Image::open_with(path, options)?;
-        let info = image.info().clone();
-        Ok(Self {
-            ranges: info.ranges,
-            notes: info.notes.into_iter().map(to_c).collect(),
-            live: info.live,
-            ..Self::new(
-                Source::Physical(Arc::new(image)),
-                &info.format.to_string(),
-                info.hints,
-            )
-        })
+    /// Opens a raw image with its layout.
+    pub(crate) fn raw(path: &Path, layout: Layout) -> Result<Self, Error> {
+        let options = SessionOptions::default().layout(Some(layout));
+        Ok(Self::of(&Session::open_with(path, &options)?))
     }
 
-    /// Opens a running guest.
-    fn live(socket: &Path) -> Result<Self, Error> {
-        let guest = Arc::new(LiveGuest::open(socket)?);
-        let info = guest.info().clone();
-        Ok(Self {
-            ranges: info.ranges,
-            live: true,
-            pause: Some(Pause {
-                guest: Arc::clone(&guest),
-                held: Mutex::default(),
-            }),
-            ..Self::new(Source::Physical(guest), "qemu", Hints::of_cpus(info.cpus))
-        })
-    }
-
-    fn new(source: Source, format: &str, hints: Hints) -> Self {
+    fn of(session: &Session) -> Self {
+        let info = session.info();
+        let pause = session.live().map(|live| Pause {
+            guest: Arc::clone(&live.guest),
+            held: Mutex::default(),
+        });
         Self {
-            source,
-            format: to_c(format.to_owned()),
-            ranges: Vec::new(),
-            hints,
-            notes: Vec::new(),
-            live: false,
+            source: match session.saved() {
+                Some(snapshot) => Source::Saved(Arc::clone(snapshot)),
+                None => Source::Physical(Arc::clone(session.physical())),
+            },
+            format: to_c(info.format.clone()),
+            ranges: info.ranges.clone(),
+            hints: info.hints.clone(),
+            notes: info.notes.iter().cloned().map(to_c).collect(),
+            live: info.live,
             threads: AtomicUsize::new(0),
+            sweep_bound: session.sweep_bound(),
             spaces: Mutex::default(),
             programs: Mutex::default(),
-            pause: None,
+            pause,
         }
     }
 
@@ -257,13 +219,7 @@ impl Mem {
         let root = space.root();
         let mut processes = guest.processes().ok()?.items.into_iter();
         let owner = processes.find(|one| one.has_root(root))?;
-        let whole = guest.space_of(&owner).ok()?;
-        if whole.mode() != space.mode() {
-            return None;
-        }
-        // Either root of a process whose kernel keeps its own pages out of user mode's.
-        let software = whole.software()?.clone();
-        Some(whole.with_root(root).with_software(software))
+        with_resident(&*guest, &owner, space)
     }
 
     /// Remembers the operating system that was found, which knows how wide programs are and what it keeps in memory.
@@ -355,14 +311,9 @@ impl Mem {
         })
     }
 
-    /// How many bytes one sweep may look at: frames are mapped more than once, but a space that maps each
-    /// sixty times over was made to keep us busy.
+    /// How many bytes one sweep may look at.
     pub(crate) fn sweep_bound(&self) -> u64 {
-        let size = self
-            .ranges
-            .iter()
-            .fold(0, |sum: u64, range| sum.saturating_add(range.len()));
-        size.saturating_mul(64).max(64 << 30)
+        self.sweep_bound
     }
 }
 
@@ -420,32 +371,6 @@ pub(crate) fn prot(bits: u32) -> Result<vmie::Prot, Error> {
         .ok_or_else(|| Error::argument(format!("{bits:#x} has other bits than VMIE_PROT_")))
 }
 
-/// The socket, when a running guest is meant. A file of such a name is `./qemu:...`.
-fn live_socket(source: &Path) -> Option<&Path> {
-    let socket = source
-        .as_os_str()
-        .as_encoded_bytes()
-        .strip_prefix(b"qemu:")?;
-    // What stands behind ASCII text is whole.
-    #[cfg(unix)]
-    {
-        use std::os::unix::ffi::OsStrExt as _;
-        Some(Path::new(OsStr::from_bytes(socket)))
-    }
-    #[cfg(not(unix))]
-    std::str::from_utf8(socket)
-        .ok()
-        .map(|socket| Path::new(OsStr::new(socket)))
-}
-
-fn not_opened(error: impl std::fmt::Display) -> Error {
-    Error::new(Code::Open, error.to_string())
-}
-
-fn kept(snapshot: &Snapshot<Gpa>) -> Vec<AddrRange<Gpa>> {
-    snapshot.kept().map(Region::range).collect()
-}
-
 /// The space that a snapshot is of: by its own root, or by 0 where none was recorded.
 fn saved_space(snapshot: &Arc<Snapshot<Gva>>, cr3: usize) -> Result<Space, Error> {
     let recorded = snapshot.origin().space;
@@ -495,7 +420,7 @@ mod tests {
         write::raw(&mut file, &ranges, &mut source).expect("writes");
         drop(file);
 
-        let m = Mem::image(&path, &OpenOptions::default()).expect("an image");
+        let m = Mem::open(&path).expect("an image");
         m.set_mode(Some(Mode::FourLevel));
         let width = |root: u64, va| {
             let space = m.space(root as usize).expect("a space");

@@ -4,7 +4,7 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 
-use vmie::{AddrRange, Address as _, Coverage, Gva, Layout, Mode, OpenOptions, SpanKind};
+use vmie::{AddrRange, Address as _, Coverage, Gva, Layout, Mode, SpanKind};
 
 use crate::coverage;
 pub use crate::coverage::CCoverage;
@@ -159,11 +159,7 @@ pub unsafe extern "C" fn vmie_open_layout(file: *const c_char, layout: *const c_
         let layout: Layout = layout
             .parse()
             .map_err(|error| Error::new(Code::Syntax, format!("layout: {error}")))?;
-        let options = OpenOptions {
-            layout: Some(layout),
-            ..OpenOptions::default()
-        };
-        Ok(Box::into_raw(Box::new(Mem::image(&file, &options)?)))
+        Ok(Box::into_raw(Box::new(Mem::raw(&file, layout)?)))
     })
 }
 
