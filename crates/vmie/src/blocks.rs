@@ -16,6 +16,9 @@
 //! once for each page. It counts as a page, so that a file of damaged blocks does not make the
 //! table long.
 //!
+//! A pass over all of memory reads much at once. What it takes whole it will not want again, and it would drive out
+//! page tables and walk through as much memory as the cache may hold: it is not kept ([`Reader::Pass`]).
+//!
 //! Small reads are copied under the lock, which takes less than counting a reference; larger ones are not.
 //!
 //! Rejected: a cache for each thread (threads come and go with each scan, and the memory would be multiplied
@@ -40,6 +43,29 @@ const SMALL: usize = 512;
 /// No entry.
 const NONE: u32 = u32::MAX;
 
+/// Who reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reader {
+    /// Somebody who may want the rest of a block, or the same again: page tables, structures.
+    Looking,
+    /// Somebody who reads much at once and goes on: what is taken whole is not wanted again, and would drive out
+    /// what is.
+    Pass,
+}
+
+impl Reader {
+    /// From so many bytes on a read is taken for a part of a pass.
+    const MUCH: usize = 64 << 10;
+
+    /// The reader of so many bytes.
+    pub(crate) fn of(len: usize) -> Self {
+        match len >= Self::MUCH {
+            true => Self::Pass,
+            false => Self::Looking,
+        }
+    }
+}
+
 /// What a key leads to; nothing where it does not decompress.
 type Block = Option<Arc<Vec<u8>>>;
 
@@ -63,29 +89,36 @@ impl BlockCache {
     /// Copies `buf.len()` bytes of a block, from its byte `skip` on. Answers `false`, with `buf` as it was, when the
     /// block does not decompress, or not to that many bytes.
     ///
-    /// `decompress` is called without any lock, and only when the block is not there.
+    /// `decompress` is called without any lock, and only when the block is not there. A block that a pass takes
+    /// as a whole is not kept.
     #[must_use]
     pub(crate) fn read(
         &self,
         key: u64,
         skip: usize,
         buf: &mut [u8],
+        reader: Reader,
         decompress: impl FnOnce() -> Option<Vec<u8>>,
     ) -> bool {
         let block = {
             let mut shard = self.shard(key);
             match shard.find(key) {
-                Some(block) if buf.len() <= SMALL => return copy(block.as_ref(), skip, buf),
+                Some(block) if buf.len() <= SMALL => return copy(block.as_deref(), skip, buf),
                 Some(block) => block.clone(),
                 None => {
                     drop(shard);
-                    let block = decompress().map(Arc::new);
+                    let block = decompress();
+                    let whole = block.as_ref().is_some_and(|block| block.len() == buf.len());
+                    if whole && reader == Reader::Pass {
+                        return copy(block.as_ref(), skip, buf);
+                    }
+                    let block = block.map(Arc::new);
                     self.keep(key, block.clone());
                     block
                 }
             }
         };
-        copy(block.as_ref(), skip, buf)
+        copy(block.as_deref(), skip, buf)
     }
 
     /// A block. What `decompress` fails with is handed on and not kept.
@@ -128,7 +161,7 @@ fn mix(key: u64) -> u64 {
     key.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-fn copy(block: Option<&Arc<Vec<u8>>>, skip: usize, buf: &mut [u8]) -> bool {
+fn copy(block: Option<&Vec<u8>>, skip: usize, buf: &mut [u8]) -> bool {
     match block.and_then(|block| block.get(skip..)?.get(..buf.len())) {
         Some(bytes) => {
             buf.copy_from_slice(bytes);
@@ -297,14 +330,14 @@ mod tests {
 
     impl Naive {
         /// Whether the block is there, now that it is asked for.
-        fn has(&mut self, key: u64) -> bool {
+        fn has(&mut self, key: u64, passed: bool) -> bool {
             let used = &mut self.used[place(key)];
             let at = used.iter().position(|&one| one == key);
             let of = |key| cost(&content(key).map(Arc::new));
             if let Some(at) = at {
                 used.remove(at);
             }
-            if of(key) <= self.share {
+            if of(key) <= self.share && (at.is_some() || !passed) {
                 used.insert(0, key);
             }
             while used.iter().map(|&key| of(key)).sum::<usize>() > self.share {
@@ -329,14 +362,15 @@ mod tests {
         fn the_latest_blocks_are_kept_and_no_more(
             keys in patterns(),
             share in prop_oneof![Just(0), Just(300), Just(5000), Just(12_000), Just(60_000)],
-            (skip, len) in (0_usize..6000, 0_usize..6000),
+            (skip, len) in prop_oneof![(0_usize..6000, 0_usize..6000), Just((0, 4096))],
+            reader in prop_oneof![Just(Reader::Looking), Just(Reader::Pass)],
         ) {
             let cache = BlockCache::new(share * SHARDS);
             let mut naive = Naive { used: vec![Vec::new(); SHARDS], share };
             for key in keys {
                 let asked = Cell::new(false);
                 let mut buf = vec![0xee; len];
-                let read = cache.read(key, skip, &mut buf, || {
+                let read = cache.read(key, skip, &mut buf, reader, || {
                     asked.set(true);
                     content(key)
                 });
@@ -345,7 +379,9 @@ mod tests {
                 let untouched = vec![0xee; len];
                 prop_assert_eq!(read, expected.is_some());
                 prop_assert_eq!(&buf[..], expected.unwrap_or(&untouched));
-                prop_assert_eq!(!asked.get(), naive.has(key), "{:#x}", key);
+                let whole = content(key).is_some_and(|block| block.len() == len);
+                let passed = whole && reader == Reader::Pass;
+                prop_assert_eq!(!asked.get(), naive.has(key, passed), "{:#x}", key);
                 for shard in &cache.shards {
                     let shard = shard.lock().unwrap();
                     let costs = shard.table.values().map(|&at| cost(&shard.entries[at as usize].block));
@@ -378,7 +414,7 @@ mod tests {
                     for step in 0..20_000_u64 {
                         let key = mix(step + thread) >> 57;
                         let mut buf = [0; 64];
-                        let read = cache.read(key, 30, &mut buf, || content(key));
+                        let read = cache.read(key, 30, &mut buf, Reader::Looking, || content(key));
                         let expected = content(key);
                         let expected = expected.as_deref().and_then(|all| all.get(30..94));
                         assert_eq!(read.then_some(&buf[..]), expected);

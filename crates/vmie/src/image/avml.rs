@@ -26,7 +26,7 @@ use super::error::OpenErrorKind;
 use super::opening::TOO_MANY_PARTS;
 use super::segments::SegmentsBuilder;
 use crate::addr::{AddrRange, Address, Gpa};
-use crate::blocks::BlockCache;
+use crate::blocks::{BlockCache, Reader};
 use crate::filemap::FileMap;
 
 /// The most a frame decodes to, in bytes, by the framing format.
@@ -184,8 +184,9 @@ pub(super) fn read(
     offset: u64,
     skip: usize,
     buf: &mut [u8],
+    reader: Reader,
 ) -> bool {
-    cache.read(offset, skip, buf, || decode(map, offset))
+    cache.read(offset, skip, buf, reader, || decode(map, offset))
 }
 
 /// Decodes the frame at `offset` and checks its CRC.

@@ -36,7 +36,7 @@ mod table;
 use std::path::Path;
 
 use crate::addr::{AddrRange, Address, Gpa};
-use crate::blocks::BlockCache;
+use crate::blocks::{BlockCache, Reader};
 use crate::hints::Hints;
 use crate::memory::{Cause, Fault, Memory, Spans};
 use crate::view::View;
@@ -91,6 +91,9 @@ const PAGE: u64 = 4096;
 
 /// Bytes of decompressed blocks that are kept: more than the page tables of one address space touch.
 const CACHE: usize = 32 << 20;
+
+/// The same where the blocks are single pages, of which fewer bytes hold as many tables.
+const PAGE_CACHE: usize = 8 << 20;
 
 /// A file and the offset in it at which bytes are.
 type Place<'a> = (&'a FileMap, u64);
@@ -180,12 +183,12 @@ impl Image {
         let mut image = Self {
             maps,
             segments,
-            cache: BlockCache::new(CACHE),
+            cache: BlockCache::new(if pages.is_some() { PAGE_CACHE } else { CACHE }),
             pages,
             info,
         };
         if !overlapping.is_empty() {
-            let read = |backing, buf: &mut [u8]| image.stored(backing, buf);
+            let read = |backing, buf: &mut [u8]| image.stored(backing, buf, Reader::Pass);
             let overlap = Overlap::of(&overlapping, &image.segments, read);
             image.info.notes.extend(overlap.notes());
         }
@@ -221,6 +224,7 @@ impl Image {
     /// Reads what does not lie in one piece.
     #[cold]
     fn read_pieces(&self, addr: Gpa, buf: &mut [u8]) -> Result<(), Fault<Gpa>> {
+        let reader = Reader::of(buf.len());
         let mut done = 0;
         while done < buf.len() {
             let absent = |gpa| Fault {
@@ -239,7 +243,7 @@ impl Image {
                 return Err(fault(cause));
             }
             let backing = segment.backing.skip(at);
-            match self.stored(backing, &mut rest[..len]) {
+            match self.stored(backing, &mut rest[..len], reader) {
                 Some(count) => done += count,
                 None => {
                     let offset = match (backing, &self.pages) {
@@ -259,14 +263,21 @@ impl Image {
 
     /// Copies bytes from the start of a backing that is stored, as many as lie in one piece, and says how many
     /// those are; nothing if they are damaged.
-    fn stored(&self, backing: Backing, buf: &mut [u8]) -> Option<usize> {
+    fn stored(&self, backing: Backing, buf: &mut [u8], reader: Reader) -> Option<usize> {
         match backing {
             Backing::File(_) | Backing::Layer { .. } => {
                 let (map, offset) = self.place(backing)?;
                 map.read(offset, buf).then_some(buf.len())
             }
             Backing::Frame { offset, skip } => {
-                let good = avml::read(self.maps.first()?, &self.cache, offset, skip as usize, buf);
+                let good = avml::read(
+                    self.maps.first()?,
+                    &self.cache,
+                    offset,
+                    skip as usize,
+                    buf,
+                    reader,
+                );
                 good.then_some(buf.len())
             }
             Backing::Page(position) => {
@@ -275,7 +286,7 @@ impl Image {
                 let pages = self.pages.as_ref()?;
                 let buf = &mut buf[..count];
                 pages
-                    .read(self.maps.first()?, &self.cache, position, buf)
+                    .read(self.maps.first()?, &self.cache, position, buf, reader)
                     .then_some(count)
             }
             Backing::Zero => {

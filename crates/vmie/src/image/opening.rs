@@ -9,7 +9,7 @@ use super::error::OpenErrorKind;
 use super::format::Format;
 use super::layout::Layout;
 use super::segments::SegmentsBuilder;
-use crate::blocks::BlockCache;
+use crate::blocks::{BlockCache, Reader};
 use crate::filemap::FileMap;
 use crate::hints::Hints;
 
@@ -79,7 +79,14 @@ pub(super) trait Pages: Send + Sync + fmt::Debug {
     /// Copies bytes that begin at this position of all pages in the file, one after the other, and do not
     /// reach into the next page. Answers `false` when the page does not decompress to a page.
     #[must_use]
-    fn read(&self, map: &FileMap, cache: &BlockCache, position: u64, buf: &mut [u8]) -> bool;
+    fn read(
+        &self,
+        map: &FileMap,
+        cache: &BlockCache,
+        position: u64,
+        buf: &mut [u8],
+        reader: Reader,
+    ) -> bool;
 
     /// Where in the file it is said where a page is, for messages.
     fn described_at(&self, page: u64) -> u64;

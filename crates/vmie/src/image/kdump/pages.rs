@@ -3,7 +3,7 @@
 use super::super::opening::Pages;
 use super::flat::{Bytes, Flat};
 use super::{DESCRIPTOR, PAGE, lzo};
-use crate::blocks::BlockCache;
+use crate::blocks::{BlockCache, Reader};
 use crate::filemap::FileMap;
 
 /// The largest compressed page: what no compressor makes smaller grows by at most a fifth.
@@ -68,7 +68,14 @@ impl Pages for Stored {
         self.descriptor(page)
     }
 
-    fn read(&self, map: &FileMap, cache: &BlockCache, position: u64, buf: &mut [u8]) -> bool {
+    fn read(
+        &self,
+        map: &FileMap,
+        cache: &BlockCache,
+        position: u64,
+        buf: &mut [u8],
+        reader: Reader,
+    ) -> bool {
         let bytes = Bytes::new(map, self.flat.as_ref());
         let Some(raw) = bytes.array(self.descriptor(position / PAGE)) else {
             return false;
@@ -85,7 +92,7 @@ impl Pages for Stored {
         // Writers store a page of zeros once for all: known by where it is, not by its number. Two
         // descriptors of one place that differ are damage, and one of them would not decompress.
         let key = page.offset ^ u64::from(page.size) << 40 ^ u64::from(page.flags) << 56;
-        cache.read(key, skip, buf, || decode(&bytes, page))
+        cache.read(key, skip, buf, reader, || decode(&bytes, page))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::super::content::Slot;
 use super::super::layout::PAGE;
 use super::{BLOCK_PAGES, Compression, unpack};
-use crate::blocks::BlockCache;
+use crate::blocks::{BlockCache, Reader};
 use crate::filemap::FileMap;
 use crate::memory::Cause;
 
@@ -72,10 +72,12 @@ impl Blocks {
                 false => Err(damaged),
             };
         }
-        let unpacked = self.cache.read(index as u64, from, buf, || {
-            let packed = self.map.slice(place.offset, place.len as usize)?;
-            unpack(self.compression, packed, self.size(index))
-        });
+        let unpacked = self
+            .cache
+            .read(index as u64, from, buf, Reader::Looking, || {
+                let packed = self.map.slice(place.offset, place.len as usize)?;
+                unpack(self.compression, packed, self.size(index))
+            });
         if unpacked { Ok(()) } else { Err(damaged) }
     }
 
