@@ -33,6 +33,7 @@ mod interrupt;
 mod live;
 mod names;
 mod options;
+mod origin;
 mod output;
 mod pointers;
 mod regions;
@@ -40,6 +41,7 @@ mod report;
 mod rows;
 #[cfg(feature = "yara")]
 mod rules;
+mod salvage;
 mod saved;
 mod seek;
 mod sigfile;

@@ -4,78 +4,30 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use vmie::snapshot::{self, FileError, FileErrorKind, Origin};
+use vmie::snapshot::{self, Origin};
 use vmie::{AddrRange, Gva};
 use vmie_rows::Time;
 
 use crate::candidates::Whose;
-use crate::escape;
-use crate::exit::Failure;
 use crate::regions::Arranged;
-use crate::report::Reporter;
-use crate::source::Source;
-use crate::space::{Space, Target};
 
 /// What a snapshot says about itself, as JSON in the file.
 #[derive(Serialize, Deserialize)]
-struct About {
+pub(crate) struct About {
     /// The image or guest. For messages.
-    source: String,
-    space: Whose,
+    pub(crate) source: String,
+    pub(crate) space: Whose,
     /// What a process has arranged to be mapped, ascending.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    regions: Vec<Named>,
+    pub(crate) regions: Vec<Named>,
 }
 
 /// Addresses with a name.
 #[derive(Serialize, Deserialize)]
-struct Named {
-    va: u64,
-    len: u64,
-    name: String,
-}
-
-/// What a snapshot of this space is told about its origin.
-///
-/// What the regions of a process are called is asked now; where that cannot be told, they have no names.
-pub(crate) fn origin(
-    source: &Source,
-    space: &Space<'_>,
-    reporter: &Reporter,
-) -> Result<Origin, Failure> {
-    if let Target::Saved(snapshot) = &space.target {
-        // It is still of what it was of.
-        return Ok(snapshot.origin().clone());
-    }
-    let arranged = Arranged::of(&space.names, reporter).unwrap_or_else(|failure| {
-        let what = &failure.what;
-        reporter.warn(&format!("its regions have no names: {what}"));
-        Arranged::default()
-    });
-    let named = |(range, name): (AddrRange<Gva>, &str)| Named {
-        va: range.start().0,
-        len: range.len(),
-        name: name.to_owned(),
-    };
-    let about = About {
-        source: source.name(),
-        space: space.whose(),
-        regions: arranged.named().map(named).collect(),
-    };
-    let about = serde_json::to_string(&about)
-        .map_err(|error| Failure::new(format!("the snapshot cannot be described: {error}")))?;
-    let width = space.known_width(reporter);
-    let space = match &space.target {
-        Target::Virtual(space) => Some((space.root(), space.mode())),
-        Target::Saved(snapshot) => snapshot.origin().space,
-        Target::Physical(_) => None,
-    };
-    Ok(Origin {
-        about,
-        space,
-        cpus: source.info().hints.cpus.clone(),
-        width,
-    })
+pub(crate) struct Named {
+    pub(crate) va: u64,
+    pub(crate) len: u64,
+    pub(crate) name: String,
 }
 
 fn about(origin: &Origin) -> Option<About> {
@@ -165,52 +117,6 @@ pub(crate) fn kind(path: &Path) -> Option<&'static str> {
     // What cannot be opened is told when it is opened as an image.
     path.is_file()
         .then(|| snapshot::holds(path).ok().flatten())?
-}
-
-/// What to try when a file of ours is not opened.
-pub(crate) fn not_opened(error: &FileError) -> Failure {
-    let failure = Failure::new(error.to_string());
-    match error.kind {
-        FileErrorKind::Length { .. } | FileErrorKind::Damaged { .. } => {
-            failure.hint("--salvage, to read what is intact")
-        }
-        _ => failure,
-    }
-}
-
-/// Warns of what is damaged, of the first parts one by one.
-pub(crate) fn tell_damage(problems: impl ExactSizeIterator<Item = String>, reporter: &Reporter) {
-    const SHOWN: usize = 8;
-    let more = problems.len().saturating_sub(SHOWN);
-    problems
-        .take(SHOWN)
-        .for_each(|problem| reporter.warn(&problem));
-    if more > 0 {
-        reporter.warn(&format!("{more} more damaged parts"));
-    }
-}
-
-/// A snapshot of one address space was asked for another.
-pub(crate) fn no_other_space(source: &Source) -> Failure {
-    let failure = Failure::new(format!(
-        "{} is a snapshot of one address space and holds no other memory",
-        source.name()
-    ));
-    let of = source
-        .saved()
-        .map(|snapshot| escape::plain(&of(snapshot.origin())).into_owned());
-    of.into_iter()
-        .fold(failure, Failure::found)
-        .hint("leave out --pid, --process, --kernel, --cr3 and --phys")
-}
-
-/// A snapshot of one address space has no page tables.
-pub(crate) fn no_tables(source: &Source, so: &str) -> Failure {
-    Failure::new(format!(
-        "{so}: {} is a snapshot of one address space, without page tables and frames",
-        source.name()
-    ))
-    .hint("the image or guest it was taken of, or a snapshot with --phys")
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::escape::{self, shell_word};
 use crate::exit::Failure;
 use crate::guest::{self, Os};
 use crate::report::Reporter;
-use crate::saved;
+use crate::salvage;
 
 /// An open source.
 pub(crate) struct Source {
@@ -57,7 +57,7 @@ impl Source {
             crate::live::opened(live, reporter);
         }
         let damage = session.damage().iter().map(|one| format!("{name}: {one}"));
-        saved::tell_damage(damage, reporter);
+        salvage::tell_damage(damage, reporter);
         for note in &session.info().notes {
             reporter.warn(&format!("{name}: {note}"));
         }
@@ -152,7 +152,7 @@ impl Source {
     /// The guest's operating system, for what cannot do without.
     pub(crate) fn os(&self) -> Result<&Os, Failure> {
         if self.saved().is_some() {
-            return Err(saved::no_tables(self, "no operating system can be found"));
+            return Err(no_tables(self, "no operating system can be found"));
         }
         let cpus_known = !self.info().hints.cpus.is_empty();
         self.try_os()
@@ -180,6 +180,15 @@ impl Source {
     }
 }
 
+/// A snapshot of one address space has no page tables.
+pub(crate) fn no_tables(source: &Source, so: &str) -> Failure {
+    Failure::new(format!(
+        "{so}: {} is a snapshot of one address space, without page tables and frames",
+        source.name()
+    ))
+    .hint("the image or guest it was taken of, or a snapshot with --phys")
+}
+
 /// Opens the session. A guest that is stopped for it runs again whatever ends the command: so it is stopped here, where
 /// signals are listened for at once.
 fn open(args: &SourceArgs, options: SessionOptions) -> Result<Session, SessionError> {
@@ -201,7 +210,7 @@ fn not_opened(args: &SourceArgs, error: SessionError) -> Failure {
         SessionError::Image(error) => no_image(source, &error),
         SessionError::Snapshot(error) if args.salvage => Failure::new(error.to_string())
             .found("nothing can be read without the tables, which stand at both ends"),
-        SessionError::Snapshot(error) => saved::not_opened(&error),
+        SessionError::Snapshot(error) => salvage::not_opened(&error),
         #[cfg(target_os = "linux")]
         SessionError::Live(error) => crate::live::failure(&error),
         SessionError::Series => {

@@ -16,6 +16,7 @@ pub(crate) use vmie::session::Target;
 use crate::addr::RangeExpr;
 use crate::args::{OwnerArgs, Paging, SpaceArgs};
 use crate::candidates::Whose;
+use crate::escape;
 use crate::exit::Failure;
 use crate::guest::{self, Os, tell_findings};
 use crate::names::Names;
@@ -52,7 +53,7 @@ impl<'s> Space<'s> {
         reporter: &Reporter,
     ) -> Result<Self, Failure> {
         if source.saved().is_some() && args.is_typed() {
-            return Err(saved::no_other_space(source));
+            return Err(no_other_space(source));
         }
         if let Some((os, process)) = select_process(source, &args.owner, reporter)? {
             let space = os.guest().space_of(process);
@@ -202,6 +203,20 @@ fn tell_mode(found: &Detection, reporter: &Reporter) {
             "{text}\nthis is a guess that could not be confirmed; --paging MODE overrides it"
         ));
     }
+}
+
+/// A snapshot of one address space was asked for another.
+pub(crate) fn no_other_space(source: &Source) -> Failure {
+    let failure = Failure::new(format!(
+        "{} is a snapshot of one address space and holds no other memory",
+        source.name()
+    ));
+    let of = source
+        .saved()
+        .map(|snapshot| escape::plain(&saved::of(snapshot.origin())).into_owned());
+    of.into_iter()
+        .fold(failure, Failure::found)
+        .hint("leave out --pid, --process, --kernel, --cr3 and --phys")
 }
 
 /// A root outside the image: whatever is asked of it, nothing can be looked at.

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
-use vmie_lab::qemu::{Registers, TlbEntry, parse_mtree, parse_tlb};
+use vmie_lab::qemu::{Registers, TlbEntry, parse_tlb};
 use vmie_lab::{
     Current, ImageFile, ImageFormat, Kernel, Machine, Program, RamPart, Root, SCHEMA, Snapshot,
 };
@@ -20,6 +20,7 @@ use vmie_synth::write::{self, Avml, RamFile};
 
 use super::guest::Guest;
 use super::kernel;
+use super::machine::{has_five_levels, visible};
 use super::sparse::{self, SparseFile};
 use super::{catch, initramfs::Tree, resident::Resident};
 use crate::Fallible;
@@ -29,9 +30,6 @@ const ATTEMPTS: usize = 8;
 
 /// Copying 3 GiB on a slow disk.
 const DUMP_PATIENCE: Duration = Duration::from_secs(300);
-
-/// CR4.LA57.
-const LA57: u64 = 1 << 12;
 
 /// Takes a snapshot of a guest that is ready into `dir`, which must exist and be empty.
 pub(crate) fn snapshot(
@@ -112,10 +110,6 @@ pub(crate) fn snapshot(
     acquisitions(&snapshot)?;
     snapshot.save()?;
     Ok(())
-}
-
-pub(crate) fn has_five_levels(cpus: &[Registers]) -> bool {
-    cpus.iter().any(|cpu| cpu.cr4 & LA57 != 0)
 }
 
 /// What the programs state about themselves.
@@ -286,17 +280,6 @@ fn qemu_truth(
     }
     parts.sort_by_key(|part| part.gpa);
     Ok(parts)
-}
-
-/// Where a block of RAM is in physical memory, when it begins at `base` in a file.
-pub(crate) fn visible(mtree: &str, block: &str, base: u64) -> Fallible<Vec<RamPart>> {
-    let parts = parse_mtree(mtree, block)?.into_iter();
-    let part = |(range, offset): (std::ops::Range<u64>, u64)| RamPart {
-        gpa: range.start,
-        len: range.end - range.start,
-        offset: base + offset,
-    };
-    Ok(parts.map(part).collect())
 }
 
 /// Addresses to translate: within mapped pages, around them, anywhere, and outside of what is

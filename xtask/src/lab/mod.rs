@@ -14,6 +14,7 @@ mod headers;
 mod initramfs;
 mod kernel;
 mod live;
+mod machine;
 mod matrix;
 mod modules;
 mod programs;

@@ -11,10 +11,10 @@ use vmie_lab::qemu::Registers;
 use vmie_lab::walker::{Hidden, Migration, Ram, Why, hidden_in};
 use vmie_lab::{Area, Program};
 
-use super::capture::visible;
 use super::catch;
 use super::guest::Guest;
 use super::kernel::Kernel;
+use super::machine::{has_five_levels, visible};
 use crate::Fallible;
 
 /// Stops in the wanted program. Of some five one is good.
@@ -78,7 +78,7 @@ impl Resident {
         let mut seen = String::new();
         for attempt in 1..=ATTEMPTS {
             let stopped = catch::stop_in(guest, pid)?;
-            let counts = self.counts(&ram, super::capture::has_five_levels(&stopped.1));
+            let counts = self.counts(&ram, has_five_levels(&stopped.1));
             let pairs = || self.wanted.iter().zip(&counts);
             let each = pairs().map(|(wanted, count)| format!("{} {count}", wanted.area.name));
             seen = each.collect::<Vec<_>>().join(", ");

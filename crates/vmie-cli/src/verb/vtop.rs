@@ -14,7 +14,6 @@ use crate::escape;
 use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
 use crate::output::{SpaceKind, View, prot, totals};
-use crate::saved;
 use crate::size;
 use crate::source::Source;
 use crate::space::{Space, Target};
@@ -37,7 +36,7 @@ pub(super) fn run(args: &VtopArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;
     let space = Space::select(&source, &args.space, &options.reporter)?;
     if let Target::Saved(_) = space.target {
-        return Err(saved::no_tables(&source, "nothing can be translated").into());
+        return Err(crate::source::no_tables(&source, "nothing can be translated").into());
     }
     let Target::Virtual(memory) = &space.target else {
         return Err(Failure::new("physical addresses need no translation")

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::MAX_LEN;
-use super::class::Vtable;
+use super::vtable::Vtable;
 use crate::addr::{AddrRange, Address};
 use crate::memory::{Cause, Memory, Prot, read_around_holes};
 use crate::pointers::Width;

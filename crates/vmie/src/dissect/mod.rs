@@ -30,6 +30,7 @@ mod strings;
 mod tests;
 mod text;
 mod vote;
+mod vtable;
 mod wide;
 
 use std::fmt;
@@ -37,11 +38,11 @@ use std::fmt;
 use crate::addr::Address;
 use crate::memory::{Cause, Memory};
 use crate::pointers::{Edge, Width};
-pub use class::{Rtti, Vtable};
 pub use life::Life;
 pub use like::Likeness;
 use look::Look;
 pub use vote::{Common, Comparison};
+pub use vtable::{Rtti, Vtable};
 
 /// The most bytes of an instance that are looked at.
 pub const MAX_LEN: u64 = 64 << 10;

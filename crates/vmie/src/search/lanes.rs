@@ -5,7 +5,8 @@
 //! byte, each of the `N` ways to lay them side by side takes one pass over the window, which is in the
 //! cache by then. Other alignments are rare and tested one by one.
 
-use super::value::{Test, ValueQuery};
+use super::number::Test;
+use super::value::ValueQuery;
 
 /// Values in a block.
 const BLOCK: usize = 64;

@@ -14,7 +14,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr as _;
 
-use super::value::{EMPTY, Test, ValueType, sides};
+use super::number::{EMPTY, Test, ValueType, sides};
 
 /// Something that was typed cannot be, and something near it was taken.
 #[derive(Clone, PartialEq, Eq, Debug)]

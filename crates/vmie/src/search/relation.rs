@@ -15,8 +15,9 @@
 
 use std::str::FromStr as _;
 
+use super::number::{Test, ValueType};
 use super::real::Inexact;
-use super::value::{Test, ValueError, ValueQuery, ValueType};
+use super::value::{ValueError, ValueQuery};
 
 /// What is asked of a value that was seen before.
 #[derive(Clone, PartialEq, Debug)]

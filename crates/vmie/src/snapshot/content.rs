@@ -7,15 +7,7 @@ use crate::scratch::Scratch;
 
 use super::file::Blocks;
 use super::layout::PAGE;
-
-/// Where the content of a page is: its number among the contents, or [`ZERO`].
-pub(super) type Slot = u32;
-
-/// The content of all pages that are zero.
-pub(super) const ZERO: Slot = Slot::MAX;
-
-/// The slot of each page that was kept.
-pub(super) type Slots = Vec<Slot>;
+use super::slot::{Slot, ZERO};
 
 /// Pages in one piece of memory: 64 MiB.
 pub(super) const CHUNK: usize = 1 << 14;

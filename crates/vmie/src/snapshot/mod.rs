@@ -38,6 +38,7 @@ mod file;
 mod groups;
 mod layout;
 pub mod series;
+mod slot;
 mod take;
 #[cfg(test)]
 mod tests;
@@ -50,11 +51,12 @@ use crate::memory::{Coverage, Fault, Gap, Memory, Prot, Region, SpanKind, Spans}
 use crate::paging::Mode;
 use crate::view::View;
 use crate::width::ProgramWidth;
-use content::{Content, Slots};
+use content::Content;
 pub use diff::{Change, ChangeKind, DiffOptions, DiffOutcome, diff};
 pub use file::{Compression, FileError, FileErrorKind, SaveOptions, Saved, holds};
 pub use groups::{GroupsOutcome, tell_apart};
 use layout::Layout;
+use slot::Slots;
 pub use take::{DEFAULT_MAX_BYTES, TakeError, TakeOptions, memory_available, take};
 
 /// Which regions are meant, by their protection.

@@ -11,8 +11,9 @@ use crate::addr::{AddrRange, Address};
 use crate::memory::{Gap, Memory, Span};
 use crate::sweep::{Part, read_pieces};
 
-use super::content::{Chunks, Content, Slot, Slots, ZERO};
+use super::content::{Chunks, Content};
 use super::layout::{Layout, PAGE, PageRun};
+use super::slot::{Slot, Slots, ZERO};
 use super::{Filter, Origin, Snapshot};
 
 /// How many mapped bytes a snapshot takes unless said otherwise: 64 GiB.

@@ -46,7 +46,7 @@ pub(super) fn run(args: &MapsArgs, options: &Options) -> Result<Done> {
             .hint("leave out --extents")
             .into()),
         Target::Saved(_) if args.extents => {
-            Err(saved::no_tables(&source, "no frames are known").into())
+            Err(crate::source::no_tables(&source, "no frames are known").into())
         }
         Target::Physical(memory) => {
             let list = List::new(args, &space, options, sink)?;

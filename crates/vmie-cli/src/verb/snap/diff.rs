@@ -74,7 +74,7 @@ pub(super) fn run(args: &SnapDiffArgs, options: &Options) -> Result<Done> {
         now = same(&before.whose());
     }
     if later.saved().is_some() && earlier.saved().is_some() && args.space.is_typed() {
-        return Err(saved::no_other_space(&later).into());
+        return Err(crate::space::no_other_space(&later).into());
     }
     let after = Space::select(&later, &now, reporter)?;
     match before.whose().likeness(&after.whose()) {

@@ -96,7 +96,7 @@ impl Taking<'_, '_> {
                 .found(error.to_string())
                 .hint("--range or --perm, to keep less"),
         })?;
-        Ok(taken.with_origin(saved::origin(
+        Ok(taken.with_origin(crate::origin::origin(
             self.source,
             self.space,
             &self.options.reporter,

@@ -227,7 +227,7 @@ impl Watch<'_> {
             Err(RecordError::Take(TakeError::Stopped)) => return Ok(None),
             captured => captured.map_err(not_kept)?,
         };
-        let origin: Origin = saved::origin(now.source, now.space, now.reporter)?;
+        let origin: Origin = crate::origin::origin(now.source, now.space, now.reporter)?;
         // A guest that was stopped need not wait for the files, and of one that has quit there is no moment.
         #[cfg(target_os = "linux")]
         crate::live::Opened.finish(now.reporter)?;

@@ -195,7 +195,7 @@ impl Linux {
             .regions(AddrRange::all())
             .map(|region| region.range().last().raw())
             .max();
-        if let Some(shift) = strays::map_of_memory(&self.space, &tables.tasks, &[])
+        if let Some(shift) = strays::map_of_memory(&self.space, tables.tasks.page_offset_base, &[])
             && let Some(range) =
                 end.and_then(|end| AddrRange::inclusive(Gva(shift), Gva(shift.checked_add(end)?)))
         {

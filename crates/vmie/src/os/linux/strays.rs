@@ -16,9 +16,9 @@ use std::ops::ControlFlow;
 use super::hints::window;
 use super::kallsyms::{IMAGE_LAST, IMAGE_START};
 use super::object::link;
+use super::pids::PidTables;
 use super::scan::each_chunk;
 use super::taskplan::{Task, TaskPlan};
-use super::tasks::TaskTables;
 use crate::addr::{AddrRange, Address, Gpa, Gva};
 use crate::memory::Memory;
 use crate::paging::AddressSpace;
@@ -28,6 +28,19 @@ const MAPS: [u64; 2] = [0xffff_8880_0000_0000, 0xff11_0000_0000_0000];
 
 /// How many candidates for the first task are looked at.
 const MAX_CANDIDATES: usize = 4096;
+
+/// What leads from a task that was found to others, and tells that it is one.
+#[derive(Clone, Copy)]
+pub(super) struct Leads<'t> {
+    /// What a task is.
+    pub(super) task: &'t TaskPlan,
+    /// The tables of numbers.
+    pub(super) pids: Option<&'t PidTables>,
+    /// The first task.
+    pub(super) init_task: Option<Gva>,
+    /// Where the start of the map of all memory is kept.
+    pub(super) page_offset_base: Option<Gva>,
+}
 
 /// The first task, by its name in the kernel's image: it is its own first thread, and its list of tasks leads
 /// back to it.
@@ -87,14 +100,14 @@ fn neighbour(memory: &dyn Memory<Addr = Gva>, node: u64) -> Option<u64> {
 pub(super) fn search(
     space: &AddressSpace,
     memory: &dyn Memory<Addr = Gva>,
-    tables: &TaskTables,
+    leads: Leads<'_>,
     known: &[Gva],
     limit: usize,
 ) -> Vec<Gva> {
-    let Some(leader) = tables.task.group_leader else {
+    let Some(leader) = leads.task.group_leader else {
         return Vec::new();
     };
-    let Some(base) = map_of_memory(space, tables, known) else {
+    let Some(base) = map_of_memory(space, leads.page_offset_base, known) else {
         return Vec::new();
     };
     let shift = base.wrapping_sub(leader.offset);
@@ -120,13 +133,13 @@ pub(super) fn search(
             ControlFlow::Continue(())
         },
     );
-    living(memory, tables, known, candidates)
+    living(memory, leads, known, candidates)
 }
 
 /// The constant between physical addresses and those at which the kernel maps all memory.
 pub(super) fn map_of_memory(
     space: &AddressSpace,
-    tables: &TaskTables,
+    page_offset_base: Option<Gva>,
     known: &[Gva],
 ) -> Option<u64> {
     let image = IMAGE_START..=IMAGE_LAST;
@@ -136,7 +149,7 @@ pub(super) fn map_of_memory(
         Some(va.raw().wrapping_sub(mapped.gpa.raw()))
     });
     let told = || {
-        let at = tables.page_offset_base?;
+        let at = page_offset_base?;
         space.read_u64(at).ok().filter(|&base| base >> 63 == 1)
     };
     let usual = || {
@@ -149,26 +162,26 @@ pub(super) fn map_of_memory(
 /// Those of the candidates that the kernel still speaks of, and that belong to what is known of it.
 fn living(
     memory: &dyn Memory<Addr = Gva>,
-    tables: &TaskTables,
+    leads: Leads<'_>,
     known: &[Gva],
     candidates: Vec<Gva>,
 ) -> Vec<Gva> {
-    let plan = &tables.task;
-    let mut family: HashSet<Gva> = known.iter().copied().chain(tables.init_task).collect();
+    let plan = leads.task;
+    let mut family: HashSet<Gva> = known.iter().copied().chain(leads.init_task).collect();
     let mut waiting: Vec<Task> = candidates
         .into_iter()
         .filter(|at| !family.contains(at))
         .filter_map(|at| plan.read(memory, at.raw()).ok())
         .filter(|task| task.pid != 0 && task.leads())
         .collect();
-    let namespace = tables.pids.and_then(|pids| pids.namespace());
+    let namespace = leads.pids.and_then(PidTables::namespace);
     let mut living = Vec::new();
     // A child may come before its parent, so those that belong to nothing are asked again.
     loop {
         let before = living.len();
         waiting.retain(|task| {
             let node = |offset: Option<u64>| offset.map(|o| task.at.raw().wrapping_add(o));
-            let named = tables.pids.zip(node(plan.pid_node)).zip(task.thread_pid);
+            let named = leads.pids.zip(node(plan.pid_node)).zip(task.thread_pid);
             let named = named.is_some_and(|((pids, node), at)| {
                 pids.speaks_for(memory, at, task.pid, node, namespace)
             });

@@ -132,6 +132,16 @@ impl TaskTables {
         })
     }
 
+    /// What leads from one task to others.
+    fn leads(&self) -> strays::Leads<'_> {
+        strays::Leads {
+            task: &self.task,
+            pids: self.pids.as_ref(),
+            init_task: self.init_task,
+            page_offset_base: self.page_offset_base,
+        }
+    }
+
     /// All processes by number. At most `limit` threads are looked at. With `whole`, tasks that damage cut
     /// off from all views are looked for in its physical memory.
     ///
@@ -282,7 +292,7 @@ impl Census<'_> {
             return;
         };
         let known: Vec<Gva> = self.met.clone();
-        let found = strays::search(space, self.memory, self.tables, &known, self.limit);
+        let found = strays::search(space, self.memory, self.tables.leads(), &known, self.limit);
         let mut new = 0;
         for at in found {
             if !self.tasks.contains_key(&at) && self.meet(at.raw(), View::Hint).is_some() {

@@ -1,7 +1,7 @@
 //! The contents of a file, decompressed when they are asked for.
 
-use super::super::content::Slot;
 use super::super::layout::PAGE;
+use super::super::slot::Slot;
 use super::{BLOCK_PAGES, Compression, unpack};
 use crate::blocks::{BlockCache, Reader};
 use crate::filemap::FileMap;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::super::content::Slot;
+use super::super::slot::Slot;
 use super::{BLOCK_PAGES, Compression, FileErrorKind as Kind, SaveOptions};
 
 /// Blocks compressed together by each thread.

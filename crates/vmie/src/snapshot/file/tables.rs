@@ -30,8 +30,8 @@ use std::time::{Duration, SystemTime};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::super::content::{Slot, Slots, ZERO};
 use super::super::layout::Layout;
+use super::super::slot::{Slot, Slots, ZERO};
 use super::super::{Filter, Origin};
 use super::{BLOCK_PAGES, Compression, FileErrorKind as Kind};
 use crate::addr::{AddrRange, Address, Gpa};

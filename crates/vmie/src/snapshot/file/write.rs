@@ -10,8 +10,9 @@ use std::path::Path;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::Snapshot;
-use super::super::content::{Content, Slot, Slots, ZERO};
+use super::super::content::Content;
 use super::super::layout::PAGE;
+use super::super::slot::{Slot, Slots, ZERO};
 use super::tables::{Form, Tables, block_count};
 use super::{BLOCK_PAGES, Compression, FileError, FileErrorKind as Kind, Packer};
 use crate::addr::Address;

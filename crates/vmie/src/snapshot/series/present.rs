@@ -1,7 +1,8 @@
 //! The contents of the last moment in memory, page by page, changed in place by the next one.
 
-use super::super::content::{CHUNK, Chunks, Slot, ZERO};
+use super::super::content::{CHUNK, Chunks};
 use super::super::layout::{PAGE, PageRun};
+use super::super::slot::{Slot, ZERO};
 
 /// Pages in memory, and under which number each is kept in the series.
 #[derive(Debug, Default)]

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::super::content::{Slot, ZERO};
 use super::super::file::{FileError, FileErrorKind as Kind, Form, Packer, SaveOptions, Tables};
 use super::super::layout::{Layout, PAGE, PageRun};
+use super::super::slot::{Slot, ZERO};
 use super::super::take::{WINDOW, fill, is_zero, list};
 use super::super::{Origin, TakeError, TakeOptions};
 use super::present::{Pages, Present, Walk, block};

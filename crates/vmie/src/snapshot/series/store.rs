@@ -16,9 +16,9 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::super::content::{Slot, ZERO};
 use super::super::file::{BLOCK_PAGES, Compression, FileError, FileErrorKind as Kind, unpack};
 use super::super::layout::PAGE;
+use super::super::slot::{Slot, ZERO};
 use crate::blocks::BlockCache;
 use crate::filemap::FileMap;
 use crate::replace::Replacement;

@@ -118,7 +118,7 @@ impl Table {
     }
 }
 
-/// The part of [`relative`](super::opcodes::relative) that comes in whole blocks; answers where it ends.
+/// The part of [`relative`](super::collect::relative) that comes in whole blocks; answers where it ends.
 pub(super) fn relative(
     relative: &Relative,
     bytes: &[u8],

@@ -100,7 +100,7 @@ impl Table {
     }
 }
 
-/// The part of [`relative`](super::opcodes::relative) that comes in whole blocks; answers where it ends.
+/// The part of [`relative`](super::collect::relative) that comes in whole blocks; answers where it ends.
 pub(super) fn relative(
     relative: &Relative,
     bytes: &[u8],
@@ -200,7 +200,7 @@ fn relative_blocks(
     at
 }
 
-/// The part of [`absolute`](super::opcodes::absolute) that comes in whole blocks; answers where it ends.
+/// The part of [`absolute`](super::collect::absolute) that comes in whole blocks; answers where it ends.
 pub(super) fn absolute(
     reach: &Reach,
     bytes: &[u8],

@@ -15,6 +15,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub(super) mod collect;
 pub(super) mod opcodes;
 
 use crate::addr::{AddrRange, Gva};

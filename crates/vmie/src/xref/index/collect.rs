@@ -2,8 +2,9 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::super::filter::collect::{absolute, relative};
 use super::super::filter::opcodes::{
-    self, FIELD_BITS, RELATIVE, RELATIVE_32, Reach, Relative, WIDE, absolute, relative,
+    self, FIELD_BITS, RELATIVE, RELATIVE_32, Reach, Relative, WIDE,
 };
 use super::super::{CodeBits, FilterKind, MAX_INSTRUCTION};
 use super::{Candidate, MAX_TAIL};

@@ -114,7 +114,7 @@ struct Looking<'a, A: Address> {
 fn open<A: Address>(args: &SnapSeriesArgs, reporter: &Reporter) -> Result<Series<A>> {
     if !args.salvage {
         return Ok(Series::open(&args.dir).map_err(|error| {
-            let failure = saved::not_opened(&error);
+            let failure = crate::salvage::not_opened(&error);
             match error.kind {
                 FileErrorKind::Space { .. } => {
                     failure.found("moments of different kinds of memory are in one directory")
@@ -125,7 +125,7 @@ fn open<A: Address>(args: &SnapSeriesArgs, reporter: &Reporter) -> Result<Series
     }
     let (series, problems) =
         Series::salvage(&args.dir).map_err(|error| Failure::new(error.to_string()))?;
-    saved::tell_damage(problems.iter().map(ToString::to_string), reporter);
+    crate::salvage::tell_damage(problems.iter().map(ToString::to_string), reporter);
     Ok(series)
 }
 

@@ -16,7 +16,7 @@ use std::arch::x86_64::{
 
 use super::blocks::{BLOCK, Blocks, Positions, before};
 use super::buckets::{Buckets, Halves, Lookup};
-use super::plan::GRAM;
+use super::literal::GRAM;
 use super::{BATCH, BEHIND, Chunk};
 
 /// Positions in a vector.

@@ -21,7 +21,7 @@ use std::arch::x86_64::{
 
 use super::blocks::{BLOCK, Blocks, POSITIONS, Positions, before};
 use super::buckets::Buckets;
-use super::plan::GRAM;
+use super::literal::GRAM;
 use super::{BATCH, BEHIND, Chunk};
 
 /// How far ahead memory is asked for what will be needed.

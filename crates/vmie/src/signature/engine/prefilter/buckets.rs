@@ -6,7 +6,7 @@
 // Other machines have no front that takes all of this.
 #![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 
-use super::plan::{GRAM, Literal};
+use super::literal::{GRAM, Literal};
 use crate::signature::rarity;
 
 /// The most buckets: a bit each in an entry of a table.

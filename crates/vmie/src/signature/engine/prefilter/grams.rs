@@ -7,9 +7,8 @@
 //! which fewer than four bytes count have tables of their own.
 
 use super::blocks::{POSITIONS, Positions};
-use super::look::{EMPTY, Look, MOST_BITS, Slot, four, hash};
+use super::look::{EMPTY, Look, MOST_BITS, Slot, four, gram, hash};
 use super::plan::{WIDE, Window};
-use super::portable;
 use super::spending::Spending;
 use crate::signature::Hit;
 use crate::signature::engine::verify::Verifier;
@@ -256,7 +255,7 @@ impl Grams {
     ) {
         let mut count = 0;
         for &at in positions.all() {
-            let gram = portable::gram(group.region, usize::from(at)) & self.mask;
+            let gram = gram(group.region, usize::from(at)) & self.mask;
             let home = self.home(gram);
             let slot = &self.slots[home];
             let four = four(search.bytes, group.base + usize::from(at), slot.distance);

@@ -165,3 +165,11 @@ fn four_of_some(bytes: &[u8], start: usize) -> u32 {
 pub(super) fn hash(gram: u32) -> u32 {
     gram.wrapping_mul(0x9e37_79b1)
 }
+
+/// The gram at a position of a group, whose bytes are in `region`.
+#[inline(always)]
+pub(super) fn gram(region: &[u8], at: usize) -> u32 {
+    // All of them are there: bytes lie behind every batch.
+    let four = region.get(at..).and_then(<[u8]>::first_chunk);
+    four.map_or(0, |four| u32::from_le_bytes(*four))
+}

@@ -33,6 +33,7 @@ mod avx512;
 mod blocks;
 mod buckets;
 mod grams;
+mod literal;
 mod look;
 mod plan;
 mod portable;
@@ -50,7 +51,8 @@ use crate::sweep::Found;
 use blocks::{Blocks, Positions};
 use buckets::Lookup;
 use grams::{Candidates, Grams, Group, Search};
-use plan::{GRAM, Plan};
+use literal::GRAM;
+use plan::Plan;
 use portable::Pairs;
 use spending::Spending;
 
@@ -304,7 +306,7 @@ impl Prefilter {
         SCRATCH.set(Some(scratch));
         let lost = self.tables().zip(&spending);
         let mut lost: Vec<usize> = lost
-            .flat_map(|(grams, spent)| spent.given_up(grams))
+            .flat_map(|(grams, spent)| spent.given_up().flat_map(|first| grams.users(first)))
             .collect();
         if lost.is_empty() {
             return;

@@ -13,10 +13,8 @@
 //! would fill them with every byte there is.
 
 use super::buckets::{Buckets, Bytes, Lookup};
+use super::literal::{GRAM, Literal};
 use crate::signature::{ByteTest, Node, Signature, rarity};
-
-/// Bytes in a gram.
-pub(super) const GRAM: usize = 4;
 
 /// Bytes that are compared under a mask before a signature is tested.
 pub(super) const WIDE: usize = 16;
@@ -131,16 +129,6 @@ fn known_bits(nodes: &[Node]) -> Option<usize> {
         Node::Skip { min, max } if min == max => Some(sum),
         Node::Byte(_) | Node::Skip { .. } | Node::Alt(_) => None,
     })
-}
-
-/// A window of known bytes that may be chosen.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Literal {
-    pub(super) bytes: [u8; GRAM],
-    stretch: usize,
-    index: usize,
-    /// Expected tests for each byte searched.
-    pub(super) chance: f32,
 }
 
 fn literal_windows(stretches: &[Stretch]) -> Vec<Literal> {

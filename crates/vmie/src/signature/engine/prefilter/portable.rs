@@ -2,6 +2,7 @@
 
 use super::blocks::{BLOCK, Blocks, Positions, before};
 use super::grams::Grams;
+use super::look::gram;
 use super::{BATCH, Chunk};
 
 /// The first two bytes of all windows that have bytes which do not count, a bit each.
@@ -87,12 +88,4 @@ fn those(region: &[u8], some: &Positions, out: &mut Positions, passes: impl Fn(u
         passed += usize::from(passes(gram(region, usize::from(at))));
     }
     out.count = passed;
-}
-
-/// The gram at a position of a group, whose bytes are in `region`.
-#[inline(always)]
-pub(super) fn gram(region: &[u8], at: usize) -> u32 {
-    // All of them are there: bytes lie behind every batch.
-    let four = region.get(at..).and_then(<[u8]>::first_chunk);
-    four.map_or(0, |four| u32::from_le_bytes(*four))
 }

@@ -1,7 +1,5 @@
 //! What tests cost, and when a gram is given up.
 
-use super::grams::Grams;
-
 /// What the tests in one call have cost.
 pub(super) struct Spending {
     /// What may be spent before anyone is asked for whom.
@@ -64,11 +62,10 @@ impl Spending {
         }
     }
 
-    /// The signatures that have to be found another way.
-    pub(super) fn given_up(&self, grams: &Grams) -> impl Iterator<Item = usize> {
+    /// The chains whose tests were given up, by their first looks.
+    pub(super) fn given_up(&self) -> impl Iterator<Item = usize> {
         let spent = self.spent.iter().enumerate();
-        spent
-            .filter(|(_, spent)| **spent == usize::MAX)
-            .flat_map(|(first, _)| grams.users(first))
+        let given_up = spent.filter(|(_, spent)| **spent == usize::MAX);
+        given_up.map(|(first, _)| first)
     }
 }
