@@ -1,6 +1,7 @@
 //! `vmie find`: numbers, texts and bytes, and those that were found before.
 
 mod args;
+mod asked;
 mod kind;
 mod refine;
 mod relations;
@@ -9,20 +10,18 @@ mod save;
 use std::path::Path;
 
 use vmie::Piece;
-use vmie::search::{
-    Encoding, Finder, Inexact, Query, TextError, TextForms, TextQuery, ValueQuery, ValueType,
-};
+use vmie::search::{Encoding, Finder, Inexact, Query, TextError, TextQuery, ValueQuery, ValueType};
 use vmie::signature::Signature;
 use vmie_rows::FoundRow;
 
-use crate::candidates::Sought;
 use crate::escape::shell_word;
 use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
 use crate::output::Row;
 use crate::report::Reporter;
-use crate::seek::{Around, Keep, Seek};
+use crate::seek::{Keep, Seek};
 pub(super) use args::FindArgs;
+use asked::{Asked, Known};
 use kind::Kind;
 use save::Save;
 
@@ -78,55 +77,6 @@ fn spare(save: &Path, args: &FindArgs) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// A query as it was typed.
-struct Asked {
-    kind: Kind,
-    typed: String,
-    /// Bytes of a value, at most.
-    len: usize,
-    /// What is known of the bytes of a value beforehand.
-    bytes: Known,
-}
-
-/// What is known of the bytes of a value before it is found.
-enum Known {
-    /// They are those of the number that is found.
-    Number,
-    /// They are always the same.
-    All(Vec<u8>),
-    /// They are one of the forms that a text has.
-    Forms(TextForms),
-}
-
-impl Asked {
-    /// The value as it stands in memory.
-    fn bytes(&self, bits: u64, va: u64, around: &dyn Around) -> Vec<u8> {
-        match &self.bytes {
-            Known::Number => bits.to_le_bytes()[..self.len].to_vec(),
-            Known::All(bytes) => bytes.clone(),
-            Known::Forms(forms) => {
-                let mut bytes = around.read(va, self.len);
-                // In a guest that runs something else may stand there by now.
-                bytes.truncate(forms.len_in(&bytes).unwrap_or(bytes.len()));
-                bytes
-            }
-        }
-    }
-
-    /// For the header of a file.
-    fn sought(&self) -> Result<Sought> {
-        let len = u16::try_from(self.len).map_err(|_| {
-            Failure::new(format!("--save: {} bytes are too many to keep", self.len))
-                .found("values of up to 65535 bytes are kept")
-        })?;
-        Ok(Sought {
-            kind: self.kind.name().to_owned(),
-            typed: self.typed.clone(),
-            len,
-        })
-    }
 }
 
 /// What was typed, by type and not in the order of the command line. Says of numbers that their types do not have

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use vmie::search::Sought as Found;
 
-use super::{Asked, Known};
+use super::asked::{Asked, Known};
 use crate::candidates::{Header, Scope, Sought, Whose, Writer};
 use crate::escape::shell_word;
 use crate::exit::{Failure, Result, Stop};

@@ -27,10 +27,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub(super) use blocks::Blocks;
+pub use pack::SaveOptions;
 pub(super) use pack::{Packer, unpack};
 pub(super) use read::{map, places};
 pub(super) use tables::{Form, Tables};
-pub use write::{SaveOptions, Saved};
+pub use write::Saved;
 
 #[cfg(doc)]
 use super::Snapshot;

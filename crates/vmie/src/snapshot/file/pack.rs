@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::slot::Slot;
-use super::{BLOCK_PAGES, Compression, FileErrorKind as Kind, SaveOptions};
+use super::{BLOCK_PAGES, Compression, FileErrorKind as Kind};
 
 /// Blocks compressed together by each thread.
 const BLOCKS_PER_THREAD: usize = 16;
@@ -15,6 +15,15 @@ const BLOCKS_PER_THREAD: usize = 16;
 struct Packed<'c> {
     bytes: Cow<'c, [u8]>,
     sum: u64,
+}
+
+/// How to save.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SaveOptions {
+    /// How to compress.
+    pub compression: Compression,
+    /// How many threads compress; 0 takes as many as the machine has.
+    pub threads: usize,
 }
 
 /// Compresses blocks, on as many threads as were asked for.

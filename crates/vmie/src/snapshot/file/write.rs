@@ -14,18 +14,9 @@ use super::super::content::Content;
 use super::super::layout::PAGE;
 use super::super::slot::{Slot, Slots, ZERO};
 use super::tables::{Form, Tables, block_count};
-use super::{BLOCK_PAGES, Compression, FileError, FileErrorKind as Kind, Packer};
+use super::{BLOCK_PAGES, FileError, FileErrorKind as Kind, Packer, SaveOptions};
 use crate::addr::Address;
 use crate::replace::Replacement;
-
-/// How to save.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SaveOptions {
-    /// How to compress.
-    pub compression: Compression,
-    /// How many threads compress; 0 takes as many as the machine has.
-    pub threads: usize,
-}
 
 /// What was saved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
