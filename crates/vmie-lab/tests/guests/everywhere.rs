@@ -4,6 +4,7 @@ use serde_json::Value;
 use vmie_lab::{ImageFile, ImageFormat, Page, Process, Snapshot};
 
 use crate::command::{each, hex, run_bare};
+use crate::entries::is_restless;
 use crate::support::snapshots;
 
 /// Code, headers of ELF images, small numbers; and what crosses pages, for none is aligned.
@@ -34,9 +35,9 @@ fn region(process: &Process, va: u64) -> Value {
     }
 }
 
-/// Whether a part of a process is in swap, as the guest says.
+/// Whether a part of a process is in swap, as the guest says. It says so of pages that are just being moved, too.
 fn has_swapped(process: &Process) -> bool {
-    let mut pages = process.pages.iter();
+    let mut pages = process.pages.iter().filter(|run| !is_restless(run.va));
     pages.any(|run| matches!(run.page, Page::Swapped { .. }))
 }
 
