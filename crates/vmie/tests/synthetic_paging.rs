@@ -245,6 +245,34 @@ fn many_good_tables_do_not_make_up_for_bad_pages() {
     }
 }
 
+/// Page tables are mapped as pages as well, by the kernel's direct map: one of them among the pages looks like a perfect
+/// lowest table of the mode with a level more, and has more entries than all else that is looked at.
+#[test]
+fn a_table_that_is_mapped_as_a_page_is_one_table() {
+    for paging in Paging::ALL {
+        let mut machine = Machine::scattered(0..0x100_0000, 13);
+        let space = Space::new(&mut machine, paging);
+        let base = 0x40_0000;
+        space.map_new(&mut machine, base, 600, guest::Flags::DATA);
+        for page in 0..600 {
+            let at = base + page * 4096;
+            if page % 200 == 0 {
+                for entry in 0..512_u64 {
+                    let bytes = (0x10_0067 + entry * 0x1000).to_le_bytes();
+                    space.write(&mut machine, at + entry * 8, &bytes);
+                }
+            } else if page % 10 == 0 {
+                space.write(&mut machine, at + 0x40, &3_u64.to_le_bytes());
+                space.write(&mut machine, at + 0x80, b"ABCDEFGI");
+            }
+        }
+        let phys = Synthetic(machine.phys.clone());
+        let found = paging::detect(&phys, Gpa(space.root()), &[]).expect("there are tables");
+        assert_eq!(found.mode, mode(paging), "{}", found.why);
+        assert!(found.confirmed, "{}", found.why);
+    }
+}
+
 #[test]
 fn cpu_state_decides_where_there_is_one() {
     let demo = guest::demo();

@@ -49,6 +49,9 @@ struct Evidence {
     reserved: u64,
     tables_outside: u64,
     pages_outside: u64,
+    /// Lowest tables of which most present entries fit, and others; those without a present entry are neither.
+    sound_tables: u64,
+    unsound_tables: u64,
 }
 
 impl Evidence {
@@ -64,8 +67,17 @@ impl Evidence {
     /// too). Entries that lead to tables do not count in favour: with one level too many, the true
     /// lowest tables pass for tables of tables, thousands of perfect entries, and would outvote what
     /// is found where they lead.
+    ///
+    /// Of the lowest tables, more than two thirds must be sound, or all but one. With one level too many, the contents of pages pass
+    /// for tables, and a single one that happens to hold entries (page tables are mapped as pages, too) brings hundreds
+    /// of entries that fit, and is still one table.
     fn fits(self) -> bool {
-        self.pages > 0 && self.bad() * 4 <= self.pages
+        let sound = match self.unsound_tables {
+            0 => true,
+            1 => self.sound_tables > 0,
+            some => self.sound_tables > 2 * some,
+        };
+        self.pages > 0 && self.bad() * 4 <= self.pages && sound
     }
 
     fn is_strong(self) -> bool {
@@ -185,16 +197,27 @@ fn examine(
             let mut entries = [0; Spec::MAX_ENTRIES];
             let entries = &mut entries[..level.entries()];
             let good = read_entries(phys, spec, !0, table, 0, entries);
-            for &entry in entries[..good]
-                .iter()
-                .filter(|&&entry| spec.present.holds(entry))
-            {
+            let before = evidence;
+            for (index, &entry) in entries[..good].iter().enumerate() {
+                if !spec.present.holds(entry) {
+                    continue;
+                }
                 let is_page = level.is_page.holds(entry);
                 let target = if is_page { &level.page } else { &level.table };
                 let to = Gpa(target.address(entry));
                 let inside = holds(memory, to);
+                // Devices are mapped by runs of frames; what is no table has none.
+                let in_a_run = || {
+                    let after = entries[..good].get(index + 1).copied();
+                    let before = index.checked_sub(1).map(|index| entries[index]);
+                    after == entry.checked_add(level.span())
+                        || before.and_then(|last| last.checked_add(level.span())) == Some(entry)
+                };
                 match (entry & target.reserved == 0, is_page, inside) {
                     (false, _, _) => evidence.reserved += 1,
+                    // Where small odd numbers lead, and few real entries.
+                    (_, true, _) if level.number == 1 && to.raw() == 0 => {}
+                    (_, true, false) if in_a_run() => {}
                     (_, true, true) => evidence.pages += 1,
                     (_, true, false) => evidence.pages_outside += 1,
                     (_, false, false) => evidence.tables_outside += 1,
@@ -202,6 +225,15 @@ fn examine(
                         evidence.tables += 1;
                         below.push(to);
                     }
+                }
+            }
+            if level.number == 1 {
+                let bad = evidence.bad() - before.bad();
+                let good = evidence.pages - before.pages;
+                match bad * 4 <= good {
+                    _ if bad + good == 0 => {}
+                    true => evidence.sound_tables += 1,
+                    false => evidence.unsound_tables += 1,
                 }
             }
         }
