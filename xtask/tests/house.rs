@@ -15,9 +15,11 @@ const FLOORS: &[&[&str]] = &[
     &["filemap", "blocks"],
     &["paging"],
     &["sweep"],
-    &["image", "live", "signature", "scan", "xref", "pointers"],
+    &["scan"],
+    &["image", "live", "signature", "xref", "pointers"],
     &["snapshot", "search"],
     &["os", "dissect"],
+    &["candidates"],
     &["session"],
 ];
 

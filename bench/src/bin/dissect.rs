@@ -13,7 +13,8 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use vmie::dissect::Dissector;
 use vmie::pointers::{PointerMap, PointerOptions, Referrers, Width};
-use vmie::{AddrRange, AddressSpace, Gva, Image, Mode, Prot, SweepOptions, quiet, seek};
+use vmie::scan::{Run, Selection, scan_each};
+use vmie::{AddrRange, AddressSpace, Gva, Image, Memory, Mode, Prot, quiet};
 use vmie_synth::guest::{Flags, Machine, PageSize, Paging, Space};
 
 const ROUNDS: usize = 5;
@@ -127,11 +128,7 @@ fn main() {
         ..PointerOptions::default()
     };
     let map = PointerMap::build(&space, &options, &mut quiet).expect("builds");
-    let sweep = SweepOptions {
-        perm: Prot::W,
-        threads: 1,
-        ..SweepOptions::default()
-    };
+    let selection = Selection::all().perm(Prot::W);
     let scanner = Referrers::new(what, Width::Eight, 8);
     let (mut searched, mut indexed) = (Vec::new(), Vec::new());
     let [alone, judged, together, search, index] = race([
@@ -153,8 +150,10 @@ fn main() {
         },
         &mut || {
             searched.clear();
-            let outcome = seek(&space, &scanner, &sweep, &mut |_| Continue(()), |at, _| {
-                searched.push(at);
+            let memory: &dyn Memory<Addr = Gva> = &space;
+            let run = Run::new().threads(1);
+            let outcome = scan_each(memory, &scanner, &selection, run, |found| {
+                searched.push(found.start);
                 Continue(())
             });
             assert!(outcome.coverage.is_complete());

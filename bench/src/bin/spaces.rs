@@ -11,10 +11,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vmie::paging::ExtentItem;
-use vmie::signature::{Set, Signature, scan, scan_many};
+use vmie::scan::{Run, Selection, scan_each};
+use vmie::signature::{Set, Signature};
 use vmie::{
     AddrRange, AddressSpace, Fault, Gpa, Gva, Image, Layout, Memory, Mode, OpenOptions, Prot,
-    SpacePart, Span, SpanKind, Spans, SweepOptions, os, quiet,
+    SpacePart, Span, SpanKind, Spans, os,
 };
 
 const ROUNDS: usize = 9;
@@ -183,17 +184,11 @@ fn signatures(involved: &Involved, count: usize, len: usize) -> Set {
 
 fn measure(involved: &Involved, parts: &[SpacePart<'_>], bytes: u64, count: usize, len: usize) {
     let set = signatures(involved, count, len);
-    let options = SweepOptions::<Gva> {
-        threads: 1,
-        ..SweepOptions::default()
-    };
+    let run = || Run::new().threads(1);
     let once = || {
-        let options = SweepOptions::<Gpa> {
-            threads: 1,
-            ..SweepOptions::default()
-        };
         let mut found = 0_u64;
-        let outcome = scan(involved, &set, &options, &mut quiet, |_| {
+        let memory: &dyn Memory<Addr = Gpa> = involved;
+        let outcome = scan_each(memory, &set, &Selection::all(), run(), |_| {
             found += 1;
             ControlFlow::Continue(())
         });
@@ -202,8 +197,8 @@ fn measure(involved: &Involved, parts: &[SpacePart<'_>], bytes: u64, count: usiz
     };
     let many = || {
         let mut found = Vec::new();
-        let _ = scan_many(parts, &set, &options, &mut quiet, |space, hit| {
-            found.push((space, hit));
+        let _ = scan_each(parts, &set, &Selection::all(), run(), |hit| {
+            found.push((hit.space, hit.start, hit.item.sig));
             ControlFlow::Continue(())
         });
         found
@@ -211,12 +206,10 @@ fn measure(involved: &Involved, parts: &[SpacePart<'_>], bytes: u64, count: usiz
     let each = || {
         let mut found = Vec::new();
         for (space, part) in parts.iter().enumerate() {
-            let options = SweepOptions {
-                range: Some(part.range),
-                ..options.clone()
-            };
-            let _ = scan(part.space, &set, &options, &mut quiet, |hit| {
-                found.push((space, hit));
+            let memory: &dyn Memory<Addr = Gva> = part.space;
+            let selection = Selection::all().range(part.range);
+            let _ = scan_each(memory, &set, &selection, run(), |hit| {
+                found.push((space, hit.start, hit.item.sig));
                 ControlFlow::Continue(())
             });
         }

@@ -5,16 +5,14 @@
 //! thread, CPU time, the least of several rounds in turns. References found are counted, and what a linear decode has of
 //! them must be among them.
 
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 use iced_x86::{Decoder, DecoderOptions, Instruction, OpKind};
 use object::{Object, ObjectSection};
 use rustix::time::{ClockId, clock_gettime};
-use vmie::xref::{CodeBits, FilterKind, XrefIndex, Xrefs, scan};
-use vmie::{
-    AddrRange, Address, Fault, Gva, Memory, Prot, Span, SpanKind, Spans, SweepOptions, quiet,
-};
+use vmie::scan::{Run, Selection, scan};
+use vmie::xref::{CodeBits, FilterKind, Xref, XrefIndex, Xrefs};
+use vmie::{AddrRange, Address, Fault, Gva, Memory, Prot, Span, SpanKind, Spans};
 
 const ROUNDS: usize = 7;
 
@@ -57,9 +55,19 @@ impl Memory for Code {
 
 fn main() {
     let code = Code(code());
-    let options = SweepOptions::<Gva> {
-        threads: 1,
-        ..SweepOptions::default()
+    let all = |xrefs: &Xrefs| -> Vec<Xref> {
+        let code: &dyn Memory<Addr = Gva> = &code;
+        let outcome = scan(code, xrefs, &Selection::all(), Run::new().threads(1));
+        outcome.items.into_iter().map(|found| found.item).collect()
+    };
+    let index = || {
+        XrefIndex::build(
+            &code,
+            CodeBits::B64,
+            &Selection::all(),
+            Run::new().threads(1),
+        )
+        .0
     };
     // The address that most calls go to.
     let direct = decode(&code.0);
@@ -87,12 +95,7 @@ fn main() {
         let xrefs = Xrefs::to(to, CodeBits::B64)
             .with_filter(filter)
             .expect("available");
-        let mut found = Vec::new();
-        let _ = scan(&code, &xrefs, &options, &mut quiet, |xref| {
-            found.push(xref);
-            ControlFlow::Continue(())
-        });
-        found
+        all(&xrefs)
     };
     let found = find(one, FilterKind::Portable);
     let linear = found.iter().filter(|xref| xref.linear).count();
@@ -132,20 +135,17 @@ fn main() {
         "a target without references".into(),
         Box::new(|| {
             let xrefs = Xrefs::to(none, CodeBits::B64);
-            let _ = scan(&code, &xrefs, &options, &mut quiet, |_| {
-                ControlFlow::Continue(())
-            });
+            drop(all(&xrefs));
         }),
     ));
     rows.push((
         "all targets: the index".into(),
         Box::new(|| {
-            let (index, _) = XrefIndex::build(&code, CodeBits::B64, &options, &mut quiet);
-            std::hint::black_box(index.len());
+            std::hint::black_box(index().len());
         }),
     ));
-    let (index, _) = XrefIndex::build(&code, CodeBits::B64, &options, &mut quiet);
-    assert_eq!(index.to(&code, one), found, "the index answers as the scan");
+    let built = index();
+    assert_eq!(built.to(&code, one), found, "the index answers as the scan");
 
     // Words of rows to leave out the others; what all are compared with stays.
     let wanted: Vec<String> = std::env::args().skip(1).collect();
@@ -170,7 +170,7 @@ fn main() {
         code.0.len() >> 20,
         direct.len(),
         found.len(),
-        index.len()
+        built.len()
     );
     println!("| | GB/s | of read | times a full decode |");
     println!("|---|---|---|---|");

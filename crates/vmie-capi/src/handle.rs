@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmie::os::Guest;
 use vmie::paging::detect;
+use vmie::scan::Run;
 use vmie::session::{Session, SessionOptions, with_resident};
 use vmie::snapshot::Snapshot;
 use vmie::{
     AddrRange, Address, AddressSpace, Gpa, Gva, Hints, Layout, LiveGuest, Memory, Mode, Paused,
-    ProgramWidth, SweepOptions,
+    ProgramWidth,
 };
 
 use crate::error::{Code, Error, to_c};
@@ -295,20 +296,11 @@ impl Mem {
         self.threads.load(Ordering::Relaxed)
     }
 
-    /// How to sweep `[lo, hi]` where memory allows all of `prot_all`.
-    pub(crate) fn sweep(
-        &self,
-        lo: u64,
-        hi: u64,
-        prot_all: u32,
-    ) -> Result<SweepOptions<Gva>, Error> {
-        Ok(SweepOptions {
-            range: asked(range(lo, hi)?),
-            perm: prot(prot_all)?,
-            threads: self.threads(),
-            max_bytes: self.sweep_bound(),
-            ..SweepOptions::default()
-        })
+    /// How a scan runs.
+    pub(crate) fn run(&self) -> Run<'static> {
+        Run::new()
+            .threads(self.threads())
+            .max_bytes(self.sweep_bound())
     }
 
     /// How many bytes one sweep may look at.

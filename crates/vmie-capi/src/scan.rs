@@ -5,18 +5,19 @@ use std::ffi::{c_int, c_void};
 use std::ops::ControlFlow::{self, Break, Continue};
 
 use vmie::pointers::{BuildError, PathOptions, PointerOptions, find_paths_once};
+use vmie::scan::{Match, Run, Selection, scan_each};
 use vmie::search::{Finder, Query, ValueQuery, ValueType};
 use vmie::signature::Set;
-use vmie::xref::{self, CodeBits, XrefKind, Xrefs};
+use vmie::xref::{CodeBits, XrefKind, Xrefs};
 use vmie::{
-    Address as _, Found, Gva, MAX_WINDOW, Piece, Prot, Scanner, SweepOptions, SweepOutcome, Window,
-    quiet, seek, seek_space, sweep,
+    Address as _, DEFAULT_WINDOW, Found, Gva, MAX_WINDOW, Piece, Prot, Scanner, SweepOptions,
+    Window, quiet, sweep,
 };
 
 use crate::coverage::{self, searched};
 use crate::error::{Code, Error};
 use crate::guard::guard;
-use crate::handle::{Mem, Space, asked, range};
+use crate::handle::{Mem, Space, asked, prot, range};
 use crate::list::List;
 use crate::memmodel::handle;
 use crate::sigscan::{CSig, CSigset};
@@ -97,18 +98,25 @@ const _: () = {
 fn find<S: Scanner>(
     space: &Space,
     scanner: &S,
-    options: &SweepOptions<Gva>,
+    selection: &Selection<Gva>,
+    run: Run<'_>,
     mut each: impl FnMut(Gva, S::Item),
 ) -> Result<(), Error> {
-    let emit = |at, item| {
-        each(at, item);
+    let emit = |found: Match<Gva, S::Item>| {
+        each(found.start, found.item);
         Continue(())
     };
     let outcome = match &space.tables {
-        Some(tables) => seek_space(tables, scanner, options, &mut quiet, emit),
-        None => seek(&*space.memory, scanner, options, &mut quiet, emit),
+        Some(tables) => scan_each(tables, scanner, selection, run, emit),
+        None => scan_each(&*space.memory, scanner, selection, run, emit),
     };
     searched(&outcome.coverage, outcome.stopped)
+}
+
+/// `[lo, hi]`, where memory allows all of `prot_all`.
+fn selection(lo: u64, hi: u64, prot_all: u32) -> Result<Selection<Gva>, Error> {
+    let range = asked(range(lo, hi)?);
+    Ok(Selection::all().range(range).perm(prot(prot_all)?))
 }
 
 /// A window on its way to the caller: a copy, so that it stays as it is while it is looked at.
@@ -146,13 +154,16 @@ pub unsafe extern "C" fn gva_sweep(
                 "{most:#x} bytes; windows and overlaps have up to {MAX_WINDOW:#x}"
             )));
         }
-        let swept = m.sweep(lo, hi, prot_all)?;
+        let selection = selection(lo, hi, prot_all)?;
         let options = SweepOptions {
-            window: if window == 0 { swept.window } else { window },
+            range: selection.range,
+            perm: selection.perm,
+            window: if window == 0 { DEFAULT_WINDOW } else { window },
             overlap,
             // A window is copied when the one before has been looked at, so there is never more than one.
             threads: 1,
-            ..swept
+            max_bytes: m.sweep_bound(),
+            ..SweepOptions::default()
         };
         let space = m.space(cr3)?;
         let outcome = sweep(
@@ -209,8 +220,8 @@ pub unsafe extern "C" fn gva_sig_scan(
         let sig = unsafe { shared(sig, "the vmie_sig") }?;
         // SAFETY: the caller's contract.
         let mut list = unsafe { List::new(out, max) }?;
-        let options = m.sweep(lo, hi, prot_all)?;
-        find(&m.space(cr3)?, &sig.set, &options, |at, _| {
+        let selection = selection(lo, hi, prot_all)?;
+        find(&m.space(cr3)?, &sig.set, &selection, m.run(), |at, _| {
             list.push(at.raw());
         })?;
         Ok(list.total())
@@ -241,12 +252,12 @@ pub unsafe extern "C" fn gva_sig_scan_multi(
         let set: &Set = unsafe { shared(set, "the sigset") }.map(|set| &set.set)?;
         // SAFETY: the caller's contract.
         let mut list = unsafe { List::new(out, max) }?;
-        let options = m.sweep(lo, hi, prot_all)?;
-        find(&m.space(cr3)?, set, &options, |at, sig| {
+        let selection = selection(lo, hi, prot_all)?;
+        find(&m.space(cr3)?, set, &selection, m.run(), |at, matched| {
             list.push(CMatch {
                 va: at.raw(),
                 // Sets have at most some millions of signatures.
-                sig: u32::try_from(sig).unwrap_or(u32::MAX),
+                sig: u32::try_from(matched.sig).unwrap_or(u32::MAX),
                 reserved: 0,
             });
         })?;
@@ -296,7 +307,7 @@ pub unsafe extern "C" fn gva_code_xref(
             0 => Prot::X.bits().into(),
             some => some,
         };
-        let options = m.sweep(lo, hi, prot_all)?;
+        let selection = selection(lo, hi, prot_all)?;
         let space = m.space(cr3)?;
         if space.mode.is_none() {
             return Err(Error::argument(
@@ -319,20 +330,17 @@ pub unsafe extern "C" fn gva_code_xref(
         let both = passes.len() > 1;
         for (bits, upper) in passes {
             let xrefs = Xrefs::to(targets, bits);
-            let outcome: SweepOutcome<Gva> =
-                xref::scan(&*space.memory, &xrefs, &options, &mut quiet, |xref| {
-                    if !both || (xref.va.raw() >> 63 != 0) == upper {
-                        list.push(CXref {
-                            va: xref.va.raw(),
-                            target: xref.target.raw(),
-                            kind: kind_number(xref.kind),
-                            len: xref.len.into(),
-                            linear: xref.linear.into(),
-                        });
-                    }
-                    Continue(())
-                });
-            searched(&outcome.coverage, outcome.stopped)?;
+            find(&space, &xrefs, &selection, m.run(), |at, xref| {
+                if !both || (at.raw() >> 63 != 0) == upper {
+                    list.push(CXref {
+                        va: at.raw(),
+                        target: xref.target.raw(),
+                        kind: kind_number(xref.kind),
+                        len: xref.len.into(),
+                        linear: xref.linear.into(),
+                    });
+                }
+            })?;
         }
         Ok(list.total())
     })
@@ -436,13 +444,19 @@ pub unsafe extern "C" fn gva_value_scan(
         // SAFETY: the caller's contract.
         let query = unsafe { query(ty, low, high) }?;
         let finder = Finder::new(vec![Query::Value(query)], align)?;
-        let options = m.sweep(lo, hi, prot_all)?;
-        find(&m.space(cr3)?, &finder, &options, |at, sought| {
-            list.push(CHit {
-                va: at.raw(),
-                value: member(ty, sought.bits),
-            });
-        })?;
+        let selection = selection(lo, hi, prot_all)?;
+        find(
+            &m.space(cr3)?,
+            &finder,
+            &selection,
+            m.run(),
+            |at, sought| {
+                list.push(CHit {
+                    va: at.raw(),
+                    value: member(ty, sought.bits),
+                });
+            },
+        )?;
         Ok(list.total())
     })
 }

@@ -53,6 +53,11 @@ fn handle() {
     });
 }
 
+/// Set when to stop, for what looks at it itself.
+pub(crate) fn flag() -> &'static AtomicBool {
+    &ASKED
+}
+
 /// Whether to stop.
 pub(crate) fn asked() -> bool {
     ASKED.load(Ordering::Relaxed)

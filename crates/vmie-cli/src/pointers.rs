@@ -7,7 +7,7 @@ use vmie::pointers::{BuildError, Foreign, IndexErrorKind, PointerMap, PointerOpt
 use vmie::{AddrRange, Address, Memory, Prot};
 
 use crate::args::{BitsArg, FilterArgs, PointerArgs};
-use crate::candidates::Whose;
+use crate::candidates::{Whose, told};
 use crate::escape;
 use crate::exit::{Failure, Result};
 use crate::interrupt;
@@ -139,7 +139,7 @@ impl Indexing<'_, '_> {
                 failure.found(format!(
                     "it was built over {}, {}",
                     escape::plain(&about.source),
-                    about.space
+                    told(&about.space)
                 ))
             });
             let hint = match foreign {

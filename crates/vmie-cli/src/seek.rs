@@ -3,11 +3,10 @@
 
 use std::ops::ControlFlow::{self, Break, Continue};
 
+use indicatif::ProgressBar;
+use vmie::scan::{self, Outcome, Run, Selection, scan_each};
 use vmie::search::{Text, continue_text};
-use vmie::{
-    Address, Gva, Memory, Prot, Scanner, SweepOptions, SweepOutcome, read_around_holes, seek,
-    seek_many, seek_space,
-};
+use vmie::{Address, Coverage, Gva, ManyOutcome, Memory, Prot, Scanner, read_around_holes};
 use vmie_rows::{Hex, Place};
 
 use crate::args::SearchArgs;
@@ -66,9 +65,6 @@ impl<A: Address> Around for In<'_, A> {
         continue_text(self.0, A::new(va), text, most)
     }
 }
-
-/// Is told of bytes done.
-pub(crate) type Progress<'a> = &'a mut dyn FnMut(u64) -> ControlFlow<()>;
 
 /// Takes results.
 pub(crate) type Emit<'a, A, I> = &'a mut dyn FnMut(A, I) -> ControlFlow<()>;
@@ -137,67 +133,50 @@ impl Seek<'_> {
         row: impl FnMut(Place, S::Item, &dyn Around) -> Option<R>,
     ) -> Result<Done> {
         match &space.target {
-            Target::Physical(memory) => self.plain(source, space, &**memory, scanner, keep, row),
-            Target::Saved(memory) => self.plain(source, space, &**memory, scanner, keep, row),
-            Target::Virtual(memory) => self.one(
-                source,
-                space,
-                memory,
-                keep,
-                row,
-                |options, progress, emit| seek_space(memory, scanner, options, progress, emit),
-            ),
+            Target::Physical(memory) => {
+                let memory = &**memory;
+                self.one(source, space, (memory, memory), scanner, keep, row)
+            }
+            Target::Saved(memory) => {
+                let memory = &**memory;
+                self.one(source, space, (memory, memory), scanner, keep, row)
+            }
+            Target::Virtual(memory) => {
+                self.one(source, space, (memory, memory), scanner, keep, row)
+            }
         }
     }
 
-    /// Rows of one memory that is no address space to be walked.
-    fn plain<A: Address, S: Scanner, R: Row>(
+    /// Rows of one memory, as a target and as what can be read.
+    fn one<T: scan::Target + ?Sized, S: Scanner, R: Row>(
         &self,
         source: &Source,
         space: &Space<'_>,
-        memory: &dyn Memory<Addr = A>,
+        (target, memory): (&T, &dyn Memory<Addr = T::Addr>),
         scanner: &S,
         keep: Option<&mut dyn Keep<S::Item>>,
         row: impl FnMut(Place, S::Item, &dyn Around) -> Option<R>,
     ) -> Result<Done> {
-        self.one(
+        self.one_beyond(
             source,
             space,
             memory,
             keep,
             row,
-            |options, progress, emit| seek(memory, scanner, options, progress, emit),
+            None,
+            |selection, run, emit| {
+                let each = |found: scan::Match<T::Addr, S::Item>| emit(found.start, found.item);
+                Ended::of(scan_each(target, scanner, selection, run, each))
+            },
         )
     }
 
-    fn sweep<A: Address>(
-        &self,
-        source: &Source,
-        range: Option<vmie::AddrRange<A>>,
-    ) -> SweepOptions<A> {
-        SweepOptions {
-            range,
-            perm: self.args.filter.perm.unwrap_or(Prot::NONE),
-            threads: self.options.threads,
-            max_bytes: source.sweep_bound(),
-            ..SweepOptions::default()
-        }
+    fn selection<A: Address>(&self, range: Option<vmie::AddrRange<A>>) -> Selection<A> {
+        let perm = self.args.filter.perm.unwrap_or(Prot::NONE);
+        Selection::all().range(range).perm(perm)
     }
 
-    /// Rows of one memory; `sweep` sends the scanner over it.
-    pub(crate) fn one<A: Address, I, R: Row>(
-        &self,
-        source: &Source,
-        space: &Space<'_>,
-        memory: &dyn Memory<Addr = A>,
-        keep: Option<&mut dyn Keep<I>>,
-        row: impl FnMut(Place, I, &dyn Around) -> Option<R>,
-        sweep: impl FnOnce(&SweepOptions<A>, Progress<'_>, Emit<'_, A, I>) -> SweepOutcome<A>,
-    ) -> Result<Done> {
-        self.one_beyond(source, space, memory, keep, row, None, sweep)
-    }
-
-    /// As [`Seek::one`], of a memory with more in it than the space maps: `beyond`.
+    /// Rows of one memory with more in it than the space maps, `beyond`; `search` goes over it.
     #[expect(
         clippy::too_many_arguments,
         reason = "one more than what each of them needs"
@@ -210,20 +189,20 @@ impl Seek<'_> {
         mut keep: Option<&mut dyn Keep<I>>,
         mut row: impl FnMut(Place, I, &dyn Around) -> Option<R>,
         beyond: Option<Beyond>,
-        sweep: impl FnOnce(&SweepOptions<A>, Progress<'_>, Emit<'_, A, I>) -> SweepOutcome<A>,
+        search: impl FnOnce(&Selection<A>, Run<'_>, Emit<'_, A, I>) -> Ended<A>,
     ) -> Result<Done> {
         let reporter = &self.options.reporter;
         let filter = &self.args.filter;
-        let options = self.sweep(source, space.range(filter.range.as_ref())?);
+        let selection = self.selection(space.range(filter.range.as_ref())?);
         let sink = self.options.sink::<R>(space.kind());
         let sink = sink.named(space.names.shown()).asked(self.asked);
         let mut rows = Rows::new(sink, keep.is_some());
         if let Some(keep) = &mut keep {
             keep.begin(source, Scope::One, vec![space.whose()])?;
         }
-        let outcome = sweep(
-            &options,
-            &mut progress(self.verb, source, reporter),
+        let outcome = search(
+            &selection,
+            run(self.verb, source, self.options),
             &mut |addr, item| {
                 let at = (0, addr.raw());
                 if kept(&mut keep, &mut rows, at, &item, &In(memory))? {
@@ -250,7 +229,7 @@ impl Seek<'_> {
         sink.finish(Some(&with_beyond(totals(coverage), beyond)))?;
         reporter.coverage_beyond(coverage, Words::SEARCH, beyond);
         // What is not mapped in --range was not asked for: the range only narrows the search.
-        let complete = coverage.absent == 0 && coverage.lost == 0 && !interrupt::asked();
+        let complete = coverage.is_complete() && !interrupt::asked();
         let complete = complete && beyond.is_none_or(|beyond| beyond.missing == 0);
         Ok(Done { found, complete })
     }
@@ -265,7 +244,7 @@ impl Seek<'_> {
         mut row: impl FnMut(usize, Place, S::Item, &dyn Around) -> Option<R>,
     ) -> Result<Done> {
         let reporter = &self.options.reporter;
-        let sweep = self.sweep(source, spaces.range(self.args.filter.range.as_ref())?);
+        let selection = self.selection(spaces.range(self.args.filter.range.as_ref())?);
         let sink = self.options.sink::<R>(SpaceKind::Virtual);
         let sink = sink.named(true).many(true).asked(self.asked);
         let mut rows = Rows::new(sink, keep.is_some());
@@ -275,27 +254,32 @@ impl Seek<'_> {
         }
         let mut places = spaces.places(reporter);
         let parts = spaces.parts();
-        let outcome = seek_many(
-            &parts,
+        let outcome = scan_each(
+            &parts[..],
             scanner,
-            &sweep,
-            &mut progress(self.verb, source, reporter),
+            &selection,
+            run(self.verb, source, self.options),
             |found| {
                 let memory: &dyn Memory<Addr = Gva> = parts[found.space].space;
-                let at = (found.space, found.addr.0);
+                let at = (found.space, found.start.0);
                 if kept(&mut keep, &mut rows, at, &found.item, &In(memory))? {
                     return Continue(());
                 }
-                let place = places.name(found.space, found.addr);
+                let place = places.name(found.space, found.start);
                 rows.add(row(found.space, place, found.item, &In(memory)))
             },
         );
         reporter.progress_end();
-        let looked = outcome.coverage.iter().any(|one| one.read > 0);
+        let looked = outcome.coverage.read > 0;
         end(keep, &rows, looked)?;
         let sink = rows.end()?;
         let found = sink.rows() > 0;
         said_if_stopped(outcome.stopped, found, reporter)?;
+        let outcome = ManyOutcome {
+            coverage: outcome.spaces,
+            looked_at: outcome.looked_at,
+            stopped: outcome.stopped,
+        };
         let (totals, complete) = spaces.cover(&outcome, Words::SEARCH, source, reporter)?;
         sink.finish(Some(&totals))?;
         let complete = complete && !interrupt::asked();
@@ -303,18 +287,62 @@ impl Seek<'_> {
     }
 }
 
-/// Shows how far a search over a source is, and ends it when Ctrl-C was pressed.
+/// What was looked at by a search, and whether it was stopped.
+pub(crate) struct Ended<A> {
+    pub(crate) coverage: Coverage<A>,
+    pub(crate) stopped: bool,
+}
+
+impl<A> Ended<A> {
+    pub(crate) fn of<T>(outcome: Outcome<A, T>) -> Self {
+        Self {
+            coverage: outcome.coverage,
+            stopped: outcome.stopped,
+        }
+    }
+}
+
+/// How a search over a source runs: it shows how far it is, and ends when Ctrl-C was pressed.
+pub(crate) fn run(verb: &'static str, source: &Source, options: &Options) -> Run<'static> {
+    let bar = Bar::begin(verb, source, &options.reporter);
+    run_within(bar, 0, source, options)
+}
+
+/// As [`run`], of a search that goes on where another one ended, `done` bytes on.
+pub(crate) fn run_within(bar: Bar, done: u64, source: &Source, options: &Options) -> Run<'static> {
+    Run::new()
+        .threads(options.threads)
+        .max_bytes(source.sweep_bound())
+        .progress(move |more| bar.show(done + more))
+        .cancel(interrupt::flag())
+}
+
+/// Shows how far work over a source is, and ends it when Ctrl-C was pressed.
 pub(crate) fn progress(
     verb: &'static str,
     source: &Source,
     reporter: &Reporter,
 ) -> impl FnMut(u64) -> ControlFlow<()> + use<> {
-    let bar = reporter.progress_begin(verb, source.physical_size());
+    let bar = Bar::begin(verb, source, reporter);
     move |done| {
-        // More than all of physical memory is done where frames are mapped twice.
-        bar.set_length(done.max(bar.length().unwrap_or(0)));
-        bar.set_position(done);
+        bar.show(done);
         go_on()
+    }
+}
+
+/// Shows how far a search over a source is.
+#[derive(Clone)]
+pub(crate) struct Bar(ProgressBar);
+
+impl Bar {
+    pub(crate) fn begin(verb: &'static str, source: &Source, reporter: &Reporter) -> Self {
+        Self(reporter.progress_begin(verb, source.physical_size()))
+    }
+
+    fn show(&self, done: u64) {
+        // More than all of physical memory is done where frames are mapped twice.
+        self.0.set_length(done.max(self.0.length().unwrap_or(0)));
+        self.0.set_position(done);
     }
 }
 

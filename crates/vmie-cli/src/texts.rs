@@ -1,14 +1,15 @@
 //! Where a text stands, for verbs that ask what refers to it.
 
-use vmie::search::{Encoding, Finder, Query, TextQuery};
-use vmie::{Address, Gpa, Gva, SweepOptions, SweepOutcome, seek, seek_space};
+use vmie::Address;
+use vmie::scan::{Outcome, Run, Selection, Target as ScanTarget, scan_each};
+use vmie::search::{Encoding, Finder, Query, Sought, TextQuery};
 
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
 use crate::options::Options;
 use crate::output::{Row, Totals, totals};
 use crate::report::{Words, coverage_text};
-use crate::seek::{go_on, progress, said_if_stopped};
+use crate::seek::{go_on, run, said_if_stopped};
 use crate::source::Source;
 use crate::space::{Space, Target};
 use crate::unread::nothing_read;
@@ -90,30 +91,18 @@ impl Texts {
         let finder = Finder::new(queries, 1);
         let finder = finder.map_err(|error| Failure::new(format!("--str: {error}")))?;
         let mut places = Vec::new();
-        let mut emit = |va: u64| {
-            places.push(va);
-            go_on()
-        };
-        let mut progress = progress(verb, source, &options.reporter);
+        let run = run(verb, source, options);
         let looked = match &space.target {
             Target::Physical(memory) => {
-                let memory = &**memory;
-                let sweep = sweep(source, space, options)?;
-                let on = |va: Gpa, _| emit(va.0);
-                let outcome = seek(memory, &finder, &sweep, &mut progress, on);
+                let outcome = all(&**memory, &finder, space, run, &mut places)?;
                 Looked::of(&outcome, source, space)?
             }
             Target::Saved(memory) => {
-                let memory = &**memory;
-                let sweep = sweep(source, space, options)?;
-                let on = |va: Gva, _| emit(va.0);
-                let outcome = seek(memory, &finder, &sweep, &mut progress, on);
+                let outcome = all(&**memory, &finder, space, run, &mut places)?;
                 Looked::of(&outcome, source, space)?
             }
             Target::Virtual(memory) => {
-                let sweep = sweep(source, space, options)?;
-                let on = |va: Gva, _| emit(va.0);
-                let outcome = seek_space(memory, &finder, &sweep, &mut progress, on);
+                let outcome = all(memory, &finder, space, run, &mut places)?;
                 Looked::of(&outcome, source, space)?
             }
         };
@@ -147,8 +136,8 @@ struct Looked {
 }
 
 impl Looked {
-    fn of<A: Address>(
-        outcome: &SweepOutcome<A>,
+    fn of<A: Address, T>(
+        outcome: &Outcome<A, T>,
         source: &Source,
         space: &Space<'_>,
     ) -> std::result::Result<Self, Failure> {
@@ -164,15 +153,17 @@ impl Looked {
     }
 }
 
-fn sweep<A: Address>(
-    source: &Source,
+/// Collects where a finder finds something in all of a space.
+fn all<T: ScanTarget + ?Sized>(
+    target: &T,
+    finder: &Finder,
     space: &Space<'_>,
-    options: &Options,
-) -> std::result::Result<SweepOptions<A>, Failure> {
-    Ok(SweepOptions {
-        range: space.range(None)?,
-        threads: options.threads,
-        max_bytes: source.sweep_bound(),
-        ..SweepOptions::default()
-    })
+    run: Run<'_>,
+    places: &mut Vec<u64>,
+) -> std::result::Result<Outcome<T::Addr, Sought>, Failure> {
+    let selection = Selection::all().range(space.range(None)?);
+    Ok(scan_each(target, finder, &selection, run, |found| {
+        places.push(found.start.raw());
+        go_on()
+    }))
 }

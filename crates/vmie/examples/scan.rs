@@ -10,8 +10,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let space = session.space(&Who::named("nginx"))?;
     let set = Set::compile(vec![Signature::parse("test", "E8 ?? ?? ?? ?? 84 C0")?])?;
     let outcome = space.scan(&set, Run::new())?;
-    for (address, signature) in &outcome.items {
-        println!("{address} {}", set.signatures()[*signature].name());
+    for found in &outcome.items {
+        println!(
+            "{} {}",
+            found.start,
+            set.signatures()[found.item.sig].name()
+        );
     }
     println!("all of it read: {}", outcome.is_complete());
     Ok(())

@@ -27,8 +27,8 @@
 //!     let space = session.space(&Who::named("nginx"))?;
 //!     let set = Set::compile(vec![Signature::parse("test", "E8 ?? ?? ?? ?? 84 C0")?])?;
 //!     let outcome = space.scan(&set, Run::new())?;
-//!     for (address, signature) in &outcome.items {
-//!         println!("{address} {}", set.signatures()[*signature].name());
+//!     for found in &outcome.items {
+//!         println!("{} {}", found.start, set.signatures()[found.item.sig].name());
 //!     }
 //!     println!("all of it read: {}", outcome.is_complete());
 //! #   let at = vmie::Gva(vmie_synth::linux::example::CODE + 0x123);
@@ -121,6 +121,8 @@
 
 mod addr;
 mod blocks;
+#[cfg(feature = "candidates")]
+pub mod candidates;
 mod cpu;
 pub mod dissect;
 mod filemap;
@@ -159,8 +161,7 @@ pub use memory::{
 pub use paging::{AddressSpace, Mode};
 pub use sweep::{
     DEFAULT_MAX_BYTES, DEFAULT_WINDOW, Found, MAX_WINDOW, ManyOutcome, Piece, Scanner, Sighting,
-    SpacePart, SweepOptions, SweepOutcome, Window, quiet, seek, seek_many, seek_space, sweep,
-    sweep_many,
+    SpacePart, Stretch, Stretches, SweepOptions, SweepOutcome, Window, quiet, sweep, sweep_many,
 };
 pub use view::View;
 pub use width::ProgramWidth;

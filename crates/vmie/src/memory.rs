@@ -501,8 +501,11 @@ pub struct Coverage<A> {
     /// Bytes of address space of which it is not known whether they are mapped, because a page
     /// table is absent or a bound was reached.
     pub lost: u64,
-    /// Bytes that were asked for by address but are not mapped at all.
+    /// Bytes in what was asked for that are not mapped at all.
     pub unmapped: u64,
+    /// Of these, bytes that were asked for one by one, as a read does, and so are missing. A range that narrows a search
+    /// does not ask for each of its addresses.
+    pub unmapped_wanted: u64,
     /// The first [`Coverage::MAX_GAPS`] gaps, in the order they were met.
     pub gaps: Vec<Gap<A>>,
     /// How many gaps there were in all.
@@ -517,6 +520,7 @@ impl<A> Default for Coverage<A> {
             absent: 0,
             lost: 0,
             unmapped: 0,
+            unmapped_wanted: 0,
             gaps: Vec::new(),
             gap_count: 0,
         }
@@ -527,9 +531,9 @@ impl<A: Address> Coverage<A> {
     /// How many gaps are kept one by one; the rest are only counted.
     pub const MAX_GAPS: usize = 64;
 
-    /// Whether everything that was asked for was looked at.
+    /// Whether everything that was asked for was looked at. Of a search in a range that is all that is mapped in it.
     pub fn is_complete(&self) -> bool {
-        self.absent == 0 && self.lost == 0 && self.unmapped == 0
+        self.absent == 0 && self.lost == 0 && self.unmapped_wanted == 0
     }
 
     /// Counts bytes that were read.
@@ -566,6 +570,12 @@ impl<A: Address> Coverage<A> {
 
     /// Counts bytes that were asked for and are not mapped, whatever the cause.
     pub fn add_unmapped(&mut self, start: A, len: u64, cause: Cause) {
+        self.unmapped_wanted = self.unmapped_wanted.saturating_add(len);
+        self.add_not_mapped(start, len, cause);
+    }
+
+    /// Counts bytes that are not mapped in a range that narrows a search, whatever the cause: they are not missing.
+    pub fn add_not_mapped(&mut self, start: A, len: u64, cause: Cause) {
         self.unmapped = self.unmapped.saturating_add(len);
         self.note(Gap { start, len, cause });
     }
@@ -592,6 +602,8 @@ impl<A: Address> Coverage<A> {
         self.absent = self.absent.saturating_add(later.absent);
         self.lost = self.lost.saturating_add(later.lost);
         self.unmapped = self.unmapped.saturating_add(later.unmapped);
+        let wanted = later.unmapped_wanted;
+        self.unmapped_wanted = self.unmapped_wanted.saturating_add(wanted);
         self.gap_count += later.gap_count;
         let room = Self::MAX_GAPS.saturating_sub(self.gaps.len());
         self.gaps.extend(later.gaps.iter().take(room));

@@ -5,17 +5,14 @@ mod match_body;
 #[path = "bodies/parse_signature.rs"]
 mod parse_body;
 
-use std::ops::ControlFlow::Continue;
 use std::sync::Arc;
 
 use match_body::match_signatures;
 use parse_body::parse_signature;
 use proptest::prelude::*;
-use vmie::signature::{Set, Signature, scan};
-use vmie::{
-    AddrRange, AddressSpace, Cause, Fault, Gpa, Memory, Mode, Prot, Span, SpanKind, Spans,
-    SweepOptions, quiet,
-};
+use vmie::scan::{Run, Selection, scan};
+use vmie::signature::{Set, Signature};
+use vmie::{AddrRange, AddressSpace, Cause, Fault, Gpa, Memory, Mode, Prot, Span, SpanKind, Spans};
 use vmie_synth::guest::{self, Knobs, Paging, Phys, RandomGuest};
 
 /// Text that is almost a signature.
@@ -150,16 +147,10 @@ fn guests_are_scanned_across_scattered_frames_and_around_absent_ones() {
             let space = AddressSpace::new(phys, Gpa(guest.space.root()), mode);
             let set = Set::compile(signatures).unwrap();
             for (window, threads) in [(1 << 18, 1), (1 << 18, 2), (4096, 1), (1000, 2)] {
-                let options = SweepOptions {
-                    window,
-                    threads,
-                    ..SweepOptions::default()
-                };
-                let mut matches = Vec::new();
-                let outcome = scan(&space, &set, &options, &mut quiet, |m| {
-                    matches.push((m.addr.0, m.sig));
-                    Continue(())
-                });
+                let run = Run::new().window(window).threads(threads);
+                let outcome = scan(&space, &set, &Selection::all(), run);
+                let matches = outcome.items.iter();
+                let matches: Vec<_> = matches.map(|m| (m.start.0, m.item.sig)).collect();
                 let name = format!("{paging:?}, seed {seed}, window {window}, {threads} threads");
                 assert!(matches == expected, "{name}");
                 let coverage = outcome.coverage;

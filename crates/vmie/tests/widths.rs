@@ -5,10 +5,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use vmie::pointers::{ReferrersOfAnyWidth, Width};
-use vmie::{
-    AddrRange, AddressSpace, Gpa, Gva, Image, Memory, Mode, OpenOptions, SpacePart, SweepOptions,
-    quiet, seek_many,
-};
+use vmie::scan::{Run, Selection, scan_each};
+use vmie::{AddrRange, AddressSpace, Gpa, Gva, Image, Memory, Mode, OpenOptions, SpacePart};
 use vmie_synth::guest::{Flags, Machine, PageSize, Paging, Rng, Space};
 
 const PAGE: u64 = 4096;
@@ -86,13 +84,13 @@ proptest! {
         let parts: Vec<SpacePart<'_>> = spaces.iter().map(SpacePart::all).collect();
         let range = AddrRange::new(Gva(FIRST + from), len).expect("a range");
         let scanner = ReferrersOfAnyWidth::new(range, align);
-        let options = SweepOptions { window, threads, ..SweepOptions::default() };
+        let run = Run::new().window(window).threads(threads);
         let mut found = vec![Vec::new(); widths.len()];
         let mut order = Vec::new();
-        let outcome = seek_many(&parts, &scanner, &options, &mut quiet, |one| {
-            order.push((one.space, one.addr, one.item));
+        let outcome = scan_each(&parts[..], &scanner, &Selection::all(), run, |one| {
+            order.push((one.space, one.start, one.item));
             if one.item.width == widths[one.space] {
-                found[one.space].push((one.addr, one.item.value));
+                found[one.space].push((one.start, one.item.value));
             }
             Continue(())
         });

@@ -13,16 +13,13 @@
 //! pieces again; those are not counted again, and the piece that was asked for last is still there.
 
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use boreal::memory::{FragmentedMemory, MemoryParams, Region, RegionDescription};
 use indicatif::ProgressBar;
-use vmie::{AddrRange, Address, Cause, Coverage, Memory, Prot, Span, SpanKind, Spans};
+use vmie::{AddrRange, Address, Coverage, Memory, Prot, Stretch, Stretches, SweepOptions};
 
 use crate::interrupt;
-
-/// Presence is a matter of pages.
-const PAGE: u64 = 4096;
 
 /// Bounds on memory and time.
 #[derive(Clone, Copy, Debug)]
@@ -55,30 +52,35 @@ type Piece = (u64, usize);
 /// The pieces of a memory, one after the other.
 pub(crate) struct Pieces<'m, A: Address> {
     memory: &'m dyn Memory<Addr = A>,
-    perm: Prot,
-    bounds: Bounds,
-    /// What is mapped and was not looked at. Behind a lock because it cannot be shared otherwise.
-    spans: Mutex<Spans<'m, A>>,
-    /// A span that was taken too early.
-    ahead: Option<Span<A>>,
-    /// What was asked for by address and not come by yet: what of it is not mapped counts.
-    unseen: Option<AddrRange<A>>,
-    /// What is left of the memory that pieces are made of: first address and length.
-    run: Option<(u64, u64)>,
+    /// What was not looked at yet. Behind a lock because it cannot be shared otherwise.
+    stretches: Mutex<Stretches<'m, A>>,
+    most: usize,
     /// All pieces so far.
     found: Vec<Piece>,
     /// The next of them, once they are gone through again.
     again: Option<usize>,
     /// The piece that was named last.
     current: Option<Piece>,
-    /// What the buffer, or what was lent, is.
-    held: Option<Piece>,
+    /// What is held.
+    held: Option<Held<'m>>,
+    /// Of a piece that was asked for once more, where it had to be copied.
     buffer: Vec<u8>,
-    lent: Option<&'m [u8]>,
-    coverage: Coverage<A>,
-    /// The first address that is not counted.
-    counted: u64,
     bar: ProgressBar,
+}
+
+/// A piece and where its bytes are.
+#[derive(Clone, Copy)]
+struct Held<'m> {
+    piece: Piece,
+    at: Where<'m>,
+}
+
+#[derive(Clone, Copy)]
+enum Where<'m> {
+    /// Held by the stretches, which came to it last.
+    Stretches,
+    Lent(&'m [u8]),
+    Buffer,
 }
 
 impl<A: Address> fmt::Debug for Pieces<'_, A> {
@@ -92,7 +94,7 @@ impl<A: Address> fmt::Debug for Pieces<'_, A> {
 
 impl<'m, A: Address> Pieces<'m, A> {
     /// What of `range` is mapped with at least `perm`. If it was `asked` for by address, what is not mapped
-    /// counts.
+    /// is told.
     pub(crate) fn new(
         memory: &'m dyn Memory<Addr = A>,
         (range, asked): (AddrRange<A>, bool),
@@ -100,170 +102,73 @@ impl<'m, A: Address> Pieces<'m, A> {
         bounds: Bounds,
         bar: ProgressBar,
     ) -> Self {
+        let options = SweepOptions {
+            range: Some(range),
+            part: !asked,
+            perm,
+            window: usize::try_from(bounds.piece - bounds.overlap).unwrap_or(usize::MAX),
+            behind: usize::try_from(bounds.overlap).unwrap_or(usize::MAX),
+            max_bytes: bounds.bytes,
+            ..SweepOptions::default()
+        };
         Self {
             memory,
-            perm,
-            bounds,
-            spans: Mutex::new(memory.spans(range)),
-            ahead: None,
-            unseen: asked.then_some(range),
-            run: None,
+            stretches: Mutex::new(Stretches::new(memory, &options)),
+            most: bounds.pieces,
             found: Vec::new(),
             again: None,
             current: None,
             held: None,
             buffer: Vec::new(),
-            lent: None,
-            coverage: Coverage::default(),
-            counted: 0,
             bar,
         }
     }
 
     /// What was looked at.
-    pub(crate) fn coverage(&self) -> &Coverage<A> {
-        &self.coverage
-    }
-
-    fn next_span(&mut self) -> Option<Span<A>> {
-        if self.ahead.is_some() {
-            return self.ahead.take();
-        }
-        // Nobody panics while holding the lock.
-        let span = self.spans.get_mut().ok().and_then(Iterator::next);
-        if let Some(unseen) = self.unseen.take() {
-            let before = match span {
-                Some(span) => span.start.checked_sub(1),
-                None => Some(unseen.last()),
-            };
-            let gap = before.and_then(|last| AddrRange::inclusive(unseen.start(), last));
-            if let Some(gap) = gap {
-                self.unmapped(gap);
-            }
-            let behind = span.and_then(|span| span.start.checked_add(span.len));
-            self.unseen = behind.and_then(|start| AddrRange::inclusive(start, unseen.last()));
-        }
-        span
-    }
-
-    /// Nothing is mapped in a range. The spans do not say why; a read of its first byte does.
-    fn unmapped(&mut self, range: AddrRange<A>) {
-        let (start, len) = (range.start(), range.len());
-        match self.memory.read(start, &mut [0]) {
-            Err(fault) => self.coverage.add_unmapped(start, len, fault.cause),
-            // A running guest has mapped it since.
-            Ok(()) => self.coverage.unmapped = self.coverage.unmapped.saturating_add(len),
-        }
-    }
-
-    /// The next run of memory that is wanted and has no gap.
-    fn next_run(&mut self) -> Option<(u64, u64)> {
-        let mut run: Option<(u64, u64)> = None;
-        while let Some(span) = self.next_span() {
-            let start = span.start.raw();
-            match (span.kind, &mut run) {
-                (SpanKind::Mapped(prot), _) if !prot.contains(self.perm) => {}
-                (SpanKind::Mapped(_), Some((at, len))) if at.checked_add(*len) == Some(start) => {
-                    *len += span.len;
-                }
-                (_, Some(_)) => {
-                    self.ahead = Some(span);
-                    return run;
-                }
-                (SpanKind::Mapped(_), None) => run = Some((start, span.len)),
-                (SpanKind::Lost(cause), None) => {
-                    self.coverage.add_lost(span.start, span.len, cause);
-                }
-                (SpanKind::Away(prot, cause), None) => {
-                    if prot.contains(self.perm) {
-                        self.coverage.add_absent(span.start, span.len, cause);
-                    }
-                }
-            }
-        }
-        run
+    pub(crate) fn coverage(&self) -> Coverage<A> {
+        let stretches = self.stretches.lock();
+        stretches.unwrap_or_else(PoisonError::into_inner).coverage()
     }
 
     /// The next piece that was not looked at, which is held then.
     fn discover(&mut self) -> Option<Piece> {
+        let stretches = self.stretches.get_mut();
+        let stretches = stretches.unwrap_or_else(PoisonError::into_inner);
         loop {
             if interrupt::asked() {
                 return None;
             }
-            let run = self.run.take();
-            let (at, left) = match run {
-                Some(run) => run,
-                None => self.next_run()?,
-            };
-            if self.bounds.bytes == 0 || self.found.len() >= self.bounds.pieces {
-                let from = at.max(self.counted);
-                let left = left.saturating_sub(from - at);
-                if left > 0 {
-                    self.coverage.add_lost(A::new(from), left, Cause::Limit);
-                }
-                continue;
+            if self.found.len() >= self.most {
+                stretches.give_up();
             }
-            let want = left.min(self.bounds.piece).min(self.bounds.bytes);
-            let (good, cause) = self.hold(at, want);
-            self.count(at, good);
-            self.bounds.bytes -= good;
-            self.run = match cause {
-                Some(cause) => {
-                    let hole = at + good;
-                    let len = (PAGE - hole % PAGE).min(left - good);
-                    self.coverage.add_absent(A::new(hole), len, cause);
-                    self.counted = hole.saturating_add(len);
-                    behind(at, left, good + len)
-                }
-                None if want == self.bounds.piece && want < left => {
-                    behind(at, left, want - self.bounds.overlap)
-                }
-                None => behind(at, left, want),
-            };
-            if good > 0 {
-                let piece = (at, good as usize);
+            if let Stretch::Bytes { start, bytes, seen } = stretches.next()? {
+                self.bar.inc((bytes.len() - seen) as u64);
+                let piece = (start.raw(), bytes.len());
                 self.found.push(piece);
-                self.held = Some(piece);
-                self.bar.inc(good);
+                let at = Where::Stretches;
+                self.held = Some(Held { piece, at });
                 return Some(piece);
             }
         }
     }
 
-    /// Gets hold of bytes; how many there are before the first that cannot be read, and why it cannot.
-    fn hold(&mut self, at: u64, want: u64) -> (u64, Option<Cause>) {
-        let start = A::new(at);
+    /// Gets hold of a piece once more; whether it is still there.
+    fn hold(&mut self, piece: Piece) -> bool {
+        let (start, len) = (A::new(piece.0), piece.1);
         self.held = None;
-        self.lent = AddrRange::new(start, want).and_then(|range| self.memory.borrow(range));
-        if self.lent.is_some() {
-            return (want, None);
-        }
-        let len = want as usize;
-        if self.buffer.len() < len {
+        let lent = AddrRange::new(start, len as u64).and_then(|range| self.memory.borrow(range));
+        let at = if let Some(bytes) = lent {
+            Where::Lent(bytes)
+        } else {
             self.buffer.resize(len, 0);
-        }
-        match self.memory.read(start, &mut self.buffer[..len]) {
-            Ok(()) => (want, None),
-            Err(fault) => {
-                let good = fault.addr.raw().saturating_sub(at).min(want - 1);
-                (good, Some(fault.cause))
+            if self.memory.read(start, &mut self.buffer).is_err() {
+                return false;
             }
-        }
+            Where::Buffer
+        };
+        self.held = Some(Held { piece, at });
+        true
     }
-
-    fn count(&mut self, at: u64, len: u64) {
-        let end = at.saturating_add(len);
-        let from = at.max(self.counted);
-        if from < end {
-            self.coverage.add_read(end - from);
-            self.counted = end;
-        }
-    }
-}
-
-/// What is left of `len` bytes at `at` behind the first `done`.
-fn behind(at: u64, len: u64, done: u64) -> Option<(u64, u64)> {
-    (done < len).then(|| (at + done, len - done))
 }
 
 impl<A: Address> FragmentedMemory for &mut Pieces<'_, A> {
@@ -284,21 +189,20 @@ impl<A: Address> FragmentedMemory for &mut Pieces<'_, A> {
 
     fn fetch(&mut self, _: &MemoryParams) -> Option<Region<'_>> {
         let piece = self.current?;
-        let (at, len) = piece;
-        if self.held != Some(piece) {
-            // What a running guest has unmapped in between is not there any more.
-            let (_, fault) = self.hold(at, len as u64);
-            if fault.is_some() {
-                return None;
-            }
-            self.held = Some(piece);
+        // What a running guest has unmapped in between is not there any more.
+        if self.held.is_none_or(|held| held.piece != piece) && !self.hold(piece) {
+            return None;
         }
-        let mem = match self.lent {
-            Some(bytes) => bytes,
-            None => self.buffer.get(..len)?,
+        let mem = match self.held?.at {
+            Where::Stretches => {
+                let stretches = self.stretches.get_mut();
+                stretches.unwrap_or_else(PoisonError::into_inner).bytes()
+            }
+            Where::Lent(bytes) => bytes,
+            Where::Buffer => &self.buffer,
         };
         Some(Region {
-            start: at as usize,
+            start: piece.0 as usize,
             mem,
         })
     }
@@ -312,10 +216,12 @@ impl<A: Address> FragmentedMemory for &mut Pieces<'_, A> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use vmie::{Fault, Gpa, Gva};
+    use vmie::{Cause, Fault, Gpa, Gva, Span, SpanKind, Spans};
     use vmie_synth::guest::Rng;
 
     use super::*;
+
+    const PAGE: u64 = 4096;
 
     /// Regions, and pages of them that are not there.
     struct Parts {
@@ -449,7 +355,7 @@ mod tests {
             // The same once more, and nothing is counted twice.
             (&mut pieces).reset();
             assert_eq!(all_of(&mut pieces), all);
-            assert_eq!(pieces.coverage(), &coverage);
+            assert_eq!(pieces.coverage(), coverage);
         }
     }
 

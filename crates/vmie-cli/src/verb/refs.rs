@@ -207,23 +207,7 @@ fn to_texts(args: &RefsArgs, options: &Options) -> Result<Done> {
         Target::Saved(memory) if args.index.is_some() => {
             indexed(args, options, &source, &space, &**memory, places)
         }
-        Target::Physical(image) => {
-            let memory = &**image;
-            seek.one(&source, &space, memory, None, row, |options, done, emit| {
-                vmie::seek(memory, &referrers, options, done, emit)
-            })
-        }
-        Target::Virtual(memory) => {
-            seek.one(&source, &space, memory, None, row, |options, done, emit| {
-                vmie::seek_space(memory, &referrers, options, done, emit)
-            })
-        }
-        Target::Saved(memory) => {
-            let memory = &**memory;
-            seek.one(&source, &space, memory, None, row, |options, done, emit| {
-                vmie::seek(memory, &referrers, options, done, emit)
-            })
-        }
+        _ => seek.over(&source, &space, &referrers, None, row),
     }?;
     let complete = done.complete && texts.complete;
     Ok(Done { complete, ..done })

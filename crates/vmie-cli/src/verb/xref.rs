@@ -5,14 +5,15 @@ mod asked;
 mod everywhere;
 mod row;
 
-use vmie::xref::{Xref, XrefIndex, scan};
+use vmie::scan::{Match, scan_each};
+use vmie::xref::{Xref, XrefIndex};
 use vmie::{AddrRange, Gva, Memory};
 use vmie_rows::XrefRow;
 
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
 use crate::options::Options;
-use crate::seek::Seek;
+use crate::seek::{Ended, Seek};
 use crate::source::Source;
 use crate::space::Space;
 use crate::texts::Texts;
@@ -74,13 +75,15 @@ pub(super) fn run(args: &XrefArgs, options: &Options) -> Result<Done> {
         None,
         |place, xref: Xref, around| rows.row(&space, &asked, place, xref, around),
         Asked::of_process(&space).then(|| asked.beyond()),
-        |options, progress, emit| {
-            let mut emit = |xref: Xref| emit(xref.va, xref);
+        |selection, run, emit| {
             if !args.all && texts.is_none() {
-                return scan(memory, &asked.xrefs(bits), options, progress, emit);
+                let each = |found: Match<Gva, Xref>| emit(found.start, found.item);
+                let xrefs = asked.xrefs(bits);
+                return Ended::of(scan_each(memory, &xrefs, selection, run, each));
             }
+            let mut emit = |xref: Xref| emit(xref.va, xref);
             // What texts and all that is mapped have in common: the index knows all references to it.
-            let (index, mut outcome) = XrefIndex::build(memory, bits, options, progress);
+            let (index, outcome) = XrefIndex::build(memory, bits, selection, run);
             let flow = match &texts {
                 None => index.each(memory, AddrRange::all(), &mut emit),
                 Some(texts) => {
@@ -88,8 +91,10 @@ pub(super) fn run(args: &XrefArgs, options: &Options) -> Result<Done> {
                     found.into_iter().try_for_each(&mut emit)
                 }
             };
-            outcome.stopped |= flow.is_break();
-            outcome
+            Ended {
+                coverage: outcome.coverage,
+                stopped: outcome.stopped || flow.is_break(),
+            }
         },
     )?;
     let mut teller = Teller::new(&options.reporter);

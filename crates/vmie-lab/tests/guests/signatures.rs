@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use object::{Object, ObjectSymbol};
-use vmie::signature::{Set, Signature, scan};
-use vmie::{AddressSpace, Gva, SweepOptions, quiet};
+use vmie::scan::{Run, Selection, scan_each};
+use vmie::signature::{Set, Signature};
+use vmie::{AddressSpace, DEFAULT_WINDOW, Gva};
 use vmie_lab::walker::leaves;
 use vmie_lab::{Process, Program, Snapshot};
 
@@ -25,12 +26,8 @@ fn code_is_found_where_proc_maps_implies_in_every_format() {
         for case in cases(snapshot) {
             let space = space(snapshot, image.clone(), case.root);
             for window in [0x1000, 256 << 10] {
-                let options = SweepOptions {
-                    range: Some(user_half()),
-                    window,
-                    ..SweepOptions::default()
-                };
-                let found = find(&space, &case, &options);
+                let selection = Selection::all().range(user_half());
+                let found = find(&space, &case, &selection, window);
                 assert_eq!(
                     found, case.expected,
                     "{name}: {}, window {window}",
@@ -56,7 +53,7 @@ fn code_is_found_in_the_whole_space() {
             .find(|case| case.program == snapshot.current.program)
             .expect("the current program is one of them");
         let space = space(&snapshot, raw(&snapshot), case.root);
-        let found = find(&space, case, &SweepOptions::default());
+        let found = find(&space, case, &Selection::all(), DEFAULT_WINDOW);
         let (user, kernel): (BTreeSet<_>, BTreeSet<_>) =
             found.iter().copied().partition(|(va, _)| *va >> 63 == 0);
         assert_eq!(
@@ -160,14 +157,21 @@ pub(crate) fn file_offset(elf: &object::File<'_>, address: u64) -> usize {
         .expect("code is in a segment")
 }
 
-fn find(space: &AddressSpace, case: &Case, options: &SweepOptions<Gva>) -> BTreeSet<(u64, usize)> {
+fn find(
+    space: &AddressSpace,
+    case: &Case,
+    selection: &Selection<Gva>,
+    window: usize,
+) -> BTreeSet<(u64, usize)> {
     let set = Set::compile(case.signatures.clone()).expect("compiles");
     let mut found = BTreeSet::new();
     let mut last = None;
-    let outcome = scan(space, &set, options, &mut quiet, |hit| {
+    let run = Run::new().window(window);
+    let outcome = scan_each(space, &set, selection, run, |hit| {
+        assert_eq!(hit.len, LEN, "of signatures without jumps");
         assert!(last < Some(hit), "matches come in order");
         last = Some(hit);
-        found.insert((hit.addr.0, hit.sig));
+        found.insert((hit.start.0, hit.item.sig));
         ControlFlow::Continue(())
     });
     assert_eq!(outcome.coverage.lost, 0, "all tables could be read");

@@ -2,13 +2,13 @@
 //! files implies.
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Command;
 
 use object::{Object, ObjectSymbol};
-use vmie::xref::{CodeBits, Xrefs, scan};
-use vmie::{AddrRange, AddressSpace, Gva, Prot, SweepOptions, quiet};
+use vmie::scan::{Run, Selection, scan};
+use vmie::xref::{CodeBits, Xrefs};
+use vmie::{AddrRange, AddressSpace, Gva, Prot};
 use vmie_lab::walker::leaves;
 use vmie_lab::{ImageFormat, Process, Snapshot, Vma};
 
@@ -184,24 +184,15 @@ pub(crate) fn refers(text: &str, address: u64) -> Option<&'static str> {
 /// What vmie finds in a mapping, with a linear decode that agrees.
 fn found(space: &AddressSpace, target: u64, vma: &Vma) -> Refs {
     let target = AddrRange::new(Gva(target), 1).expect("not empty");
-    let options = SweepOptions {
-        range: Some(user_half()),
-        perm: Prot::X,
-        ..SweepOptions::default()
-    };
+    let selection = Selection::all().range(user_half()).perm(Prot::X);
+    let xrefs = Xrefs::to(target, CodeBits::B64);
+    let outcome = scan(space, &xrefs, &selection, Run::new());
     let mut refs = Refs::new();
-    let outcome = scan(
-        space,
-        &Xrefs::to(target, CodeBits::B64),
-        &options,
-        &mut quiet,
-        |xref| {
-            if xref.linear && vma.range.contains(&xref.va.0) {
-                refs.insert((xref.va.0, xref.kind.to_string()));
-            }
-            ControlFlow::Continue(())
-        },
-    );
+    for xref in outcome.items.iter().map(|found| found.item) {
+        if xref.linear && vma.range.contains(&xref.va.0) {
+            refs.insert((xref.va.0, xref.kind.to_string()));
+        }
+    }
     assert_eq!(outcome.coverage.lost, 0);
     refs
 }

@@ -33,12 +33,15 @@ mod refused;
 mod segments;
 mod table;
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::addr::{AddrRange, Address, Gpa};
 use crate::blocks::{BlockCache, Reader};
 use crate::hints::Hints;
 use crate::memory::{Cause, Fault, Memory, Spans};
+use crate::scan::{self, Match, Outcome, Run, Selection, Target};
+use crate::sweep::Scanner;
 use crate::view::View;
 
 use crate::filemap::{FileMap, Writers, zeros};
@@ -339,5 +342,19 @@ impl Memory for Image {
         }
         let (map, offset) = self.place(segment.backing)?;
         map.slice(offset + at, len)
+    }
+}
+
+impl Target for Image {
+    type Addr = Gpa;
+
+    fn send<S: Scanner + ?Sized>(
+        &self,
+        scanner: &S,
+        selection: &Selection<Gpa>,
+        run: &mut Run<'_>,
+        emit: &mut dyn FnMut(Match<Gpa, S::Item>) -> ControlFlow<()>,
+    ) -> Outcome<Gpa, S::Item> {
+        scan::over(self, scanner, selection, run, emit)
     }
 }

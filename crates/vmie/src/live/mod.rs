@@ -35,12 +35,15 @@ mod tests;
 
 use std::fs::File;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::addr::{AddrRange, Address, Gpa};
 use crate::cpu::CpuState;
 use crate::memory::{Cause, Fault, Memory, Prot, Span, SpanKind, Spans};
+use crate::scan::{self, Match, Outcome, Run, Selection, Target};
+use crate::sweep::Scanner;
 
 pub use error::{LiveError, LiveErrorKind};
 use mtree::Section;
@@ -305,6 +308,20 @@ impl LiveGuest {
             index += 1;
         }
         Ok(())
+    }
+}
+
+impl Target for LiveGuest {
+    type Addr = Gpa;
+
+    fn send<S: Scanner + ?Sized>(
+        &self,
+        scanner: &S,
+        selection: &Selection<Gpa>,
+        run: &mut Run<'_>,
+        emit: &mut dyn FnMut(Match<Gpa, S::Item>) -> ControlFlow<()>,
+    ) -> Outcome<Gpa, S::Item> {
+        scan::over(self, scanner, selection, run, emit)
     }
 }
 

@@ -325,6 +325,7 @@ impl<A: Address> PointerMap<A> {
             align,
             fingerprint: word(32),
             coverage: Coverage {
+                unmapped_wanted: 0,
                 mapped: word(40),
                 read: word(48),
                 absent: word(56),

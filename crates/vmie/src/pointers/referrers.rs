@@ -6,7 +6,7 @@ use crate::addr::AddrRange;
 use crate::sweep::{Found, Piece, Scanner};
 
 /// Searches for words whose value lies in a range: a [`Scanner`], to be sent over memory by
-/// [`seek`](crate::seek()). Its items are the values.
+/// [`scan`](crate::scan::scan()). Its items are the values.
 ///
 /// Cost: words at multiples of their width at the speed of memory; others are tested one by one.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,10 @@ impl Scanner for Referrers {
 
     fn overlap(&self) -> usize {
         self.0.overlap()
+    }
+
+    fn len_of(&self, _: &u64) -> usize {
+        self.0.width.bytes()
     }
 
     fn scan(&self, piece: &Piece<'_>, found: &mut Found<(usize, u64)>) {
@@ -88,6 +92,10 @@ impl Scanner for ReferrersOfAnyWidth {
 
     fn overlap(&self) -> usize {
         self.narrow.overlap().max(self.wide.overlap())
+    }
+
+    fn len_of(&self, item: &Referrer) -> usize {
+        item.width.bytes()
     }
 
     fn scan(&self, piece: &Piece<'_>, found: &mut Found<(usize, Referrer)>) {

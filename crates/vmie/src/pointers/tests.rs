@@ -175,7 +175,7 @@ proptest! {
             };
             let scanner = Referrers::new(range, options.width, options.align);
             let mut once = Vec::new();
-            let _ = crate::seek(&memory, &scanner, &sweep, &mut quiet, |at, value| {
+            let _ = crate::sweep::seek(&memory, &scanner, &sweep, &mut quiet, |at, value| {
                 // A range may reach beyond what is mapped; what leads there leads nowhere.
                 if memory.regions(AddrRange::all()).any(|region| region.range().contains(Gva(value))) {
                     once.push(Edge::found(at, value));

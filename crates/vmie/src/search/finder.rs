@@ -2,7 +2,7 @@
 
 use super::lanes::{self, Places};
 use super::value::ValueQuery;
-use crate::signature::{CompileError, Set, Signature};
+use crate::signature::{CompileError, Hit, Set, Signature};
 use crate::sweep::{Found, Piece, Scanner};
 
 /// Something to search for.
@@ -21,10 +21,12 @@ pub struct Sought {
     pub query: usize,
     /// The bits of the value; zero for patterns.
     pub bits: u64,
+    /// How many bytes it takes; of a pattern with a choice the fewest.
+    pub len: usize,
 }
 
 /// Searches for any number of queries in one pass: a [`Scanner`] to be sent over memory by
-/// [`seek`](crate::seek()).
+/// [`scan`](crate::scan::scan()).
 ///
 /// Cost: patterns as in [`Set`]; values that are aligned to their size at the speed of memory, up to
 /// `size` times that where they may stand anywhere.
@@ -98,6 +100,10 @@ impl Scanner for Finder {
         self.overlap
     }
 
+    fn len_of(&self, sought: &Sought) -> usize {
+        sought.len
+    }
+
     fn scan(&self, piece: &Piece<'_>, found: &mut Found<(usize, Sought)>) {
         let first = self.first(piece);
         let mut hits = Found::with_limit(found.limit());
@@ -107,8 +113,9 @@ impl Scanner for Finder {
             owned: piece.owned,
         };
         for &(query, ref value) in &self.values {
+            let len = value.ty.size();
             lanes::each(value, piece.bytes, places, &mut |at, bits| {
-                hits.push((at, Sought { query, bits }));
+                hits.push((at, Sought { query, bits, len }));
                 !hits.is_full()
             });
         }
@@ -119,19 +126,12 @@ impl Scanner for Finder {
             let aligned = matches.into_items().into_iter().filter(|hit| {
                 hit.offset >= first && (hit.offset - first).is_multiple_of(self.align)
             });
-            let query = |sig: usize| numbers[sig];
-            hits.extend(
-                aligned.map(|hit| {
-                    (
-                        hit.offset,
-                        Sought {
-                            query: query(hit.sig),
-                            bits: 0,
-                        },
-                    )
-                }),
-                overflow,
-            );
+            let sought = |hit: Hit| Sought {
+                query: numbers[hit.sig],
+                bits: 0,
+                len: set.len_at(piece.bytes, hit),
+            };
+            hits.extend(aligned.map(|hit| (hit.offset, sought(hit))), overflow);
         }
         let overflow = hits.is_full();
         let mut hits = hits.into_items();
@@ -141,22 +141,26 @@ impl Scanner for Finder {
 }
 
 impl Query {
-    /// Whether what this finds is `bytes` from the start: the naive twin of the search.
+    /// Whether what this finds is `bytes` from the start, and its bits and length: the naive twin of the search.
     #[cfg(test)]
-    fn starts(&self, bytes: &[u8]) -> Option<u64> {
+    fn starts(&self, bytes: &[u8]) -> Option<(u64, usize)> {
         match self {
             Self::Value(query) => {
                 let mut bits = [0; 8];
                 let size = query.ty.size();
                 bits[..size].copy_from_slice(bytes.get(..size)?);
                 let bits = u64::from_le_bytes(bits);
-                query.accepts(bits).then_some(bits)
+                query.accepts(bits).then_some((bits, size))
             }
             Self::Pattern(signature) => {
                 let set = Set::compile(vec![signature.clone()]).ok()?;
-                let mut found = Found::with_limit(1);
-                set.find(bytes, 1, &mut found);
-                found.items().first().map(|_| 0)
+                // As few bytes as will do.
+                let matches = |len: &usize| {
+                    let mut found = Found::with_limit(1);
+                    set.find(&bytes[..*len], 1, &mut found);
+                    !found.items().is_empty()
+                };
+                (1..=bytes.len()).find(matches).map(|len| (0, len))
             }
         }
     }
@@ -225,8 +229,8 @@ mod tests {
                     continue;
                 }
                 for (query, sought) in queries.iter().enumerate() {
-                    if let Some(bits) = sought.starts(&bytes[at..end]) {
-                        naive.push((Gva(start + at as u64), Sought { query, bits }));
+                    if let Some((bits, len)) = sought.starts(&bytes[at..end]) {
+                        naive.push((Gva(start + at as u64), Sought { query, bits, len }));
                     }
                 }
             }

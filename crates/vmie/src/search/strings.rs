@@ -190,7 +190,7 @@ impl Text {
     }
 }
 
-/// Searches for strings: a [`Scanner`] to be sent over memory by [`seek`](crate::seek()).
+/// Searches for strings: a [`Scanner`] to be sent over memory by [`scan`](crate::scan::scan()).
 #[derive(Clone, Debug)]
 pub struct Strings {
     min: usize,
@@ -313,6 +313,10 @@ impl Scanner for Strings {
     fn overlap(&self) -> usize {
         // A string of `SEEN` bytes, and the character behind it; or the shortest of any.
         SEEN.max(self.min * 4) + 4
+    }
+
+    fn len_of(&self, text: &Text) -> usize {
+        text.bytes.len()
     }
 
     fn scan(&self, piece: &Piece<'_>, found: &mut Found<(usize, Text)>) {

@@ -8,7 +8,7 @@ use super::space::{Owner, Space, SpaceError, Target};
 use crate::addr::{AddrRange, Gva};
 use crate::paging::Mode;
 use crate::pointers::{PointerMap, PointerOptions, Width};
-use crate::scan::{Outcome, Run, Selection, scan, scan_space};
+use crate::scan::{Outcome, Run, Selection, scan};
 use crate::snapshot::{Change, DiffOptions, DiffOutcome, diff};
 use crate::sweep::{Scanner, quiet};
 
@@ -41,14 +41,13 @@ impl Space<'_> {
         scanner: &S,
         run: Run<'_>,
     ) -> Result<Outcome<Gva, S::Item>, SpaceError> {
-        let selection = Selection::all().range(self.user_range());
-        let outcome = match &self.target {
-            Target::Physical(_) => return Err(SpaceError::NotVirtual),
-            Target::Virtual(space) => scan_space(space, scanner, &selection, run),
-            Target::Saved(snapshot) => scan(&**snapshot, scanner, &selection, run),
-        };
         // Nobody expects all of a space to be mapped.
-        Ok(outcome.of_what_is_mapped())
+        let selection = Selection::all().part(self.user_range());
+        match &self.target {
+            Target::Physical(_) => Err(SpaceError::NotVirtual),
+            Target::Virtual(space) => Ok(scan(space, scanner, &selection, run)),
+            Target::Saved(snapshot) => Ok(scan(&**snapshot, scanner, &selection, run)),
+        }
     }
 
     /// What changed from this space to the same one in a later image.

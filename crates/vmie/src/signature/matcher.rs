@@ -5,7 +5,7 @@ use crate::sweep::Found;
 
 /// Finds a set in one piece of bytes after another, in memory that is taken once.
 ///
-/// [`scan`](super::scan) does all of this for a memory. A matcher is for bytes from anywhere else:
+/// [`scan`](crate::scan::scan()) does all of this for a memory. A matcher is for bytes from anywhere else:
 /// packets, files, the pages of another tool. Each thread makes its own; they share the set.
 ///
 /// ```

@@ -4,7 +4,7 @@
 //! parse   text -> Signature                    every syntax people paste, one tree
 //! Set     signatures -> engine                 compiled once, then immutable and shared
 //! Engine  bytes -> hits                        sees only &[u8]; nothing of memory, windows, threads
-//! scan    Memory + Set -> matches, coverage    the sweep brings the bytes
+//! scan    Memory + Set -> matches, coverage    see the module `scan`: it brings the bytes
 //! ```
 //!
 //! # What a match is
@@ -39,14 +39,13 @@ pub use doubt::Doubt;
 pub use engine::{Engine, EngineKind, Hit, NoSuchEngine};
 pub use error::{CompileError, ParseError};
 pub use matcher::Matcher;
+pub use scanner::Matched;
 
-use std::ops::ControlFlow;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::addr::{Address, Gva};
-use crate::memory::Memory;
-use crate::sweep::{Found, ManyOutcome, SpacePart, SweepOptions, SweepOutcome, seek, seek_many};
+use crate::sweep::Found;
+use engine::verify;
 
 /// The longest jump: `[n-m]` and `[n]` take up to this many bytes.
 pub const MAX_JUMP: usize = 4096;
@@ -342,6 +341,21 @@ impl Set {
         found.extend(raw.into_items(), overflow);
     }
 
+    /// How many bytes of `bytes` a hit in them takes: the fewest, where there is a choice. Where that takes more than some
+    /// thousand steps to tell (jumps of thousands of bytes), it is the fewest that the signature ever takes.
+    ///
+    /// Cost: none, except of signatures with jumps or alternatives of several lengths.
+    pub fn len_at(&self, bytes: &[u8], hit: Hit) -> usize {
+        let signature = &self.signatures()[hit.sig];
+        let (least, most) = (signature.min_len(), signature.max_len());
+        if least == most {
+            return least;
+        }
+        let rest = bytes.get(hit.offset..).unwrap_or_default();
+        let rest = &rest[..rest.len().min(most)];
+        verify::fewest(signature.nodes(), rest).unwrap_or(least)
+    }
+
     /// As [`Set::find`], into an empty list.
     fn find_raw(&self, bytes: &[u8], owned: usize, found: &mut Found<Hit>) {
         let owned = owned.min(bytes.len());
@@ -351,47 +365,4 @@ impl Set {
             found.sort();
         }
     }
-}
-
-/// A signature matches at an address.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Match<A> {
-    /// First byte of the match.
-    pub addr: A,
-    /// Index of the signature in its set.
-    pub sig: usize,
-}
-
-/// Finds all matches of a set in a memory, in order.
-///
-/// The look-ahead is set by what the signatures need, whatever `options` says; all else is as in
-/// [`sweep`](crate::sweep()).
-pub fn scan<A: Address>(
-    memory: &dyn Memory<Addr = A>,
-    set: &Set,
-    options: &SweepOptions<A>,
-    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
-    mut emit: impl FnMut(Match<A>) -> ControlFlow<()>,
-) -> SweepOutcome<A> {
-    seek(memory, set, options, progress, |addr, sig| {
-        emit(Match { addr, sig })
-    })
-}
-
-/// Finds all matches of a set in many address spaces, by space, then in order, and looks at each
-/// physical frame once however many of them map it: a match comes with the index of its space.
-///
-/// The look-ahead is set by what the signatures need, whatever `options` says; all else is as in
-/// [`sweep_many`](crate::sweep_many()).
-pub fn scan_many(
-    parts: &[SpacePart<'_>],
-    set: &Set,
-    options: &SweepOptions<Gva>,
-    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
-    mut emit: impl FnMut(usize, Match<Gva>) -> ControlFlow<()>,
-) -> ManyOutcome {
-    seek_many(parts, set, options, progress, |found| {
-        let (addr, sig) = (found.addr, found.item);
-        emit(found.space, Match { addr, sig })
-    })
 }

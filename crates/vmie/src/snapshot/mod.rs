@@ -43,12 +43,15 @@ mod take;
 #[cfg(test)]
 mod tests;
 
+use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
 
 use crate::addr::{AddrRange, Address, Gpa};
 use crate::cpu::CpuState;
 use crate::memory::{Coverage, Fault, Gap, Memory, Prot, Region, SpanKind, Spans};
 use crate::paging::Mode;
+use crate::scan::{self, Match, Outcome, Run, Selection, Target};
+use crate::sweep::Scanner;
 use crate::view::View;
 use crate::width::ProgramWidth;
 use content::Content;
@@ -229,5 +232,19 @@ impl<A: Address> Memory for Snapshot<A> {
         let (page, _) = self.layout.page(range.start())?;
         let skip = (range.start().raw() % layout::PAGE as u64) as usize;
         self.content.slice(&self.slots, page, skip, len)
+    }
+}
+
+impl<A: Address> Target for Snapshot<A> {
+    type Addr = A;
+
+    fn send<S: Scanner + ?Sized>(
+        &self,
+        scanner: &S,
+        selection: &Selection<A>,
+        run: &mut Run<'_>,
+        emit: &mut dyn FnMut(Match<A, S::Item>) -> ControlFlow<()>,
+    ) -> Outcome<A, S::Item> {
+        scan::over(self, scanner, selection, run, emit)
     }
 }

@@ -43,13 +43,17 @@
 //!    for exactly where memory begins or a hole ends.
 //! 4. Alignment is that of the address, `window.start`, never of the offset in the window.
 //! 5. Test it with the window sizes 1, 2, 3 and 7, with holes, and with 1 and 2 threads.
-//! 6. Better still, implement [`Scanner`]: written for a [`Piece`], it does without addresses, says
-//!    itself how far it looks, and works on many address spaces at once ([`seek_many`]).
+//! 6. Better still, implement [`Scanner`]: written for a [`Piece`], it says itself how far it looks, and
+//!    [`scan`](crate::scan) sends it over everything that can be scanned, many address spaces at once included.
 
+mod cursor;
 mod look;
 mod many;
 mod plan;
+mod pool;
 mod scanner;
+mod stretches;
+mod tally;
 #[cfg(test)]
 pub(crate) mod testmem;
 #[cfg(test)]
@@ -58,15 +62,16 @@ mod unseen;
 
 use std::ops::ControlFlow;
 
-use rayon::prelude::*;
-
 use crate::addr::{AddrRange, Address};
-use crate::memory::{Cause, Coverage, Gap, Memory, Prot};
-use look::{Buffers, Looked, look};
+use crate::memory::{Coverage, Memory, Prot};
+pub(crate) use cursor::Cursor;
 pub(crate) use look::{Part, read_pieces};
+pub(crate) use many::sweep_each;
 pub use many::{ManyOutcome, Piece, Sighting, SpacePart, sweep_many};
-use plan::{Plan, Step, Task};
-pub use scanner::{Scanner, seek, seek_many, seek_space};
+pub use pool::Pool;
+pub use scanner::Scanner;
+pub(crate) use scanner::{around, seek, seek_many, seek_space};
+pub use stretches::{Stretch, Stretches};
 
 /// Bytes owned by one window unless said otherwise: 256 KiB.
 ///
@@ -98,6 +103,9 @@ pub struct SweepOptions<A: Address> {
     /// Only addresses in this range. What is not mapped within it counts as
     /// [`Coverage::unmapped`]; without a range, nobody asked for what is not mapped.
     pub range: Option<AddrRange<A>>,
+    /// Whether the range is a part of memory, as if there were nothing else, and not a question about its addresses: what is not
+    /// mapped in it is not told.
+    pub part: bool,
     /// Only regions that allow at least this. Regions left out are no gaps: nobody asked for them.
     pub perm: Prot,
     /// Bytes owned by one window; 1 to [`MAX_WINDOW`], other values are brought into these bounds.
@@ -109,6 +117,9 @@ pub struct SweepOptions<A: Address> {
     /// How many threads scan; 0 takes as many as the machine has. With 1, everything runs on the
     /// calling thread.
     pub threads: usize,
+    /// Threads to use instead of some that are started for this sweep; [`SweepOptions::threads`] says how many windows
+    /// are prepared for them.
+    pub pool: Option<Pool>,
     /// Look at no more bytes than this; what is beyond counts as [`Coverage::lost`] with
     /// [`Cause::Limit`](crate::Cause::Limit).
     pub max_bytes: u64,
@@ -118,13 +129,22 @@ impl<A: Address> Default for SweepOptions<A> {
     fn default() -> Self {
         Self {
             range: None,
+            part: false,
             perm: Prot::NONE,
             window: DEFAULT_WINDOW,
             overlap: 0,
             behind: 0,
             threads: 0,
+            pool: None,
             max_bytes: DEFAULT_MAX_BYTES,
         }
+    }
+}
+
+impl<A: Address> SweepOptions<A> {
+    /// The addresses of which is told what is not mapped.
+    fn asked(&self) -> Option<AddrRange<A>> {
+        self.range.filter(|_| !self.part)
     }
 }
 
@@ -280,210 +300,16 @@ where
     A: Address,
     R: Send,
 {
-    let mut plan = Plan::new(memory, options);
-    let buffers = Buffers::default();
-    let threads = match options.threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        n => n,
-    };
-    let view = |task: &Task<A>, limit| look(memory, task, options.behind, &buffers, &scan, limit);
-
-    let mut tally = Tally::new(memory);
-    let mut pool = None;
-    let mut steps = Vec::new();
-    loop {
-        let windows = plan.batch(
-            &mut steps,
-            if threads == 1 {
-                1
-            } else {
-                threads * WINDOWS_PER_THREAD
-            },
-            threads * STEPS_PER_THREAD,
-        );
-        if steps.is_empty() {
-            break;
-        }
-        if windows > 1 && pool.is_none() {
-            // Without a pool (the system may refuse threads) everything still works on this one.
-            pool = Some(
-                rayon::ThreadPoolBuilder::new()
-                    .num_threads(threads)
-                    .build()
-                    .ok(),
-            );
-        }
-        let mut looked: Vec<Option<Looked<A, R>>> = match &pool {
-            Some(Some(pool)) if windows > 1 => pool.install(|| {
-                steps
-                    .par_iter()
-                    .with_max_len(1)
-                    .map(|step| match step {
-                        Step::Look(task) => Some(view(task, RESULTS_PER_WINDOW)),
-                        _ => None,
-                    })
-                    .collect()
-            }),
-            _ => Vec::new(),
-        };
-        for (i, step) in steps.drain(..).enumerate() {
-            let task = match step {
-                Step::Look(task) => task,
-                Step::Lost(gap) => {
-                    tally.gap(gap, Heading::of_span(gap.cause));
-                    continue;
-                }
-                Step::Unmapped(range) => {
-                    tally.unmapped(range);
-                    continue;
-                }
-            };
-            let ready = looked.get_mut(i).and_then(Option::take);
-            let mut on_window = |window: Looked<A, R>, task: &Task<A>| {
-                tally.window(&window);
-                for result in window.results {
-                    emit(result)?;
-                }
-                progress(tally.done_with(task))
-            };
-            if let ControlFlow::Break(()) = settle(&task, ready, options, &view, &mut on_window) {
-                return tally.finish(true);
+    let mut cursor = Cursor::new(memory, options, scan);
+    while let Some((results, done)) = cursor.next_window() {
+        for result in results {
+            if emit(result).is_break() {
+                return cursor.finish(true);
             }
         }
-    }
-    tally.finish(false)
-}
-
-/// Passes on what was seen in `task`, halving it as long as it has too many results.
-fn settle<A: Address, R>(
-    task: &Task<A>,
-    ready: Option<Looked<A, R>>,
-    options: &SweepOptions<A>,
-    view: &impl Fn(&Task<A>, usize) -> Looked<A, R>,
-    on_window: &mut impl FnMut(Looked<A, R>, &Task<A>) -> ControlFlow<()>,
-) -> ControlFlow<()> {
-    // A window of one byte cannot be halved. What can start at one byte is bounded by the scanner.
-    let limit = if task.owned == 1 {
-        usize::MAX
-    } else {
-        RESULTS_PER_WINDOW
-    };
-    let window = match ready {
-        Some(window) if !window.overflow || limit == RESULTS_PER_WINDOW => window,
-        _ => view(task, limit),
-    };
-    if !window.overflow {
-        return on_window(window, task);
-    }
-    drop(window);
-    for half in task.halves(options.overlap, options.behind) {
-        settle(&half, None, options, view, on_window)?;
-    }
-    ControlFlow::Continue(())
-}
-
-/// Which total of the coverage a gap belongs to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Heading {
-    Absent,
-    Lost,
-    Unmapped,
-}
-
-impl Heading {
-    /// Of a span of which nothing can be read.
-    fn of_span(cause: Cause) -> Self {
-        match cause.is_away() {
-            true => Self::Absent,
-            false => Self::Lost,
+        if progress(done).is_break() {
+            return cursor.finish(true);
         }
     }
-}
-
-/// Adds up the coverage in address order.
-///
-/// Gaps that touch and have the same kind of cause are joined here before they are counted, so that
-/// the number of gaps does not depend on how windows were cut.
-struct Tally<'m, A: Address> {
-    memory: &'m dyn Memory<Addr = A>,
-    coverage: Coverage<A>,
-    pending: Option<(Gap<A>, Heading)>,
-    done: u64,
-}
-
-impl<'m, A: Address> Tally<'m, A> {
-    fn new(memory: &'m dyn Memory<Addr = A>) -> Self {
-        Self {
-            memory,
-            coverage: Coverage::default(),
-            pending: None,
-            done: 0,
-        }
-    }
-
-    fn read(&mut self, len: u64) {
-        self.coverage.add_read(len);
-    }
-
-    /// Adds a part that touches no gap that was counted before.
-    fn merge(&mut self, part: &Coverage<A>) {
-        self.flush();
-        self.coverage.merge(part);
-    }
-
-    fn window<R>(&mut self, window: &Looked<A, R>) {
-        self.read(window.read);
-        for &hole in &window.holes {
-            self.gap(hole, Heading::Absent);
-        }
-    }
-
-    fn done_with(&mut self, task: &Task<A>) -> u64 {
-        self.done = self.done.saturating_add(task.owned as u64);
-        self.done
-    }
-
-    /// Nothing is mapped in `range`. The spans do not say why; a read of its first byte does.
-    fn unmapped(&mut self, range: AddrRange<A>) {
-        let (start, len) = (range.start(), range.len());
-        match self.memory.read(start, &mut [0]) {
-            Err(fault) => {
-                let cause = fault.cause;
-                self.gap(Gap { start, len, cause }, Heading::Unmapped);
-            }
-            // Mapped since it was enumerated, which happens in a live guest: no reason to give.
-            Ok(()) => self.coverage.unmapped = self.coverage.unmapped.saturating_add(len),
-        }
-    }
-
-    fn gap(&mut self, gap: Gap<A>, heading: Heading) {
-        if let Some((last, last_heading)) = &mut self.pending
-            && *last_heading == heading
-            && last.start.checked_add(last.len) == Some(gap.start)
-            && last.cause.label() == gap.cause.label()
-        {
-            last.len = last.len.saturating_add(gap.len);
-            return;
-        }
-        self.flush();
-        self.pending = Some((gap, heading));
-    }
-
-    fn flush(&mut self) {
-        if let Some((Gap { start, len, cause }, heading)) = self.pending.take() {
-            match heading {
-                Heading::Absent => self.coverage.add_absent(start, len, cause),
-                Heading::Lost => self.coverage.add_lost(start, len, cause),
-                Heading::Unmapped => self.coverage.add_unmapped(start, len, cause),
-            }
-        }
-    }
-
-    fn finish(mut self, stopped: bool) -> SweepOutcome<A> {
-        self.flush();
-        SweepOutcome {
-            coverage: self.coverage,
-            stopped,
-        }
-    }
+    cursor.finish(false)
 }

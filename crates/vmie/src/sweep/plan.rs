@@ -75,10 +75,14 @@ struct Run<A> {
     behind: u64,
 }
 
+/// Says which protections are wanted.
+pub(super) type Keep<'m> = Box<dyn Fn(Prot) -> bool + Send + 'm>;
+
 /// The steps of a sweep, in order.
 pub(super) struct Plan<'m, A: Address> {
     spans: Peekable<Spans<'m, A>>,
     perm: Prot,
+    keep: Option<Keep<'m>>,
     window: usize,
     overlap: usize,
     behind: usize,
@@ -89,16 +93,26 @@ pub(super) struct Plan<'m, A: Address> {
 
 impl<'m, A: Address> Plan<'m, A> {
     pub(super) fn new(memory: &'m dyn Memory<Addr = A>, options: &SweepOptions<A>) -> Self {
+        Self::within(memory, options, MAX_WINDOW)
+    }
+
+    /// With windows of up to `most` bytes.
+    pub(super) fn within(
+        memory: &'m dyn Memory<Addr = A>,
+        options: &SweepOptions<A>,
+        most: usize,
+    ) -> Self {
         let range = options.range.unwrap_or_else(AddrRange::all);
         Self {
             spans: memory.spans(range).peekable(),
             perm: options.perm,
-            window: options.window.clamp(1, MAX_WINDOW),
+            keep: None,
+            window: options.window.clamp(1, most),
             overlap: options.overlap,
             behind: options.behind,
             budget: options.max_bytes,
             run: None,
-            unseen: Unseen::new(options.range),
+            unseen: Unseen::new(options.asked()),
         }
     }
 
@@ -121,7 +135,30 @@ impl<'m, A: Address> Plan<'m, A> {
     }
 
     fn selects(&self, span: &Span<A>) -> bool {
-        matches!(span.kind, SpanKind::Mapped(prot) if prot.contains(self.perm))
+        matches!(span.kind, SpanKind::Mapped(prot) if self.wants(prot))
+    }
+
+    fn wants(&self, prot: Prot) -> bool {
+        prot.contains(self.perm) && self.keep.as_ref().is_none_or(|keep| keep(prot))
+    }
+
+    /// Leaves out regions of which `keep` does not accept the protection.
+    pub(super) fn keep(&mut self, keep: Keep<'m>) {
+        self.keep = Some(keep);
+    }
+
+    /// Takes a range for mapped that was not when spans were listed.
+    pub(super) fn found(&mut self, range: AddrRange<A>) {
+        self.run = Some(Run {
+            at: range.start(),
+            len: range.len(),
+            behind: 0,
+        });
+    }
+
+    /// Has no more bytes looked at.
+    pub(super) fn exhaust(&mut self) {
+        self.budget = 0;
     }
 
     /// Takes spans that touch the run until a window and its look-ahead are known, and whether the
@@ -162,7 +199,7 @@ impl<'m, A: Address> Plan<'m, A> {
         let task = Task {
             start: run.at,
             behind: clamped(run.behind, self.behind),
-            owned: clamped(owned, MAX_WINDOW),
+            owned: clamped(owned, self.window),
             ahead: clamped(rest, self.overlap),
         };
         self.run = (rest > 0)
@@ -212,7 +249,7 @@ impl<A: Address> Iterator for Plan<'_, A> {
                         cause,
                     }));
                 }
-                SpanKind::Away(prot, cause) if prot.contains(self.perm) => {
+                SpanKind::Away(prot, cause) if self.wants(prot) => {
                     return Some(Step::Lost(Gap {
                         start: span.start,
                         len: span.len,

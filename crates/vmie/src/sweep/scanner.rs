@@ -7,15 +7,17 @@ use crate::memory::Memory;
 use crate::paging::AddressSpace;
 use crate::sweep::many::repeats_frames;
 use crate::sweep::{
-    Found, ManyOutcome, Piece, Sighting, SpacePart, SweepOptions, SweepOutcome, sweep, sweep_many,
+    Found, ManyOutcome, Piece, Sighting, SpacePart, SweepOptions, SweepOutcome, sweep, sweep_each,
+    sweep_many,
 };
 
-/// Looks for something in pieces of memory, without knowing where they are from.
+/// Looks for something in pieces of memory; [`scan`](crate::scan::scan()) sends it over one.
 ///
 /// What starts at a byte may depend only on [`Scanner::behind`] bytes before it, on
 /// [`Scanner::overlap`] bytes after it, on where memory begins or ends within those, and on the address
 /// modulo [`Piece::ALIGN`]. Then results are the same for every window size, and a frame that many
-/// processes map needs to be looked at once.
+/// processes map needs to be looked at once. One that [knows its address](Scanner::knows_address) may depend on all of
+/// the address, and looks at such a frame in each of them.
 pub trait Scanner: Sync {
     /// What is known of a result besides its address.
     type Item: Clone + Send;
@@ -25,6 +27,15 @@ pub trait Scanner: Sync {
 
     /// How many bytes after the first byte of a result it may depend on.
     fn overlap(&self) -> usize;
+
+    /// Whether results depend on the address that bytes stand at, beyond its alignment. Only then does every piece have
+    /// a [`Piece::start`].
+    fn knows_address(&self) -> bool {
+        false
+    }
+
+    /// How many bytes a result takes, from its address on: at least one.
+    fn len_of(&self, item: &Self::Item) -> usize;
 
     /// Pushes what starts in `piece.bytes[..piece.owned]`, as offset and item, by ascending offset.
     fn scan(&self, piece: &Piece<'_>, found: &mut Found<(usize, Self::Item)>);
@@ -41,6 +52,14 @@ impl<S: Scanner + ?Sized> Scanner for &S {
         (**self).overlap()
     }
 
+    fn knows_address(&self) -> bool {
+        (**self).knows_address()
+    }
+
+    fn len_of(&self, item: &Self::Item) -> usize {
+        (**self).len_of(item)
+    }
+
     fn scan(&self, piece: &Piece<'_>, found: &mut Found<(usize, Self::Item)>) {
         (**self).scan(piece, found);
     }
@@ -48,7 +67,7 @@ impl<S: Scanner + ?Sized> Scanner for &S {
 
 /// Sends a scanner over a memory: [`sweep`], with the surroundings that the scanner asks for whatever
 /// `options` says.
-pub fn seek<A: Address, S: Scanner + ?Sized>(
+pub(crate) fn seek<A: Address, S: Scanner + ?Sized>(
     memory: &dyn Memory<Addr = A>,
     scanner: &S,
     options: &SweepOptions<A>,
@@ -74,7 +93,7 @@ pub fn seek<A: Address, S: Scanner + ?Sized>(
 ///
 /// Results, their order and the coverage are the same either way. Where frames are looked at once, no
 /// result comes before nearly all of them are done. Costs a walk over the page tables more than `seek`.
-pub fn seek_space<S: Scanner + ?Sized>(
+pub(crate) fn seek_space<S: Scanner + ?Sized>(
     space: &AddressSpace,
     scanner: &S,
     options: &SweepOptions<Gva>,
@@ -82,7 +101,7 @@ pub fn seek_space<S: Scanner + ?Sized>(
     mut emit: impl FnMut(Gva, S::Item) -> ControlFlow<()>,
 ) -> SweepOutcome<Gva> {
     let part = SpacePart::all(space);
-    if !repeats_frames(part, options) {
+    if scanner.knows_address() || !repeats_frames(part, options) {
         return seek(space, scanner, options, progress, emit);
     }
     let many = seek_many(&[part], scanner, options, progress, |found| {
@@ -96,7 +115,7 @@ pub fn seek_space<S: Scanner + ?Sized>(
 
 /// Sends a scanner over many spaces at once: [`sweep_many`], with the surroundings that the scanner
 /// asks for whatever `options` says.
-pub fn seek_many<S: Scanner + ?Sized>(
+pub(crate) fn seek_many<S: Scanner + ?Sized>(
     parts: &[SpacePart<'_>],
     scanner: &S,
     options: &SweepOptions<Gva>,
@@ -104,16 +123,14 @@ pub fn seek_many<S: Scanner + ?Sized>(
     emit: impl FnMut(Sighting<S::Item>) -> ControlFlow<()>,
 ) -> ManyOutcome {
     let options = around(scanner, options);
-    sweep_many(
-        parts,
-        &options,
-        progress,
-        |piece, found| scanner.scan(piece, found),
-        emit,
-    )
+    let scan = |piece: &Piece<'_>, found: &mut Found<_>| scanner.scan(piece, found);
+    if scanner.knows_address() {
+        return sweep_each(parts, &options, progress, scan, emit);
+    }
+    sweep_many(parts, &options, progress, scan, emit)
 }
 
-fn around<A: Address, S: Scanner + ?Sized>(
+pub(crate) fn around<A: Address, S: Scanner + ?Sized>(
     scanner: &S,
     options: &SweepOptions<A>,
 ) -> SweepOptions<A> {

@@ -479,7 +479,7 @@ proptest! {
             overlap,
             behind,
             threads,
-            max_bytes: DEFAULT_MAX_BYTES,
+            ..SweepOptions::default()
         };
         let stretches = memory.readable(options.perm, options.range);
         let check = |window: &Window<'_, Gva>| {

@@ -40,11 +40,9 @@ mod resolve;
 mod tests;
 
 use std::fmt;
-use std::ops::ControlFlow;
 
 use crate::addr::{AddrRange, Gva};
-use crate::memory::Memory;
-use crate::sweep::{Found, SweepOptions, SweepOutcome, Window, sweep};
+use crate::sweep::{Found, Piece, Scanner, Window};
 pub use crate::width::CodeBits;
 pub use filter::FilterKind;
 pub use index::XrefIndex;
@@ -216,33 +214,48 @@ impl Xrefs {
     }
 }
 
-/// Finds all references to addresses in a memory, in order.
+/// Results are by address, then by field; of each the item has the address of the instruction, too.
 ///
-/// The surroundings that windows show are set by what this needs, whatever `options` says; all else is
-/// as in [`sweep`](crate::sweep()). What is not code should be left out with [`SweepOptions::perm`].
+/// What is not code should be left out with [`Selection::perm`](crate::scan::Selection::perm).
 ///
 /// # Cost
 ///
 /// One pass at the speed of memory where a vector unit helps, and some microseconds for each reference.
 /// Of targets that make up a large part of what code refers to, decoding takes most of the time.
-pub fn scan(
-    memory: &dyn Memory<Addr = Gva>,
-    xrefs: &Xrefs,
-    options: &SweepOptions<Gva>,
-    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
-    emit: impl FnMut(Xref) -> ControlFlow<()>,
-) -> SweepOutcome<Gva> {
-    let options = SweepOptions {
+impl Scanner for Xrefs {
+    type Item = Xref;
+
+    fn behind(&self) -> usize {
+        BEFORE
+    }
+
+    fn overlap(&self) -> usize {
         // To see whole instructions that have a field in common with one that starts at the last byte.
-        overlap: 2 * MAX_INSTRUCTION,
-        behind: BEFORE,
-        ..options.clone()
-    };
-    sweep(
-        memory,
-        &options,
-        progress,
-        |window, found| xrefs.look(window, found),
-        emit,
-    )
+        2 * MAX_INSTRUCTION
+    }
+
+    fn knows_address(&self) -> bool {
+        true
+    }
+
+    fn len_of(&self, xref: &Xref) -> usize {
+        xref.len.into()
+    }
+
+    /// # Panics
+    ///
+    /// When the piece has no address, which a scan gives to scanners that [ask for it](Scanner::knows_address).
+    fn scan(&self, piece: &Piece<'_>, found: &mut Found<(usize, Xref)>) {
+        let start = piece.start.expect("asked for");
+        let window = Window {
+            start: Gva(start),
+            bytes: piece.bytes,
+            owned: piece.owned,
+            before: piece.before,
+        };
+        found.gather(
+            |hits| self.look(&window, hits),
+            |xref| (xref.va.0.wrapping_sub(start) as usize, xref),
+        );
+    }
 }

@@ -6,8 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::memory::Prot;
-use crate::sweep::quiet;
+use crate::scan::{Run, Selection};
 use crate::sweep::testmem::{TestMemory, any_memory};
+use crate::sweep::{SweepOptions, quiet, seek};
 
 fn one(at: u64) -> AddrRange<Gva> {
     AddrRange::new(Gva(at), 1).expect("not empty")
@@ -450,7 +451,7 @@ proptest! {
         }
         let options = SweepOptions { window, threads, ..SweepOptions::default() };
         let mut found = Vec::new();
-        let outcome = scan(&memory, &Xrefs::to(targets, B64), &options, &mut quiet, |xref| {
+        let outcome = seek(&memory, &Xrefs::to(targets, B64), &options, &mut quiet, |_, xref| {
             found.push(xref);
             Continue(())
         });
@@ -480,7 +481,7 @@ proptest! {
         }
         prop_assume!(!memory.parts.is_empty());
         let options = SweepOptions { window, threads: 1, ..SweepOptions::default() };
-        let (index, outcome) = XrefIndex::build(&memory, bits, &options, &mut quiet);
+        let (index, outcome) = XrefIndex::build(&memory, bits, &Selection::all(), Run::new().window(window).threads(1));
         prop_assert!(!outcome.stopped);
         let ends: Vec<u64> = memory.parts.iter().map(|p| p.start + (p.bytes.len() as u64 - 1)).collect();
         for (from, len) in asked {
@@ -492,7 +493,7 @@ proptest! {
             let targets = AddrRange::inclusive(Gva(first), Gva(end.min(first.saturating_add(len - 1))));
             let targets = targets.expect("in order");
             let mut expected = Vec::new();
-            let _ = scan(&memory, &Xrefs::to(targets, bits), &options, &mut quiet, |xref| {
+            let _ = seek(&memory, &Xrefs::to(targets, bits), &options, &mut quiet, |_, xref| {
                 expected.push(xref);
                 Continue(())
             });
@@ -503,7 +504,7 @@ proptest! {
         for part in &memory.parts {
             let targets = AddrRange::new(Gva(part.start), part.bytes.len() as u64).expect("not empty");
             let mut found = Vec::new();
-            let _ = scan(&memory, &Xrefs::to(targets, bits), &options, &mut quiet, |xref| {
+            let _ = seek(&memory, &Xrefs::to(targets, bits), &options, &mut quiet, |_, xref| {
                 found.push(xref);
                 Continue(())
             });

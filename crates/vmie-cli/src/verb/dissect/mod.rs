@@ -8,8 +8,9 @@ use std::path::Path;
 
 use vmie::dissect::{Common, Dissector, Kind, Life, MAX_INSTANCES, MAX_LEN, Value};
 use vmie::pointers::{Edge, PointerMap, Referrers, Width};
+use vmie::scan::{Run, Selection, scan_each};
 use vmie::session::user_range;
-use vmie::{AddrRange, Address, Coverage, Memory, Prot, SweepOptions, seek};
+use vmie::{AddrRange, Address, Coverage, Memory, Prot};
 use vmie_rows::{Compared, FieldRow, Hex, OtherValue, Row as _};
 
 use crate::addr::TargetExpr;
@@ -21,7 +22,6 @@ use crate::options::Options;
 use crate::output::{Cell, Format, Output, Row, Sink, totals};
 use crate::pointers::Indexing;
 use crate::report::Words;
-use crate::seek::go_on;
 use crate::source::Source;
 use crate::space::{Space, Target};
 use crate::unread::nothing_read;
@@ -384,27 +384,18 @@ impl<'a, A: Address> Alike<'a, A> {
             return map.coverage().clone();
         }
         interrupt::listen();
-        let sweep = SweepOptions {
-            range: self.range,
-            perm: Prot::W,
-            threads: self.options.threads,
-            max_bytes: self.source.sweep_bound(),
-            ..SweepOptions::default()
-        };
+        let selection = Selection::all().range(self.range).perm(Prot::W);
+        let run = Run::new()
+            .threads(self.options.threads)
+            .max_bytes(self.source.sweep_bound())
+            .cancel(interrupt::flag());
         let scanner = Referrers::new(what, self.width, self.width.bytes() as u64);
-        let outcome = seek(
-            self.memory,
-            &scanner,
-            &sweep,
-            &mut |_| go_on(),
-            |at, value| {
-                if take(Edge::found(at, value)) {
-                    Continue(())
-                } else {
-                    Break(())
-                }
-            },
-        );
+        let outcome = scan_each(self.memory, &scanner, &selection, run, |found| {
+            match take(Edge::found(found.start, found.item)) {
+                true => Continue(()),
+                false => Break(()),
+            }
+        });
         outcome.coverage
     }
 }

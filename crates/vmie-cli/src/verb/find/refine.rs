@@ -3,6 +3,7 @@
 use std::ops::ControlFlow::{Break, Continue};
 use std::path::Path;
 
+use vmie::candidates::CandidatesError;
 use vmie::search::{Candidate, Narrowing, Relation, Verdict};
 use vmie::{Address, Coverage, Gva, ManyOutcome, Memory};
 use vmie_rows::{FoundRow, Hex, Place};
@@ -11,7 +12,7 @@ use super::args::FindArgs;
 use super::kind::Kind;
 use super::relations::relations;
 use super::save;
-use crate::candidates::{Header, Likeness, Saved, Scope, Sought, Whose, Writer};
+use crate::candidates::{Header, Likeness, Saved, Scope, Sought, Whose, Writer, told};
 use crate::escape::{self, shell_word};
 use crate::exit::{Done, Failure, Result, Stop};
 use crate::interrupt;
@@ -101,10 +102,10 @@ impl Refine<'_> {
         let reporter = &self.options.reporter;
         let now = space.whose();
         let [was] = &saved.header.spaces[..] else {
-            return Err(self.other_space(&saved.header, &now.to_string()).into());
+            return Err(self.other_space(&saved.header, &told(&now)).into());
         };
         if saved.header.scope != Scope::One || was.likeness(&now) == Likeness::Different {
-            return Err(self.other_space(&saved.header, &now.to_string()).into());
+            return Err(self.other_space(&saved.header, &told(&now)).into());
         }
         let odd = Odd::of(was, Some(&now));
         let count = saved.count;
@@ -225,7 +226,7 @@ impl Refine<'_> {
 
     fn other_space(&self, header: &Header, given: &str) -> Failure {
         let saved = match (header.scope, &header.spaces[..]) {
-            (Scope::One, [one, ..]) => one.to_string(),
+            (Scope::One, [one, ..]) => told(one),
             (scope, _) => scope_text(scope).to_owned(),
         };
         Failure::new(format!(
@@ -325,6 +326,7 @@ impl Refine<'_> {
                         let gone = &mut looked.coverage[space];
                         candidates.iter().try_for_each(|candidate| {
                             gone.unmapped += candidate.old.len() as u64;
+                            gone.unmapped_wanted += candidate.old.len() as u64;
                             take(candidate, None)
                         })
                     }
@@ -398,7 +400,7 @@ enum Odd {
 
 impl Odd {
     fn of(was: &Whose, now: Option<&Whose>) -> Option<Self> {
-        let name = |whose: &Whose| escape::plain(&whose.to_string()).into_owned();
+        let name = |whose: &Whose| escape::plain(&told(whose)).into_owned();
         match now {
             None => Some(Self::Gone { was: name(was) }),
             Some(now) if was.likeness(now) == Likeness::Same => None,
@@ -431,9 +433,9 @@ enum Over {
     Failed(Failure),
 }
 
-impl From<Failure> for Over {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
+impl From<CandidatesError> for Over {
+    fn from(error: CandidatesError) -> Self {
+        Self::Failed(error.into())
     }
 }
 

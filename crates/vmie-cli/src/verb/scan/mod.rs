@@ -43,11 +43,11 @@ pub(super) fn run(args: &ScanArgs, options: &Options) -> Result<Done> {
         asked: args.context.is_some(),
     };
     let context = args.context.unwrap_or(0);
-    seek.run(&set, |place, sig, around| {
+    seek.run(&set, |place, matched, around| {
         Some(MatchRow {
             context: (context > 0).then(|| around_match(place.va.0, context, around)),
             place,
-            sig: &names[sig],
+            sig: &names[matched.sig],
         })
     })
 }

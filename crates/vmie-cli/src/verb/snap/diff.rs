@@ -14,7 +14,7 @@ use vmie_rows::{ChangeRow, Hex};
 
 use super::args::{GroupBy, SnapDiffArgs};
 use crate::args::{LayersArgs, Paging, SourceArgs, SpaceArgs};
-use crate::candidates::{Likeness, Whose};
+use crate::candidates::{Likeness, Whose, told};
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
 use crate::options::Options;
@@ -81,13 +81,13 @@ pub(super) fn run(args: &SnapDiffArgs, options: &Options) -> Result<Done> {
         Likeness::Same => {}
         Likeness::OtherRun => reporter.warn(&format!(
             "another run of the same: {} then, {} now; addresses may mean something else",
-            before.whose(),
-            after.whose()
+            told(&before.whose()),
+            told(&after.whose())
         )),
         Likeness::Different => reporter.warn(&format!(
             "different spaces are compared: {} then, {} now",
-            before.whose(),
-            after.whose()
+            told(&before.whose()),
+            told(&after.whose())
         )),
     }
     let comparing = Comparing {
@@ -104,8 +104,8 @@ pub(super) fn run(args: &SnapDiffArgs, options: &Options) -> Result<Done> {
             (Some(one), Some(other)) => comparing.run(one, other),
             _ => Err(
                 Failure::new("physical and virtual memory have nothing to compare")
-                    .found(format!("{} is {}", earlier.name(), before.whose()))
-                    .found(format!("{} is {}", later.name(), after.whose()))
+                    .found(format!("{} is {}", earlier.name(), told(&before.whose())))
+                    .found(format!("{} is {}", later.name(), told(&after.whose())))
                     .hint("the same space on both sides")
                     .into(),
             ),

@@ -12,7 +12,7 @@ use vmie::{Address, Gpa, Gva, Memory};
 use vmie_rows::WatchedRow;
 
 use super::args::SnapWatchArgs;
-use crate::candidates::{Likeness, Whose};
+use crate::candidates::{Likeness, Whose, told};
 use crate::escape::shell_word;
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
@@ -193,10 +193,11 @@ impl Watch<'_> {
         match then.likeness(&now) {
             Likeness::Same => Ok(()),
             Likeness::OtherRun | Likeness::Different => Err(Failure::new(format!(
-                "{now} is not what the moments in {} are of",
+                "{} is not what the moments in {} are of",
+                told(&now),
                 shell_word(&self.args.out)
             ))
-            .found(format!("they are of {then}"))
+            .found(format!("they are of {}", told(then)))
             .hint("another directory")
             .into()),
         }

@@ -6,8 +6,9 @@
 use std::cell::Cell;
 
 use vmie::os::ResolveError;
-use vmie::xref::{Xref, XrefIndex, scan};
-use vmie::{AddrRange, Coverage, Gva, ManyOutcome, Memory, ProgramWidth, SweepOptions};
+use vmie::scan::{Match, Selection, scan_each};
+use vmie::xref::{Xref, XrefIndex};
+use vmie::{AddrRange, Coverage, Gva, ManyOutcome, Memory, ProgramWidth};
 use vmie_rows::{Hex, Place, Site, XrefRow};
 
 use super::args::XrefArgs;
@@ -22,7 +23,7 @@ use crate::output::SpaceKind;
 use crate::regions::Arranged;
 use crate::report::{Beyond, Reporter, Words};
 use crate::rows::Rows;
-use crate::seek::{In, go_on, progress, said_if_stopped};
+use crate::seek::{Bar, Ended, In, go_on, run_within, said_if_stopped};
 use crate::source::Source;
 use crate::space::Space;
 use crate::spaces::Spaces;
@@ -76,7 +77,7 @@ pub(super) fn run(args: &XrefArgs, source: &Source, options: &Options) -> Result
     let mut complete = true;
     let mut without = Vec::new();
     let mut teller = Teller::new(reporter);
-    let mut bar = progress("xref", source, reporter);
+    let bar = Bar::begin("xref", source, reporter);
     let mut done = 0;
     for index in 0..spaces.len() {
         outcome.coverage.push(Coverage::default());
@@ -128,13 +129,8 @@ pub(super) fn run(args: &XrefArgs, source: &Source, options: &Options) -> Result
             None => memory,
         };
         let bits = args.bits.code(widths[index]);
-        let sweep = SweepOptions {
-            range: Some(range),
-            perm: args.perm,
-            threads: options.threads,
-            max_bytes: source.sweep_bound(),
-            ..SweepOptions::default()
-        };
+        let selection = Selection::all().range(range).perm(args.perm);
+        let run = run_within(bar.clone(), done, source, options);
         let mut maker = RowMaker::new(args.linear, bits);
         let mut site = None;
         let mut emit = |xref: Xref| {
@@ -153,14 +149,20 @@ pub(super) fn run(args: &XrefArgs, source: &Source, options: &Options) -> Result
             };
             rows.add(maker.row(&space, &asked, place, xref, &In(memory)))
         };
-        let mut tick = |bytes: u64| bar(done + bytes);
         let found = match &texts {
-            None => scan(memory, &asked.xrefs(bits), &sweep, &mut tick, &mut emit),
+            None => {
+                let each = |found: Match<Gva, Xref>| emit(found.item);
+                let xrefs = asked.xrefs(bits);
+                Ended::of(scan_each(memory, &xrefs, &selection, run, each))
+            }
             Some(texts) => {
-                let (built, mut outcome) = XrefIndex::build(memory, bits, &sweep, &mut tick);
+                let (built, outcome) = XrefIndex::build(memory, bits, &selection, run);
                 let found = index_to(&built, memory, &texts.places);
-                outcome.stopped |= found.into_iter().try_for_each(&mut emit).is_break();
-                outcome
+                let flow = found.into_iter().try_for_each(&mut emit);
+                Ended {
+                    coverage: outcome.coverage,
+                    stopped: outcome.stopped || flow.is_break(),
+                }
             }
         };
         teller.whose = Some(spaces.title(index));

@@ -9,7 +9,8 @@ use super::kallsyms::{self, DIGITS, Kallsyms, NotFound};
 use super::log::{Log, MAX_CANDIDATES};
 use super::vmcoreinfo;
 use crate::addr::{AddrRange, Address, Gpa};
-use crate::memory::{Memory, Prot, read_around_holes};
+use crate::memory::{Memory, Prot};
+use crate::sweep::{Stretch, Stretches, SweepOptions};
 
 const PAGE: u64 = 4096;
 
@@ -52,7 +53,7 @@ const MAX_SALVAGED: usize = 8;
 pub(super) fn each_table<A: Address, R>(
     memory: &dyn Memory<Addr = A>,
     range: AddrRange<A>,
-    keep: impl Fn(Prot) -> bool,
+    keep: impl Fn(Prot) -> bool + Send,
     salvage: bool,
     log: &mut Log,
     mut accept: impl FnMut(Kallsyms<A>, &mut Log) -> Option<R>,
@@ -112,40 +113,22 @@ pub(super) fn each_table<A: Address, R>(
 pub(super) fn each_chunk<A: Address>(
     memory: &dyn Memory<Addr = A>,
     range: AddrRange<A>,
-    keep: impl Fn(Prot) -> bool,
+    keep: impl Fn(Prot) -> bool + Send,
     overlap: usize,
     mut look: impl FnMut(A, &[u8]) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
-    let mut buffer = Vec::new();
-    for region in memory.regions(range).filter(|region| keep(region.prot)) {
-        let (start, end) = (region.start.raw(), region.range().last().raw());
-        let mut at = start;
-        loop {
-            let from = at.saturating_sub(overlap as u64).max(start);
-            let last = end.min(at.saturating_add(CHUNK as u64 - 1));
-            let len = (last - from + 1) as usize;
-            let piece = AddrRange::new(A::new(from), len as u64);
-            if let Some(bytes) = piece.and_then(|piece| memory.borrow(piece)) {
-                look(A::new(from), bytes)?;
-            } else {
-                buffer.resize(len, 0);
-                // Between holes: where each readable run starts.
-                let mut run = 0;
-                let mut holes = Vec::new();
-                read_around_holes(memory, A::new(from), &mut buffer, PAGE, |at, len, _| {
-                    holes.push((at, len));
-                });
-                for (hole, hole_len) in holes.into_iter().chain([(len, 0)]) {
-                    if run < hole {
-                        look(A::new(from + run as u64), &buffer[run..hole])?;
-                    }
-                    run = hole + hole_len;
-                }
-            }
-            match last.checked_add(1) {
-                Some(next) if last < end => at = next,
-                _ => break,
-            }
+    let options = SweepOptions {
+        range: Some(range),
+        part: true,
+        window: CHUNK,
+        behind: overlap,
+        max_bytes: u64::MAX,
+        ..SweepOptions::default()
+    };
+    let mut stretches = Stretches::new(memory, &options).keeping(keep);
+    while let Some(stretch) = stretches.next() {
+        if let Stretch::Bytes { start, bytes, .. } = stretch {
+            look(start, bytes)?;
         }
     }
     ControlFlow::Continue(())

@@ -13,7 +13,7 @@ mod grams;
 mod naive;
 mod prefilter;
 mod search;
-mod verify;
+pub(super) mod verify;
 
 use std::fmt;
 use std::str::FromStr;

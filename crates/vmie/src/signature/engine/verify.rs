@@ -99,6 +99,14 @@ impl Verifier {
     }
 }
 
+/// How many of the first bytes a signature takes that matches there: the fewest. `None` where it takes too many steps to
+/// tell: a bounded number, which depends on these bytes alone.
+pub(in crate::signature) fn fewest(nodes: &[Node], bytes: &[u8]) -> Option<usize> {
+    let mut budget = 4096;
+    let ends = ends(nodes, bytes, vec![0], &mut budget);
+    ends.first().copied().filter(|_| budget > 0)
+}
+
 /// Where `nodes` can end when it begins at one of `positions`, which ascend.
 fn ends(nodes: &[Node], bytes: &[u8], positions: Vec<usize>, budget: &mut usize) -> Vec<usize> {
     let mut positions = positions;

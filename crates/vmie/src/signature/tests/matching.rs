@@ -10,7 +10,7 @@ use crate::memory::{Memory, Prot};
 use crate::paging::{AddressSpace, Mode};
 use crate::signature::*;
 use crate::sweep::testmem::{TestMemory, any_memory};
-use crate::sweep::{DEFAULT_WINDOW, quiet};
+use crate::sweep::{DEFAULT_WINDOW, Found, SpacePart, SweepOptions, quiet, seek, seek_many};
 
 const WINDOWS: [usize; 6] = [1, 2, 3, 7, 4096, DEFAULT_WINDOW];
 
@@ -28,8 +28,8 @@ fn sets(texts: &[&str]) -> Vec<Set> {
 
 fn run(memory: &TestMemory<Gva>, set: &Set, options: &SweepOptions<Gva>) -> Vec<(u64, usize)> {
     let mut matches = Vec::new();
-    let outcome = scan(memory, set, options, &mut quiet, |m| {
-        matches.push((m.addr.0, m.sig));
+    let outcome = seek(memory, set, options, &mut quiet, |addr, matched| {
+        matches.push((addr.0, matched.sig));
         Continue(())
     });
     assert!(!outcome.stopped);
@@ -281,7 +281,7 @@ fn matches_cross_borders_and_never_holes() {
                 assert_eq!(run(&memory, &set, &options), expected, "window {window}");
                 let writable = SweepOptions {
                     perm: Prot::W,
-                    ..options
+                    ..options.clone()
                 };
                 assert_eq!(
                     run(&memory, &set, &writable),
@@ -320,9 +320,10 @@ fn everything_matches_everywhere_in_bounded_memory() {
             threads,
             ..SweepOptions::default()
         };
-        let outcome = scan(&memory, &set, &options, &mut quiet, |m| {
-            assert!(last.is_none_or(|last| last < m), "in order");
-            last = Some(m);
+        let outcome = seek(&memory, &set, &options, &mut quiet, |addr, matched| {
+            let found = (addr, matched.sig);
+            assert!(last.is_none_or(|last| last < found), "in order");
+            last = Some(found);
             count += 1;
             Continue(())
         });
@@ -576,14 +577,14 @@ fn many_spaces_match_as_each_does() {
         };
         let mut each = Vec::new();
         for (index, space) in spaces.iter().enumerate() {
-            let _ = scan(space, &set, &options, &mut quiet, |found| {
-                each.push((index, found));
+            let _ = seek(space, &set, &options, &mut quiet, |addr, matched| {
+                each.push((index, addr, matched));
                 Continue(())
             });
         }
         let mut many = Vec::new();
-        let outcome = scan_many(&parts, &set, &options, &mut quiet, |index, found| {
-            many.push((index, found));
+        let outcome = seek_many(&parts, &set, &options, &mut quiet, |found| {
+            many.push((found.space, found.addr, found.item));
             Continue(())
         });
         assert!(each.len() > 100 && many == each, "{}", set.engine().name());

@@ -6,7 +6,7 @@ use super::any_signature;
 use crate::addr::Gva;
 use crate::signature::*;
 use crate::sweep::testmem::TestMemory;
-use crate::sweep::{SweepOptions, quiet};
+use crate::sweep::{SweepOptions, quiet, seek};
 
 /// Signatures that are cut out around an end of the zeros, some of their bytes masked, with more or fewer
 /// zeros in them.
@@ -66,8 +66,8 @@ proptest! {
         let options = SweepOptions { window, threads: 1, ..SweepOptions::default() };
         for set in Set::with_every_engine(&signatures).iter().skip(1) {
             let mut found = Vec::new();
-            let _ = scan(&memory, set, &options, &mut quiet, |m| {
-                found.push((m.addr.0, m.sig));
+            let _ = seek(&memory, set, &options, &mut quiet, |addr, matched| {
+                found.push((addr.0, matched.sig));
                 std::ops::ControlFlow::Continue(())
             });
             prop_assert!(found == expected, "{}", set.engine().name());

@@ -162,7 +162,7 @@ pub(super) fn cut(
         budget: options.max_bytes,
         last: Last::Nothing,
         end: 0,
-        unseen: Unseen::new(options.range.and(part.asked(options))),
+        unseen: Unseen::new(options.asked().and(part.asked(options))),
     };
     match cutter.space(met) {
         Err(End::BrokenOff) => Break(()),

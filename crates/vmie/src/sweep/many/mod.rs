@@ -126,7 +126,7 @@ impl<'a> SpacePart<'a> {
     }
 }
 
-/// A window as a scanner sees it that works for many spaces: without an address.
+/// A window as a scanner sees it that works for many spaces: with an address only where it asks for one.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece<'a> {
     /// The bytes the window owns, then its look-ahead.
@@ -138,18 +138,23 @@ pub struct Piece<'a> {
     pub before: &'a [u8],
     /// The address of `bytes[0]` modulo [`Piece::ALIGN`].
     pub phase: u64,
+    /// The address of `bytes[0]`, where these bytes are looked at in one space. A scanner sees it for certain if it
+    /// [asks for it](super::Scanner::knows_address), and must not depend on it otherwise.
+    pub start: Option<u64>,
 }
 
 impl<'a> Piece<'a> {
     /// The coarsest alignment of an address that a scanner can see.
     pub const ALIGN: u64 = 64;
 
-    pub(super) fn of<A: Address>(window: &Window<'a, A>) -> Self {
+    pub(crate) fn of<A: Address>(window: &Window<'a, A>) -> Self {
+        let start = window.start.raw();
         Self {
             bytes: window.bytes,
             owned: window.owned,
             before: window.before,
-            phase: window.start.raw() % Self::ALIGN,
+            phase: start % Self::ALIGN,
+            start: Some(start),
         }
     }
 }
@@ -223,6 +228,19 @@ pub fn sweep_many<R: Clone + Send>(
     sweep_within(Limits::USUAL, parts, options, progress, &scan, &mut emit)
 }
 
+/// The same, each space on its own: for scanners whose results depend on the address.
+pub(crate) fn sweep_each<R: Clone + Send>(
+    parts: &[SpacePart<'_>],
+    options: &SweepOptions<Gva>,
+    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    scan: impl Fn(&Piece<'_>, &mut Found<(usize, R)>) + Sync,
+    mut emit: impl FnMut(Sighting<R>) -> ControlFlow<()>,
+) -> ManyOutcome {
+    let mut many = Many::new(Limits::USUAL, parts, options, progress, &scan, &mut emit);
+    let stopped = (0..parts.len()).try_for_each(|index| many.sweep_plainly(index));
+    many.finish(stopped.is_break())
+}
+
 fn sweep_within<R: Clone + Send>(
     limits: Limits,
     parts: &[SpacePart<'_>],
@@ -231,25 +249,9 @@ fn sweep_within<R: Clone + Send>(
     scan: &(impl Fn(&Piece<'_>, &mut Found<(usize, R)>) + Sync),
     emit: &mut dyn FnMut(Sighting<R>) -> ControlFlow<()>,
 ) -> ManyOutcome {
-    let mut many = Many {
-        parts,
-        options,
-        reach: Reach::of(options),
-        limits,
-        scan,
-        progress,
-        emit,
-        coverage: Vec::with_capacity(parts.len()),
-        looked_at: 0,
-    };
+    let mut many = Many::new(limits, parts, options, progress, scan, emit);
     let stopped = many.run().is_break();
-    let mut coverage = many.coverage;
-    coverage.resize(parts.len(), Coverage::default());
-    ManyOutcome {
-        coverage,
-        looked_at: many.looked_at,
-        stopped,
-    }
+    many.finish(stopped)
 }
 
 /// A sweep while it runs.
@@ -266,11 +268,42 @@ struct Many<'t, R, S> {
     looked_at: u64,
 }
 
-impl<R, S> Many<'_, R, S>
+impl<'t, R, S> Many<'t, R, S>
 where
     R: Clone + Send,
     S: Fn(&Piece<'_>, &mut Found<(usize, R)>) + Sync,
 {
+    fn new(
+        limits: Limits,
+        parts: &'t [SpacePart<'t>],
+        options: &'t SweepOptions<Gva>,
+        progress: &'t mut dyn FnMut(u64) -> ControlFlow<()>,
+        scan: &'t S,
+        emit: &'t mut dyn FnMut(Sighting<R>) -> ControlFlow<()>,
+    ) -> Self {
+        Self {
+            parts,
+            options,
+            reach: Reach::of(options),
+            limits,
+            scan,
+            progress,
+            emit,
+            coverage: Vec::with_capacity(parts.len()),
+            looked_at: 0,
+        }
+    }
+
+    fn finish(self, stopped: bool) -> ManyOutcome {
+        let mut coverage = self.coverage;
+        coverage.resize(self.parts.len(), Coverage::default());
+        ManyOutcome {
+            coverage,
+            looked_at: self.looked_at,
+            stopped,
+        }
+    }
+
     fn run(&mut self) -> ControlFlow<()> {
         let parts = self.parts;
         let Some(first) = parts.first() else {

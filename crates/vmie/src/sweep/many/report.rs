@@ -15,7 +15,8 @@ use super::seams::Seam;
 use super::{Many, Piece, Sighting, SpacePart};
 use crate::addr::{AddrRange, Gva};
 use crate::memory::Coverage;
-use crate::sweep::{Found, Heading, SweepOptions, Tally};
+use crate::sweep::tally::{Heading, Tally};
+use crate::sweep::{Found, SweepOptions};
 
 impl<R, S> Many<'_, R, S>
 where
@@ -55,7 +56,7 @@ where
             None => cut(walk(part, options), &part, options, reach, &usable, &mut on),
         };
         self.looked_at = report.looked_at;
-        self.coverage.push(report.tally.finish(false).coverage);
+        self.coverage.push(report.tally.finish());
         end?;
         (self.progress)(self.looked_at)
     }

@@ -23,6 +23,7 @@ use super::resolve::{BEFORE, Resolver};
 use super::{CodeBits, FilterKind, MAX_INSTRUCTION, Xref, filter};
 use crate::addr::{AddrRange, Gva};
 use crate::memory::Memory;
+use crate::scan::{Run, Selection};
 use crate::sweep::{Found, SweepOptions, SweepOutcome, Window, sweep};
 use collect::{Collector, Part, Where};
 use keys::Keys;
@@ -78,10 +79,9 @@ struct Group {
 }
 
 impl XrefIndex {
-    /// Collects the references from code that `options` select to whatever the memory maps.
+    /// Collects the references from selected code to whatever the memory maps.
     ///
-    /// Surroundings are set by what this needs, whatever `options` says. When `progress` ends it early, the
-    /// index knows what was looked at until then, and the outcome says so.
+    /// When it is cancelled, the index knows what was looked at until then, and the outcome says so.
     ///
     /// # Cost
     ///
@@ -90,13 +90,13 @@ impl XrefIndex {
     pub fn build(
         memory: &dyn Memory<Addr = Gva>,
         bits: CodeBits,
-        options: &SweepOptions<Gva>,
-        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+        selection: &Selection<Gva>,
+        mut run: Run<'_>,
     ) -> (Self, SweepOutcome<Gva>) {
         let options = SweepOptions {
             overlap: 2 * MAX_INSTRUCTION,
             behind: BEFORE,
-            ..options.clone()
+            ..run.options(selection)
         };
         let collector = Collector::new(memory, bits, FilterKind::best());
         let mut index = Self {
@@ -111,7 +111,7 @@ impl XrefIndex {
         let outcome = sweep(
             memory,
             &options,
-            progress,
+            &mut |done| run.step(done),
             |window, found: &mut Found<Part>| found.push(collector.collect(window)),
             |part| {
                 if code != part.code {

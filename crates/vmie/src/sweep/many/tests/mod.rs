@@ -56,7 +56,9 @@ proptest! {
             .zip(&parts)
             .map(|(space, part)| SpacePart { space, range: part.unwrap_or(AddrRange::all()) })
             .collect();
-        let options = SweepOptions { range: asked, perm, window, overlap, behind, threads, max_bytes };
+        let options = SweepOptions {
+            range: asked, perm, window, overlap, behind, threads, max_bytes, ..SweepOptions::default()
+        };
         let scanner = Picky { overlap, behind, rarity };
         let twin = one_by_one(&parts, &options, &scanner);
         assert_same(&at_once(limits, &parts, &options, &scanner), &twin);

@@ -26,6 +26,10 @@ impl Scanner for Picky {
         self.overlap
     }
 
+    fn len_of(&self, _: &u64) -> usize {
+        1
+    }
+
     fn scan(&self, piece: &Piece<'_>, found: &mut Found<(usize, u64)>) {
         Self::scan(self, piece, found);
     }
@@ -131,6 +135,10 @@ impl Scanner for Counter {
 
     fn overlap(&self) -> usize {
         15
+    }
+
+    fn len_of(&self, (): &()) -> usize {
+        1
     }
 
     fn scan(&self, piece: &Piece<'_>, _: &mut Found<(usize, ())>) {

@@ -3,15 +3,14 @@
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use vmie::replace::Replacement;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 
-use super::{END, Header, MAGIC, VERSION, per_block};
-use crate::escape::shell_word;
-use crate::exit::Failure;
+use super::{CandidatesError, CandidatesErrorKind, END, Header, MAGIC, VERSION, per_block};
+use crate::replace::Replacement;
 
 /// A file while it is written. Dropped before it is finished, it leaves nothing behind.
-pub(crate) struct Writer {
+#[derive(Debug)]
+pub struct Writer {
     path: PathBuf,
     file: BufWriter<Replacement>,
     header_check: u64,
@@ -29,11 +28,11 @@ impl Writer {
     /// # Errors
     ///
     /// When it cannot be made there.
-    pub(crate) fn begin(path: &Path, header: &Header) -> Result<Self, Failure> {
-        let error = |error: &io::Error| cannot_write(path, error);
-        let file = Replacement::create(path).map_err(|e| error(&e))?;
-        let json = serde_json::to_vec(header).map_err(|e| error(&e.into()))?;
-        let len = u32::try_from(json.len()).map_err(|e| error(&io::Error::other(e)))?;
+    pub fn begin(path: &Path, header: &Header) -> Result<Self, CandidatesError> {
+        let error = |error: io::Error| cannot_write(path, error);
+        let file = Replacement::create(path).map_err(error)?;
+        let json = serde_json::to_vec(header).map_err(|e| error(e.into()))?;
+        let len = u32::try_from(json.len()).map_err(|e| error(io::Error::other(e)))?;
         let mut start = Vec::new();
         start.extend_from_slice(MAGIC);
         start.extend_from_slice(&VERSION.to_le_bytes());
@@ -42,7 +41,7 @@ impl Writer {
         let header_check = xxh3_64(&start);
         start.extend_from_slice(&header_check.to_le_bytes());
         let mut file = BufWriter::with_capacity(1 << 20, file);
-        file.write_all(&start).map_err(|e| error(&e))?;
+        file.write_all(&start).map_err(error)?;
         Ok(Self {
             path: path.to_owned(),
             file,
@@ -61,13 +60,13 @@ impl Writer {
     /// # Errors
     ///
     /// When it cannot be written.
-    pub(crate) fn push(
+    pub fn push(
         &mut self,
         va: u64,
         space: u32,
         query: u16,
         value: &[u8],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CandidatesError> {
         let value = &value[..value.len().min(self.value_len)];
         let block = &mut self.block;
         block.extend_from_slice(&va.to_le_bytes());
@@ -79,7 +78,7 @@ impl Writer {
         self.count += 1;
         if self.block.len() >= self.block_len {
             self.end_block()
-                .map_err(|error| cannot_write(&self.path, &error))?;
+                .map_err(|error| cannot_write(&self.path, error))?;
         }
         Ok(())
     }
@@ -95,12 +94,12 @@ impl Writer {
     }
 
     /// How many candidates there are.
-    pub(crate) fn count(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.count
     }
 
     /// How many bytes have been written.
-    pub(crate) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
@@ -109,9 +108,9 @@ impl Writer {
     /// # Errors
     ///
     /// When it cannot be written; what was at its place is still there then.
-    pub(crate) fn finish(mut self) -> Result<(), Failure> {
+    pub fn finish(mut self) -> Result<(), CandidatesError> {
         let path = std::mem::take(&mut self.path);
-        self.put().map_err(|error| cannot_write(&path, &error))
+        self.put().map_err(|error| cannot_write(&path, error))
     }
 
     fn put(mut self) -> io::Result<()> {
@@ -129,6 +128,6 @@ impl Writer {
     }
 }
 
-fn cannot_write(path: &Path, error: &io::Error) -> Failure {
-    Failure::new(format!("cannot write {}: {error}", shell_word(path)))
+fn cannot_write(path: &Path, error: io::Error) -> CandidatesError {
+    CandidatesErrorKind::Write(error).of(path)
 }

@@ -6,19 +6,21 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 
-use super::{CHECK, END, Header, MAGIC, MAX_HEADER, PREFIX, RECORD, TRAILER, VERSION, per_block};
-use crate::escape::shell_word;
-use crate::exit::Failure;
+use super::CandidatesErrorKind as Kind;
+use super::{
+    CHECK, CandidatesError, END, Header, MAGIC, MAX_HEADER, PREFIX, RECORD, TRAILER, VERSION,
+    per_block,
+};
 
 /// An open file whose every byte has been checked.
 #[derive(Debug)]
-pub(crate) struct Saved {
+pub struct Saved {
     path: PathBuf,
     file: File,
     /// What it says about itself.
-    pub(crate) header: Header,
+    pub header: Header,
     /// How many candidates it holds.
-    pub(crate) count: u64,
+    pub count: u64,
     size: u64,
     /// Where the first block begins.
     start: u64,
@@ -27,15 +29,15 @@ pub(crate) struct Saved {
 
 /// A candidate in a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Record<'b> {
+pub struct Record<'b> {
     /// Its address.
-    pub(crate) va: u64,
+    pub va: u64,
     /// Index of its space, one that the header has.
-    pub(crate) space: usize,
+    pub space: usize,
     /// Index of its query, one that the header has.
-    pub(crate) query: usize,
+    pub query: usize,
     /// Its bytes as they were, at most as many as the query has.
-    pub(crate) value: &'b [u8],
+    pub value: &'b [u8],
 }
 
 impl Saved {
@@ -44,40 +46,35 @@ impl Saved {
     /// # Errors
     ///
     /// When it is none, is not whole, or was damaged; says where.
-    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
-        let name = shell_word(path);
-        let io = |error: io::Error| Failure::new(format!("cannot read {name}: {error}"));
-        let mut file = File::open(path)
-            .map_err(|error| io(error).hint("a file that `vmie find --save FILE` has written"))?;
+    pub fn open(path: &Path) -> Result<Self, CandidatesError> {
+        Self::open_kind(path).map_err(|kind| kind.of(path))
+    }
+
+    fn open_kind(path: &Path) -> Result<Self, Kind> {
+        let io = Kind::Read;
+        let mut file = File::open(path).map_err(io)?;
         let size = file.metadata().map_err(io)?.len();
         let mut prefix = [0; PREFIX];
         let got = read_up_to(&mut file, &mut prefix).map_err(io)?;
         if got < MAGIC.len() || !prefix.starts_with(MAGIC) {
-            return Err(Failure::new(format!("{name} is not a file of candidates"))
-                .found("it does not begin with `vmiecand`")
-                .hint("a file that `vmie find --save FILE` has written"));
+            return Err(Kind::Other);
         }
-        let cut = |needed: u64, what: &str| {
-            Failure::new(format!("{name} is cut off at {size:#x}, its end"))
-                .found(format!("{what} needs {needed:#x} bytes"))
-                .hint("`vmie find --save` once more, from the beginning")
-        };
+        let cut = |needed: u64, what: &'static str| Kind::Cut { size, what, needed };
         if got < PREFIX {
             return Err(cut(PREFIX as u64, "its beginning alone"));
         }
         let version = number(&prefix[8..12]);
         if version != u64::from(VERSION) {
-            return Err(
-                Failure::new(format!("{name} cannot be read")).found(format!(
-                    "version {version} at 0x8; this is version {VERSION}"
-                )),
-            );
+            return Err(Kind::Version {
+                found: version,
+                known: VERSION,
+            });
         }
         let header_len = number(&prefix[12..16]);
         let start = PREFIX as u64 + header_len + CHECK as u64;
         if header_len > MAX_HEADER {
             let found = format!("a header of {header_len:#x} bytes, at 0xc");
-            return Err(damaged(&name, found));
+            return Err(Kind::Damaged(found));
         }
         if start + TRAILER as u64 > size {
             return Err(cut(start + TRAILER as u64, "the header, at 0x10,"));
@@ -89,20 +86,18 @@ impl Saved {
         let header_check = xxh3_64(&[&prefix[..], &json].concat());
         if header_check.to_le_bytes() != stored {
             let at = start - CHECK as u64;
-            return Err(damaged(
-                &name,
-                format!("the header is not what its check at {at:#x} says"),
-            ));
+            return Err(Kind::Damaged(format!(
+                "the header is not what its check at {at:#x} says"
+            )));
         }
         let header: Header = serde_json::from_slice(&json)
-            .map_err(|error| damaged(&name, format!("the header, at 0x10: {error}")))?;
+            .map_err(|error| Kind::Damaged(format!("the header, at 0x10: {error}")))?;
         let plain = header
             .queries
             .iter()
             .all(|query| query.len > 0 && query.len <= header.value_len);
         if !plain || header.queries.is_empty() || header.spaces.is_empty() {
-            return Err(damaged(
-                &name,
+            return Err(Kind::Damaged(
                 "the header, at 0x10, makes no sense".to_owned(),
             ));
         }
@@ -113,11 +108,7 @@ impl Saved {
         let mut check = Xxh3::with_seed(header_check);
         check.update(&trailer[..16]);
         if !trailer.starts_with(END) || check.digest() != number(&trailer[16..]) {
-            return Err(Failure::new(format!(
-                "{name} is cut off or damaged at its end, {size:#x}"
-            ))
-            .found("the last 24 bytes do not say how many candidates it holds")
-            .hint("`vmie find --save` once more, from the beginning"));
+            return Err(Kind::End { size });
         }
         let count = number(&trailer[8..16]);
         let stride = header.stride();
@@ -126,7 +117,7 @@ impl Saved {
         let expected = wide(count, stride) + wide(blocks, CHECK) + wide(start, 1) + TRAILER as u128;
         if expected != u128::from(size) {
             let found = format!("{size:#x} bytes, which is not what {count} candidates take");
-            return Err(damaged(&name, found));
+            return Err(Kind::Damaged(found));
         }
         let mut saved = Self {
             path: path.to_owned(),
@@ -137,12 +128,12 @@ impl Saved {
             start,
             block: Vec::new(),
         };
-        saved.each_block(|_, _| Ok::<(), Failure>(()))?;
+        saved.each_kind(|_, _| Ok::<(), Kind>(()))?;
         Ok(saved)
     }
 
     /// Bytes of the file.
-    pub(crate) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.size
     }
 
@@ -151,12 +142,23 @@ impl Saved {
     /// # Errors
     ///
     /// Those of `take`, and when a block cannot be read or was damaged.
-    pub(crate) fn each_block<E: From<Failure>>(
+    pub fn each_block<E: From<CandidatesError>>(
         &mut self,
         mut take: impl FnMut(&[Record<'_>], u64) -> Result<(), E>,
     ) -> Result<(), E> {
-        let name = shell_word(&self.path);
-        let io = |error: io::Error| Failure::new(format!("cannot read {name}: {error}"));
+        let path = self.path.clone();
+        let walked = self.each_kind(|records, at| take(records, at).map_err(Either::Theirs));
+        walked.map_err(|error| match error {
+            Either::Ours(kind) => kind.of(&path).into(),
+            Either::Theirs(error) => error,
+        })
+    }
+
+    fn each_kind<E: From<Kind>>(
+        &mut self,
+        mut take: impl FnMut(&[Record<'_>], u64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let io = Kind::Read;
         let stride = self.header.stride();
         self.file.seek(SeekFrom::Start(self.start)).map_err(io)?;
         let (mut left, mut at, mut number_of) = (self.count, self.start, 0);
@@ -169,13 +171,13 @@ impl Saved {
             if xxh3_64_with_seed(records, number_of) != number(check) {
                 let end = at + len as u64;
                 let found = format!("{at:#x}..{end:#x} is not what its check at {end:#x} says");
-                return Err(damaged(&name, found).into());
+                return Err(Kind::Damaged(found).into());
             }
             let mut all = Vec::with_capacity(count as usize);
             for (index, bytes) in records.chunks_exact(stride).enumerate() {
                 let record = record(&self.header, bytes).ok_or_else(|| {
                     let at = at + (index * stride) as u64;
-                    damaged(&name, format!("the candidate at {at:#x} makes no sense"))
+                    Kind::Damaged(format!("the candidate at {at:#x} makes no sense"))
                 })?;
                 all.push(record);
             }
@@ -201,10 +203,16 @@ fn record<'b>(header: &Header, bytes: &'b [u8]) -> Option<Record<'b>> {
     (fits && record.space < header.spaces.len()).then_some(record)
 }
 
-fn damaged(name: &str, found: String) -> Failure {
-    Failure::new(format!("{name} is damaged"))
-        .found(found)
-        .hint("`vmie find --save` once more, from the beginning")
+/// Why going over the blocks ended.
+enum Either<E> {
+    Ours(Kind),
+    Theirs(E),
+}
+
+impl<E> From<Kind> for Either<E> {
+    fn from(kind: Kind) -> Self {
+        Self::Ours(kind)
+    }
 }
 
 /// A little-endian number of at most eight bytes.

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::*;
-use crate::exit::Failure;
 
 fn header(value_len: u16, lens: &[u16]) -> Header {
     Header {
@@ -25,8 +24,8 @@ fn header(value_len: u16, lens: &[u16]) -> Header {
     }
 }
 
-fn process(pid: u32, name: &str, started: Option<u64>) -> Whose {
-    Whose::Process {
+fn process(pid: u32, name: &str, started: Option<u64>) -> SpaceId {
+    SpaceId::Process {
         pid,
         name: name.to_owned(),
         started,
@@ -35,7 +34,7 @@ fn process(pid: u32, name: &str, started: Option<u64>) -> Whose {
 
 type Plain = (u64, usize, usize, Vec<u8>);
 
-fn records(saved: &mut Saved) -> Result<Vec<Plain>, Failure> {
+fn records(saved: &mut Saved) -> Result<Vec<Plain>, CandidatesError> {
     let mut all = Vec::new();
     saved.each_block(|records, _| {
         all.extend(
@@ -102,7 +101,7 @@ fn no_byte_can_change_and_no_end_be_missing() {
         other[at] ^= 0x10;
         fs::write(&path, &other).expect("writes");
         let failure = Saved::open(&path).expect_err("damaged");
-        assert!(!failure.found.is_empty(), "{at}: {failure:?}");
+        assert_eq!(failure.path, path, "{at}");
         fs::write(&path, &bytes[..at]).expect("writes");
         Saved::open(&path).expect_err("cut off");
     }
@@ -124,7 +123,10 @@ fn damage_is_named_by_its_place() {
     let failure = Saved::open(&path).expect_err("damaged");
     let end = second + whole * (RECORD + 4);
     let found = format!("{second:#x}..{end:#x} is not what its check at {end:#x} says");
-    assert_eq!(failure.found, [found]);
+    assert!(
+        matches!(&failure.kind, CandidatesErrorKind::Damaged(told) if *told == found),
+        "{failure:?}"
+    );
 }
 
 /// A file whose checks are right may still say what makes no sense.
@@ -133,7 +135,10 @@ fn made_up_files_are_refused() {
     for (space, query, len) in [(2, 0, 4), (0, 2, 4), (0, 1, 3), (0, 0, 0)] {
         let (_dir, path) = written(&header(4, &[4, 2]), &[(0, space, query, vec![0; len])]);
         let failure = Saved::open(&path).expect_err("makes no sense");
-        assert!(failure.found[0].contains("makes no sense"), "{failure:?}");
+        assert!(
+            failure.to_string().contains("makes no sense"),
+            "{failure:?}"
+        );
     }
     for (value_len, lens) in [(4, &[5][..]), (4, &[0]), (4, &[])] {
         let (_dir, path) = written(&header(value_len, lens), &[]);
@@ -184,14 +189,14 @@ fn processes_are_known_by_number_and_start() {
         (process(7, "game", Some(6)), Likeness::OtherRun),
         (process(7, "game", None), Likeness::OtherRun),
         (process(7, "other", Some(6)), Likeness::Different),
-        (Whose::Phys, Likeness::Different),
+        (SpaceId::Phys, Likeness::Different),
     ] {
         assert_eq!(was.likeness(&now), likeness, "{now:?}");
     }
     let unknown = process(7, "game", None);
     assert_eq!(unknown.likeness(&unknown), Likeness::Same);
-    assert_eq!(Whose::Phys.likeness(&Whose::Phys), Likeness::Same);
-    let kernel = |version: &str, slide| Whose::Kernel {
+    assert_eq!(SpaceId::Phys.likeness(&SpaceId::Phys), Likeness::Same);
+    let kernel = |version: &str, slide| SpaceId::Kernel {
         version: version.to_owned(),
         slide,
     };

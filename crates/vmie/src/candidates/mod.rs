@@ -1,6 +1,7 @@
 //! Files of candidates: what a search found, to be looked at again at a later moment.
 //!
-//! `find --save` writes them, `find --refine` reads them. All numbers are little-endian.
+//! A [`Writer`] makes one, [`Saved`] reads it, and [`Narrowing`](crate::search::Narrowing) looks again at what is in it. Whose
+//! memory the candidates are in is told in terms that hold at another moment ([`SpaceId`]). All numbers are little-endian.
 //!
 //! ```text
 //! magic     8   "vmiecand"
@@ -29,15 +30,17 @@
 //! Rejected: compressing it (it is written and read at the speed of a disk as it is), and records of
 //! varying length (a database would be next).
 
+mod error;
 mod header;
 mod read;
 #[cfg(test)]
 mod tests;
 mod write;
 
-pub(crate) use header::{Header, Likeness, Scope, Sought, Whose};
-pub(crate) use read::Saved;
-pub(crate) use write::Writer;
+pub use error::{CandidatesError, CandidatesErrorKind};
+pub use header::{Header, Likeness, Scope, Sought, SpaceId};
+pub use read::{Record, Saved};
+pub use write::Writer;
 
 const MAGIC: &[u8; 8] = b"vmiecand";
 const END: &[u8; 8] = b"vmie end";

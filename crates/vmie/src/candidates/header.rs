@@ -3,23 +3,23 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use vmie::os::{Guest, Process};
 
 use super::RECORD;
+use crate::os::{Guest, Process};
 
 /// The header of a file.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub(crate) struct Header {
+pub struct Header {
     /// The image that was searched last. For messages.
-    pub(crate) source: String,
+    pub source: String,
     /// What was typed to say whose memory is meant.
-    pub(crate) scope: Scope,
+    pub scope: Scope,
     /// The spaces that were searched.
-    pub(crate) spaces: Vec<Whose>,
+    pub spaces: Vec<SpaceId>,
     /// What was searched for.
-    pub(crate) queries: Vec<Sought>,
+    pub queries: Vec<Sought>,
     /// Bytes of the longest value.
-    pub(crate) value_len: u16,
+    pub value_len: u16,
 }
 
 impl Header {
@@ -32,7 +32,7 @@ impl Header {
 /// One space, or many.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Scope {
+pub enum Scope {
     /// One space.
     One,
     /// All processes, and the kernel if `kernel`.
@@ -42,33 +42,41 @@ pub(crate) enum Scope {
     },
 }
 
-/// Whose memory a space is, as it can be told again at another moment: root addresses and the places
+/// SpaceId memory a space is, as it can be told again at another moment: root addresses and the places
 /// of kernel records differ from moment to moment, so processes are known by number and start.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub(crate) enum Whose {
+pub enum SpaceId {
     /// A process's own half.
     Process {
+        /// Its number.
         pid: u32,
+        /// Its name.
         name: String,
         /// Nanoseconds from boot, where the system tells.
         started: Option<u64>,
     },
     /// The kernel's.
     Kernel {
+        /// As the kernel puts it.
         version: String,
         /// How far it was moved, which differs from boot to boot.
         slide: u64,
     },
     /// Of which only the root is known.
-    Root { cr3: u64, paging: String },
+    Root {
+        /// The root.
+        cr3: u64,
+        /// The paging mode.
+        paging: String,
+    },
     /// Physical memory.
     Phys,
 }
 
 /// Whether a space is the one that was saved.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Likeness {
+pub enum Likeness {
     /// It is.
     Same,
     /// It is the same program or kernel, but not the same run of it: addresses may mean something else.
@@ -77,9 +85,9 @@ pub(crate) enum Likeness {
     Different,
 }
 
-impl Whose {
+impl SpaceId {
     /// A process.
-    pub(crate) fn process(process: &Process) -> Self {
+    pub fn process(process: &Process) -> Self {
         let started = process.started;
         Self::Process {
             pid: process.pid,
@@ -89,7 +97,7 @@ impl Whose {
     }
 
     /// The kernel.
-    pub(crate) fn kernel(guest: &dyn Guest) -> Self {
+    pub fn kernel(guest: &dyn Guest) -> Self {
         Self::Kernel {
             version: guest.version().to_owned(),
             slide: guest.slide(),
@@ -97,7 +105,7 @@ impl Whose {
     }
 
     /// Whether `now` is what was saved as `self`.
-    pub(crate) fn likeness(&self, now: &Self) -> Likeness {
+    pub fn likeness(&self, now: &Self) -> Likeness {
         let is = |same: bool, alike: bool| match (same, alike) {
             (true, _) => Likeness::Same,
             (false, true) => Likeness::OtherRun,
@@ -133,7 +141,7 @@ impl Whose {
     }
 }
 
-impl fmt::Display for Whose {
+impl fmt::Display for SpaceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Process { pid, name, started } => {
@@ -144,8 +152,10 @@ impl fmt::Display for Whose {
                 }
             }
             Self::Kernel { version, .. } => write!(f, "the kernel ({})", version.trim_end()),
-            Self::Root { cr3, paging } => write!(f, "--cr3 {cr3:#x} ({paging})"),
-            Self::Phys => f.write_str("--phys"),
+            Self::Root { cr3, paging } => {
+                write!(f, "the space with its root at {cr3:#x} ({paging})")
+            }
+            Self::Phys => f.write_str("physical memory"),
         }
     }
 }
@@ -158,12 +168,12 @@ fn seconds(nanos: u64) -> String {
 
 /// What was searched for.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(crate) struct Sought {
+pub struct Sought {
     /// As `type` is in rows.
     #[serde(rename = "type")]
-    pub(crate) kind: String,
+    pub kind: String,
     /// As it was typed first.
-    pub(crate) typed: String,
+    pub typed: String,
     /// Bytes of a value.
-    pub(crate) len: u16,
+    pub len: u16,
 }
