@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 
 /// The engine's parts, from the ground up. A part uses only those of lower floors.
 const FLOORS: &[&[&str]] = &[
-    &["addr", "cpu", "replace", "scratch", "width"],
-    &["hints", "view"],
+    &["addr", "replace", "scratch", "width"],
+    &["view"],
     &["memory"],
+    &["arch"],
+    &["hints"],
     &["filemap", "blocks"],
     &["paging"],
     &["sweep"],

@@ -11,11 +11,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let set = Set::compile(vec![Signature::parse("test", "E8 ?? ?? ?? ?? 84 C0")?])?;
     let outcome = space.scan(&set, Run::new())?;
     for found in &outcome.items {
-        println!(
-            "{} {}",
-            found.start,
-            set.signatures()[found.item.sig].name()
-        );
+        let name = set.signatures()[found.item.sig].name();
+        println!("{} {name}", found.start);
     }
     println!("all of it read: {}", outcome.is_complete());
     Ok(())

@@ -1,6 +1,6 @@
 //! What a source of memory says of the guest, besides its bytes.
 
-use crate::cpu::CpuState;
+use crate::arch::x86::CpuState;
 
 /// What a source of memory says of the guest, besides its bytes: what a search for the operating system may begin
 /// with ([`os::find`](crate::os::find)).

@@ -28,11 +28,13 @@
 //!     let set = Set::compile(vec![Signature::parse("test", "E8 ?? ?? ?? ?? 84 C0")?])?;
 //!     let outcome = space.scan(&set, Run::new())?;
 //!     for found in &outcome.items {
-//!         println!("{} {}", found.start, set.signatures()[found.item.sig].name());
+//!         let name = set.signatures()[found.item.sig].name();
+//!         println!("{} {name}", found.start);
 //!     }
 //!     println!("all of it read: {}", outcome.is_complete());
 //! #   let at = vmie::Gva(vmie_synth::linux::example::CODE + 0x123);
-//! #   assert_eq!(outcome.items, [(at, 0)]);
+//! #   let found: Vec<_> = outcome.items.iter().map(|found| (found.start, found.item.sig)).collect();
+//! #   assert_eq!(found, [(at, 0)]);
 //! #   assert!(outcome.is_complete());
 //!     Ok(())
 //! }
@@ -120,10 +122,10 @@
 //! See ARCHITECTURE.md for the invariants the crate keeps.
 
 mod addr;
+pub mod arch;
 mod blocks;
 #[cfg(feature = "candidates")]
 pub mod candidates;
-mod cpu;
 pub mod dissect;
 mod filemap;
 mod hints;
@@ -147,7 +149,7 @@ mod width;
 pub mod xref;
 
 pub use addr::{AddrRange, Address, Gpa, Gva};
-pub use cpu::CpuState;
+pub use arch::x86::CpuState;
 pub use hints::Hints;
 pub use image::{
     Format, Image, ImageInfo, Layout, LayoutPart, OpenError, OpenErrorKind, OpenOptions,

@@ -382,8 +382,13 @@ mod tests {
             absent: vec![2],
             lost: None,
         };
-        for (bytes, pieces, read) in [(100, 9, 100), (PAGE + 10, 9, PAGE + 10), (1 << 20, 1, PAGE)]
-        {
+        // As in every scan, what was looked at and is not there counts towards the bound.
+        for (bytes, pieces, read) in [
+            (100, 9, 100),
+            (PAGE + 10, 9, PAGE),
+            (2 * PAGE + 10, 9, PAGE + 10),
+            (1 << 20, 1, PAGE),
+        ] {
             let bounds = Bounds {
                 pieces,
                 ..Bounds::of(bytes)

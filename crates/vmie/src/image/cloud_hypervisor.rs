@@ -27,7 +27,7 @@ use super::error::OpenErrorKind;
 use super::format::Format;
 use super::opening::{OpenOptions, Opened, Parsed, TOO_MANY_PARTS, map_file, open_file};
 use super::segments::{Added, SegmentsBuilder};
-use crate::cpu::CpuState;
+use crate::arch::x86::{CpuState, Registers, kvm};
 use crate::hints::Hints;
 
 const MEMORY: &str = "memory-ranges";
@@ -175,17 +175,48 @@ fn cpu(index: u32, part: &Value) -> Option<CpuState> {
     let state = contents(part.get("snapshot_data")?, MAX_DEPTH)?;
     let regs = member(&state, "regs", MAX_DEPTH)?;
     let sregs = member(&state, "sregs", MAX_DEPTH)?;
-    // kvm_sregs: 8 segments of 24 bytes, 2 tables of 16, control registers; kvm_regs: in the order of its names.
+    if let (Some(regs), Some(sregs)) = (packed(regs), packed(sregs)) {
+        return kvm::cpu(index, &regs, &sregs);
+    }
+    let reg = |name| field(regs, name, MAX_DEPTH);
+    let sreg = |name| field(sregs, name, MAX_DEPTH);
     Some(CpuState {
         index,
-        cr0: field(sregs, "cr0", 224, MAX_DEPTH)?,
-        cr3: field(sregs, "cr3", 240, MAX_DEPTH)?,
-        cr4: field(sregs, "cr4", 248, MAX_DEPTH)?,
-        efer: Some(field(sregs, "efer", 264, MAX_DEPTH)?),
-        long_mode: None,
-        rip: field(regs, "rip", 128, MAX_DEPTH)?,
-        rsp: field(regs, "rsp", 48, MAX_DEPTH)?,
+        cr0: sreg("cr0")?,
+        cr3: sreg("cr3")?,
+        cr4: sreg("cr4")?,
+        efer: Some(sreg("efer")?),
+        rip: reg("rip")?,
+        rsp: reg("rsp")?,
+        cr2: sreg("cr2"),
+        // By their names, as far as all of them are there.
+        general: (|| {
+            Some(Registers {
+                rax: reg("rax")?,
+                rbx: reg("rbx")?,
+                rcx: reg("rcx")?,
+                rdx: reg("rdx")?,
+                rsi: reg("rsi")?,
+                rdi: reg("rdi")?,
+                rbp: reg("rbp")?,
+                r8: reg("r8")?,
+                r9: reg("r9")?,
+                r10: reg("r10")?,
+                r11: reg("r11")?,
+                r12: reg("r12")?,
+                r13: reg("r13")?,
+                r14: reg("r14")?,
+                r15: reg("r15")?,
+                rflags: reg("rflags")?,
+            })
+        })(),
+        ..CpuState::default()
     })
+}
+
+/// A structure of KVM's as its bytes, where it is kept so.
+fn packed(value: &Value) -> Option<Vec<u8>> {
+    value.is_array().then(|| bytes(value)).flatten()
 }
 
 /// A member by its name, within wrappers such as `{"Kvm": {...}}`.
@@ -198,23 +229,14 @@ fn member<'a>(value: &'a Value, name: &str, depth: usize) -> Option<&'a Value> {
     map.values().find_map(|inner| member(inner, name, deeper))
 }
 
-/// A register: by its name, or at its offset in the bytes of the structure.
-fn field(value: &Value, name: &str, offset: usize, depth: usize) -> Option<u64> {
-    if let Value::Array(all) = value {
-        let part = all.get(offset..offset.checked_add(8)?)?;
-        let mut word = [0; 8];
-        for (to, from) in word.iter_mut().zip(part) {
-            *to = u8::try_from(from.as_u64()?).ok()?;
-        }
-        return Some(u64::from_le_bytes(word));
-    }
+/// A register by its name, within wrappers.
+fn field(value: &Value, name: &str, depth: usize) -> Option<u64> {
     let map = value.as_object()?;
     if let Some(found) = map.get(name) {
         return found.as_u64();
     }
     let deeper = depth.checked_sub(1)?;
-    map.values()
-        .find_map(|inner| field(inner, name, offset, deeper))
+    map.values().find_map(|inner| field(inner, name, deeper))
 }
 
 #[cfg(test)]

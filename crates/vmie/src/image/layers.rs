@@ -27,7 +27,7 @@ use super::layout::LayoutPart;
 use super::opening::{OpenOptions, Opened, Parsed, TOO_MANY_PARTS, map_file};
 use super::segments::{Added, GPA_LIMIT, SegmentsBuilder};
 use crate::addr::Gpa;
-use crate::cpu::CpuState;
+use crate::arch::x86::CpuState;
 use crate::filemap::FileMap;
 use crate::hints::Hints;
 use crate::memory::Memory;

@@ -16,7 +16,7 @@
 //! CPU is in long mode, where it is clear the CPU may run 32-bit code under a 64-bit kernel. So for
 //! CPUs other than the first the answer assumes that all CPUs that have paging on run one kernel.
 
-use crate::cpu::CpuState;
+use crate::arch::x86::{CpuState, DescriptorTable, Registers, Segment, Segments};
 use crate::filemap::FileMap;
 use crate::hints::Hints;
 
@@ -112,11 +112,15 @@ impl Notes {
     }
 
     fn qemu_cpu(&mut self, map: &FileMap, at: u64, len: u64, x86_64: bool) {
-        // Version and size, 16 registers of which rsp is the seventh, rip, rflags, 10 segments of
-        // 24 bytes, 5 control registers. Newer versions append to it.
-        const RSP: u64 = 8 + 6 * 8;
+        // Version and size; rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, r8 to r15; rip, rflags; cs, ds, es, fs, gs, ss, ldt, tr,
+        // gdt, idt, of 24 bytes each: selector, limit, flags, 4 unused, base; cr0 to cr4. Newer versions append the base
+        // that swapgs brings.
+        const RAX: u64 = 8;
+        const RSP: u64 = RAX + 6 * 8;
+        const R8: u64 = RAX + 8 * 8;
         const RIP: u64 = 8 + 16 * 8;
-        const CR0: u64 = RIP + 2 * 8 + 10 * 24;
+        const SEGMENTS: u64 = RIP + 2 * 8;
+        const CR0: u64 = SEGMENTS + 10 * 24;
         const END: u64 = CR0 + 5 * 8;
 
         let version = map.array(at).map_or(0, u32::from_le_bytes);
@@ -125,6 +129,15 @@ impl Notes {
             return;
         }
         let long = |field| map.array(at + field).map_or(0, u64::from_le_bytes);
+        let int = |field| map.array(at + field).map_or(0, u32::from_le_bytes);
+        let segment = |number: u64| Segment {
+            selector: int(SEGMENTS + 24 * number) as u16,
+            base: long(SEGMENTS + 24 * number + 16),
+        };
+        let table = |number: u64| DescriptorTable {
+            base: long(SEGMENTS + 24 * number + 16),
+            limit: int(SEGMENTS + 24 * number + 4),
+        };
         let mut cpu = CpuState {
             index: self.hints.cpus.len() as u32,
             cr0: long(CR0),
@@ -134,18 +147,56 @@ impl Notes {
             long_mode: None,
             rip: long(RIP),
             rsp: long(RSP),
+            cr2: Some(long(CR0 + 16)),
+            general: Some(Registers {
+                rax: long(RAX),
+                rbx: long(RAX + 8),
+                rcx: long(RAX + 2 * 8),
+                rdx: long(RAX + 3 * 8),
+                rsi: long(RAX + 4 * 8),
+                rdi: long(RAX + 5 * 8),
+                rbp: long(RSP + 8),
+                r8: long(R8),
+                r9: long(R8 + 8),
+                r10: long(R8 + 2 * 8),
+                r11: long(R8 + 3 * 8),
+                r12: long(R8 + 4 * 8),
+                r13: long(R8 + 5 * 8),
+                r14: long(R8 + 6 * 8),
+                r15: long(R8 + 7 * 8),
+                rflags: long(RIP + 8),
+            }),
+            segments: Some(Segments {
+                cs: segment(0),
+                ds: segment(1),
+                es: segment(2),
+                fs: segment(3),
+                gs: segment(4),
+                ss: segment(5),
+                ldt: segment(6),
+                tr: segment(7),
+                gdt: table(8),
+                idt: table(9),
+            }),
+            kernel_gs_base: (len >= END + 8).then(|| long(END)),
         };
         cpu.long_mode = Some(cpu.paging_enabled() && cpu.pae() && x86_64);
         self.hints.cpus.push(cpu);
     }
 
     fn vbox_cpu(&mut self, map: &FileMap, at: u64, len: u64) {
-        // 18 registers, 6 segments of 24 bytes, CR0, CR2, CR3, CR4, 8 debug registers, gdtr and idtr of
-        // 16 bytes, ldtr and tr of 24 bytes, 3 sysenter registers, EFER.
+        // rax, rbx, rcx, rdx, rsi, rdi, r8 to r15, rip, rsp, rbp, rflags; cs, ds, es, fs, gs, ss of 24 bytes: base, limit,
+        // attributes, selector; CR0, CR2, CR3, CR4, 8 debug registers, gdtr and idtr of 16 bytes: base, limit;
+        // ldtr and tr of 24 bytes, 3 sysenter registers; EFER, STAR, PAT, LSTAR, CSTAR, SFMASK, KERNEL_GS_BASE.
+        const R8: u64 = 6 * 8;
         const RIP: u64 = 14 * 8;
         const RSP: u64 = 15 * 8;
-        const CR0: u64 = 18 * 8 + 6 * 24;
-        const EFER: u64 = CR0 + 4 * 8 + 8 * 8 + 2 * 16 + 2 * 24 + 3 * 8;
+        const SEGMENTS: u64 = 18 * 8;
+        const CR0: u64 = SEGMENTS + 6 * 24;
+        const GDTR: u64 = CR0 + 4 * 8 + 8 * 8;
+        const LDTR: u64 = GDTR + 2 * 16;
+        const EFER: u64 = LDTR + 2 * 24 + 3 * 8;
+        const KERNEL_GS_BASE: u64 = EFER + 6 * 8;
 
         // Version 0x10000 (VirtualBox 4.0 to 4.2) saved its internal structure instead.
         if self.vbox_version <= 0x1_0000 || len < EFER + 8 {
@@ -153,6 +204,15 @@ impl Notes {
             return;
         }
         let long = |field| map.array(at + field).map_or(0, u64::from_le_bytes);
+        let int = |field| map.array(at + field).map_or(0, u32::from_le_bytes);
+        let segment = |field: u64| Segment {
+            selector: int(field + 16) as u16,
+            base: long(field),
+        };
+        let table = |field: u64| DescriptorTable {
+            base: long(field),
+            limit: int(field + 8),
+        };
         self.hints.cpus.push(CpuState {
             index: self.hints.cpus.len() as u32,
             cr0: long(CR0),
@@ -162,6 +222,38 @@ impl Notes {
             long_mode: None,
             rip: long(RIP),
             rsp: long(RSP),
+            cr2: Some(long(CR0 + 8)),
+            general: Some(Registers {
+                rax: long(0),
+                rbx: long(8),
+                rcx: long(2 * 8),
+                rdx: long(3 * 8),
+                rsi: long(4 * 8),
+                rdi: long(5 * 8),
+                rbp: long(RSP + 8),
+                r8: long(R8),
+                r9: long(R8 + 8),
+                r10: long(R8 + 2 * 8),
+                r11: long(R8 + 3 * 8),
+                r12: long(R8 + 4 * 8),
+                r13: long(R8 + 5 * 8),
+                r14: long(R8 + 6 * 8),
+                r15: long(R8 + 7 * 8),
+                rflags: long(RSP + 2 * 8),
+            }),
+            segments: Some(Segments {
+                cs: segment(SEGMENTS),
+                ds: segment(SEGMENTS + 24),
+                es: segment(SEGMENTS + 2 * 24),
+                fs: segment(SEGMENTS + 3 * 24),
+                gs: segment(SEGMENTS + 4 * 24),
+                ss: segment(SEGMENTS + 5 * 24),
+                ldt: segment(LDTR),
+                tr: segment(LDTR + 24),
+                gdt: table(GDTR),
+                idt: table(GDTR + 16),
+            }),
+            kernel_gs_base: (len >= KERNEL_GS_BASE + 8).then(|| long(KERNEL_GS_BASE)),
         });
     }
 }

@@ -40,7 +40,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::addr::{AddrRange, Address, Gpa};
-use crate::cpu::CpuState;
+use crate::arch::x86::CpuState;
 use crate::memory::{Cause, Fault, Memory, Prot, Span, SpanKind, Spans};
 use crate::scan::{self, Match, Outcome, Run, Selection, Target};
 use crate::sweep::Scanner;

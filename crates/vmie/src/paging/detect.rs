@@ -11,10 +11,10 @@
 //! with reserved bits, which shows at once. So a shallower mode can never be preferred for looking
 //! clean.
 
-use super::spec::{Mode, Spec};
 use super::walk::read_entries;
 use crate::addr::{AddrRange, Address, Gpa};
-use crate::cpu::CpuState;
+use crate::arch::x86::CpuState;
+use crate::arch::{Architecture, Mode, Spec};
 use crate::memory::Memory;
 
 /// A paging mode, and what speaks for it.
@@ -139,8 +139,10 @@ pub fn detect(
         });
     }
 
-    let deepest_first = [Mode::FiveLevel, Mode::FourLevel, Mode::Pae, Mode::X86];
-    let seen = deepest_first.map(|mode| (mode, examine(phys, root, mode, &memory)));
+    let deepest_first = Architecture::X86.modes().iter();
+    let seen: Vec<(Mode, Evidence)> = deepest_first
+        .map(|&mode| (mode, examine(phys, root, mode, &memory)))
+        .collect();
     match seen.iter().find(|(_, evidence)| evidence.fits()) {
         Some(&(mode, evidence)) => Ok(Detection {
             mode,

@@ -6,15 +6,14 @@ mod enumerate;
 mod naive;
 mod software;
 mod space;
-mod spec;
 #[cfg(test)]
 mod tests;
 mod viewed;
 mod walk;
 
+pub use crate::arch::{EntryKind, Flag, Level, Mode, Rights, Spec, Target, Test, UnknownMode};
 pub use detect::{DetectError, Detection, detect};
 pub use enumerate::{Extent, ExtentItem, ExtentWalk, RegionWalk};
 pub use software::{Backing, Bits, Elsewhere, Form, Frame, Meaning, SoftwareEntries};
 pub use space::{AddressSpace, Mapping, Step, Walk};
-pub use spec::{EntryKind, Flag, Level, Mode, Rights, Spec, Target, Test, UnknownMode};
 pub use walk::{SelfRef, WalkStats};

@@ -16,8 +16,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::spec::{Level, Test};
 use crate::addr::{Address, Gpa, Gva};
+use crate::arch::{Level, Test};
 use crate::memory::{Cause, Prot};
 
 /// What entries that are not present mean to a guest's operating system.

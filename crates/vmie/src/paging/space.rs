@@ -4,10 +4,11 @@ use std::sync::{Arc, OnceLock};
 
 use super::enumerate::{ExtentWalk, RegionWalk};
 use super::software::{Software, SoftwareEntries};
-use super::spec::{FIVE_LEVEL, FOUR_LEVEL, Level, Mode, PAE, Spec, X86};
 use super::viewed::Viewed;
 use super::walk::{Tables, Walker, read_entries};
 use crate::addr::{AddrRange, Address, Gpa, Gva};
+use crate::arch::x86::paging::{FIVE_LEVEL, FOUR_LEVEL, PAE, X86};
+use crate::arch::{Level, Mode, Spec};
 use crate::memory::{Cause, Fault, Memory, Prot, Spans};
 use crate::view::View;
 

@@ -31,8 +31,8 @@ use std::collections::{HashMap, VecDeque};
 use zerocopy::IntoBytes;
 
 use super::software::{Meaning, Software, SoftwareEntries};
-use super::spec::{Level, Mode, Spec, Target};
 use crate::addr::{AddrRange, Address, Gpa, Gva};
+use crate::arch::{Level, Mode, Spec, Target};
 use crate::memory::{Cause, Memory, Prot};
 
 /// What a walk met besides mappings.

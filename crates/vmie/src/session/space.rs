@@ -142,12 +142,7 @@ impl From<ProcessError> for SpaceError {
 /// The other half of a process's space is the kernel's, the same in every process, and maps all of physical memory:
 /// whoever asks for a process does not ask for that.
 pub fn user_range<A: Address>(mode: Mode) -> Option<AddrRange<A>> {
-    let bits = match mode {
-        Mode::FourLevel => 47,
-        Mode::FiveLevel => 56,
-        Mode::X86 | Mode::Pae => return None,
-    };
-    AddrRange::new(A::new(0), 1 << bits)
+    mode.user_range()
 }
 
 impl Target {

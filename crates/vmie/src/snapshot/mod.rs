@@ -47,7 +47,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
 
 use crate::addr::{AddrRange, Address, Gpa};
-use crate::cpu::CpuState;
+use crate::arch::x86::CpuState;
 use crate::memory::{Coverage, Fault, Gap, Memory, Prot, Region, SpanKind, Spans};
 use crate::paging::Mode;
 use crate::scan::{self, Match, Outcome, Run, Selection, Target};

@@ -3,16 +3,15 @@
 //! ```text
 //! fields    regs, sregs, vcpu_events (64), xcrs (392), xsave; since 1.10 or so a u64, its length, before each
 //! columns   regs: length of each CPU's | bytes of each CPU's, one after the other; then sregs in the same way
-//! kvm_regs  18 words: rsp is the 7th, rip the 17th, rflags the 18th
-//! kvm_sregs 8 segments of 24 bytes, 2 tables of 16, cr0 cr2 cr3 cr4 cr8 efer apic_base, bitmap of 4 words
 //! ```
 
 use super::columns::Columns;
 use super::regions::Region;
-use crate::cpu::CpuState;
+use crate::arch::x86::CpuState;
+use crate::arch::x86::kvm::{
+    self, APIC_BASE, BITMAP, CR0, CR3, CR4, CR8, EFER, REGS, RFLAGS, SREGS, TABLES, word,
+};
 
-const REGS: usize = 144;
-const SREGS: usize = 312;
 /// `kvm_vcpu_events`, `kvm_xcrs`, `kvm_xsave`.
 const EVENTS: usize = 64;
 const XCRS: usize = 392;
@@ -21,36 +20,9 @@ const XSAVE: usize = 4096;
 /// Firecracker allows no more.
 const MAX_CPUS: usize = 32;
 
-const RFLAGS: usize = 17 * 8;
-const RIP: usize = 16 * 8;
-const RSP: usize = 6 * 8;
-
-/// Where in `kvm_sregs` they are.
-const TABLES: usize = 8 * 24;
-const CR0: usize = TABLES + 2 * 16;
-const CR3: usize = CR0 + 2 * 8;
-const CR4: usize = CR0 + 3 * 8;
-const CR8: usize = CR0 + 4 * 8;
-const EFER: usize = CR0 + 5 * 8;
-const APIC_BASE: usize = CR0 + 6 * 8;
-const BITMAP: usize = CR0 + 7 * 8;
-
-fn word(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
 /// Makes a CPU of bytes that can be nothing else.
 fn cpu(index: usize, regs: &[u8], sregs: &[u8], ram: &[Region]) -> Option<CpuState> {
-    let cpu = CpuState {
-        index: u32::try_from(index).ok()?,
-        cr0: word(sregs, CR0)?,
-        cr3: word(sregs, CR3)?,
-        cr4: word(sregs, CR4)?,
-        efer: Some(word(sregs, EFER)?),
-        long_mode: None,
-        rip: word(regs, RIP)?,
-        rsp: word(regs, RSP)?,
-    };
+    let cpu = kvm::cpu(u32::try_from(index).ok()?, regs, sregs)?;
     // Bit 1 is always set, and bits 3, 5, 15 and those from 22 on never are.
     let rflags = word(regs, RFLAGS)?;
     let valid = rflags & !0x3f_7fd5 == 2 && is_sregs(sregs)?;

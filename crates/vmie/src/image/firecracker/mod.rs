@@ -45,7 +45,7 @@ use super::layers::{self, Laid};
 use super::layout::LayoutPart;
 use super::opening::{OpenOptions, Opened, open_file};
 use crate::addr::Gpa;
-use crate::cpu::CpuState;
+use crate::arch::x86::CpuState;
 use crate::filemap::FileMap;
 use crate::hints::Hints;
 use columns::Columns;

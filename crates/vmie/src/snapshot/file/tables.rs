@@ -35,7 +35,7 @@ use super::super::slot::{Slot, Slots, ZERO};
 use super::super::{Filter, Origin};
 use super::{BLOCK_PAGES, Compression, FileErrorKind as Kind};
 use crate::addr::{AddrRange, Address, Gpa};
-use crate::cpu::CpuState;
+use crate::arch::x86::CpuState;
 use crate::memory::{Cause, Gap, Prot, Span, SpanKind};
 use crate::paging::Mode;
 use crate::width::{CodeBits, ProgramWidth, Width};
@@ -415,6 +415,8 @@ fn get_cpu(bytes: &[u8]) -> CpuState {
         long_mode: (known & 2 != 0).then_some(known & 4 != 0),
         rip: word(bytes, 40),
         rsp: word(bytes, 48),
+        // Snapshots keep what says how addresses are translated.
+        ..CpuState::default()
     }
 }
 

@@ -6,7 +6,7 @@ use super::super::tests::{any_moved, assert_same};
 use super::super::{TakeOptions, take};
 use super::*;
 use crate::addr::{AddrRange, Gpa, Gva};
-use crate::cpu::CpuState;
+use crate::arch::x86::CpuState;
 use crate::filemap::FileMap;
 use crate::memory::{Cause, Memory, Prot};
 use crate::paging::Mode;

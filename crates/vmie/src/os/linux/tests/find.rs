@@ -5,7 +5,7 @@ use vmie_synth::linux::{Arrangement, Kernel, KernelPlan};
 
 use super::Ram;
 use crate::addr::{Gpa, Gva};
-use crate::cpu::CpuState;
+use crate::arch::x86::CpuState;
 use crate::hints::Hints;
 use crate::os::linux::Linux;
 use crate::os::{FindOptions, Guest, Step};

@@ -1,0 +1,239 @@
+//! The words in which an architecture describes its page tables.
+//!
+//! Everything the walker knows about a format is in a [`Spec`]: how an address is cut into indexes,
+//! and for each level which bits say present, page or table, where the frame number stands, and which
+//! bits carry rights. The walker has no `match` on a mode, so a new format is a new `static` in its
+//! architecture's folder, and bits of either polarity can be described: a right
+//! is a [`Test`], not a bit number.
+
+use crate::memory::Prot;
+
+/// A question about an entry: do the bits under `mask` have this `value`?
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Test {
+    /// The bits looked at.
+    pub mask: u64,
+    /// What they must be.
+    pub value: u64,
+}
+
+impl Test {
+    /// Holds for every entry.
+    pub const ALWAYS: Self = Self { mask: 0, value: 0 };
+    /// Holds for no entry.
+    pub const NEVER: Self = Self { mask: 0, value: 1 };
+
+    /// Holds when bit `n` is set.
+    pub const fn set(n: u8) -> Self {
+        Self {
+            mask: 1 << n,
+            value: 1 << n,
+        }
+    }
+
+    /// Whether it holds for `entry`.
+    #[inline]
+    pub const fn holds(self, entry: u64) -> bool {
+        entry & self.mask == self.value
+    }
+}
+
+/// Which bits of an entry carry rights. Read permission comes with being present.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rights {
+    /// Writing is allowed.
+    pub write: Test,
+    /// User mode is allowed.
+    pub user: Test,
+    /// Execution is forbidden.
+    pub no_exec: Test,
+}
+
+impl Rights {
+    /// An entry without rights of its own: it takes nothing away.
+    pub const NEUTRAL: Self = Self {
+        write: Test::ALWAYS,
+        user: Test::ALWAYS,
+        no_exec: Test::NEVER,
+    };
+
+    /// What this entry allows.
+    #[inline]
+    pub const fn of(self, entry: u64) -> Prot {
+        let mut prot = Prot::R;
+        if self.write.holds(entry) {
+            prot = prot.union(Prot::W);
+        }
+        if self.user.holds(entry) {
+            prot = prot.union(Prot::USER);
+        }
+        if !self.no_exec.holds(entry) {
+            prot = prot.union(Prot::X);
+        }
+        prot
+    }
+
+    const fn mask(self) -> u64 {
+        self.write.mask | self.user.mask | self.no_exec.mask
+    }
+}
+
+/// How an entry names the physical address it points at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Target {
+    /// Bits that are the physical address as they stand.
+    pub frame: u64,
+    /// Further address bits, kept elsewhere in the entry: `(entry & high_mask) << high_shift`.
+    pub high_mask: u64,
+    /// See `high_mask`.
+    pub high_shift: u8,
+    /// Bits that must be zero; the CPU faults where they are not.
+    pub reserved: u64,
+    /// Rights this entry grants.
+    pub rights: Rights,
+}
+
+impl Target {
+    /// The physical address `entry` points at.
+    #[inline]
+    pub const fn address(&self, entry: u64) -> u64 {
+        (entry & self.frame) | ((entry & self.high_mask) << self.high_shift)
+    }
+
+    /// Bits that decide everything but the address: entries that agree in them are alike.
+    pub const fn key(&self) -> u64 {
+        self.reserved | self.rights.mask()
+    }
+}
+
+/// One level of tables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Level {
+    /// Its number as people count: 1 holds the smallest pages.
+    pub number: u8,
+    /// The lowest address bit of the index into this table; an entry spans `1 << shift` bytes.
+    pub shift: u8,
+    /// How many address bits the index has.
+    pub index_bits: u8,
+    /// Which present entries map a page at this level.
+    pub is_page: Test,
+    /// How a page entry is read.
+    pub page: Target,
+    /// How an entry that points at the next table is read.
+    pub table: Target,
+}
+
+impl Level {
+    /// Number of entries in a table of this level.
+    pub const fn entries(&self) -> usize {
+        1 << self.index_bits
+    }
+
+    /// Bytes of address space that one entry spans.
+    pub const fn span(&self) -> u64 {
+        1 << self.shift
+    }
+}
+
+/// A bit of an entry that has a name, for people who look at tables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Flag {
+    /// Short name, as the CPU's manual abbreviates it.
+    pub name: &'static str,
+    /// Which entries have it.
+    pub test: Test,
+    /// Whether it means something only in entries that map a page.
+    pub pages_only: bool,
+}
+
+/// What an entry is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum EntryKind {
+    /// Not present.
+    Empty,
+    /// It maps a page.
+    Page,
+    /// It points at the next table.
+    Table,
+    /// Present, but it sets reserved bits: the CPU faults on it.
+    Malformed,
+}
+
+/// A page-table format.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Spec {
+    /// Bytes in an entry: 4 or 8, little-endian.
+    pub entry_bytes: usize,
+    /// Bits of a virtual address that are translated.
+    pub va_bits: u8,
+    /// Whether addresses are sign-extended from the top translated bit (else the space ends there).
+    pub sign_extended: bool,
+    /// The bits of the root register that locate the root table.
+    pub root_mask: u64,
+    /// Which entries are present, at every level.
+    pub present: Test,
+    /// The levels from the root down; the last one holds pages only.
+    pub levels: &'static [Level],
+    /// Named bits of present entries. The walker does not look at them.
+    pub flags: &'static [Flag],
+}
+
+impl Spec {
+    /// No table of any format has more entries than this.
+    pub const MAX_ENTRIES: usize = 1024;
+
+    /// Bytes of the smallest page.
+    pub fn page_size(&self) -> u64 {
+        self.levels.last().map_or(0, Level::span)
+    }
+
+    /// What `entry` is when it stands in a table of the level with this number; `None` when the
+    /// format has no such level.
+    pub fn kind_of(&self, level: u8, entry: u64) -> Option<EntryKind> {
+        let level = self.levels.iter().find(|known| known.number == level)?;
+        Some(if !self.present.holds(entry) {
+            EntryKind::Empty
+        } else if level.is_page.holds(entry) {
+            match entry & level.page.reserved {
+                0 => EntryKind::Page,
+                _ => EntryKind::Malformed,
+            }
+        } else {
+            match entry & level.table.reserved {
+                0 => EntryKind::Table,
+                _ => EntryKind::Malformed,
+            }
+        })
+    }
+
+    /// Names of the flags that a present entry of this kind has set.
+    pub fn flags_of(&self, kind: EntryKind, entry: u64) -> impl Iterator<Item = &'static str> {
+        self.flags
+            .iter()
+            .filter(move |flag| flag.test.holds(entry))
+            .filter(move |flag| kind == EntryKind::Page || !flag.pages_only)
+            .map(|flag| flag.name)
+    }
+
+    /// Whether the format can translate `va` at all.
+    #[inline]
+    pub const fn is_canonical(&self, va: u64) -> bool {
+        let unused = 64 - self.va_bits as u32;
+        if self.sign_extended {
+            ((va << unused) as i64 >> unused) as u64 == va
+        } else {
+            (va << unused) >> unused == va
+        }
+    }
+
+    /// The address whose translated bits are `bits`, in the form the CPU accepts.
+    #[inline]
+    pub const fn canonical(&self, bits: u64) -> u64 {
+        let unused = 64 - self.va_bits as u32;
+        if self.sign_extended {
+            ((bits << unused) as i64 >> unused) as u64
+        } else {
+            bits
+        }
+    }
+}
