@@ -10,7 +10,7 @@ use super::scan::each_chunk;
 use super::vmcoreinfo::VmCoreInfo;
 use crate::addr::{Address, Gva};
 use crate::memory::{Memory, read_around_holes};
-use crate::os::kept::{Kept, KernelId};
+use crate::os::types::kept::{Kept, KernelId};
 use crate::os::{BuildId, Finding, FindingKind, Guest, OsError, TypeStore, Types};
 
 const PAGE: u64 = 4096;

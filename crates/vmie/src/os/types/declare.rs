@@ -4,7 +4,7 @@
 //! returned stands on the left, bounds and parameters on the right. [`Types::declare`] goes from the
 //! type towards what it is made of and wraps the text at each step.
 
-use super::types::{Field, Type, TypeError, TypeId, Types};
+use super::{Field, Type, TypeError, TypeId, Types};
 
 /// How many steps a declaration takes at most. Real ones take a dozen; a hostile source can nest
 /// function types without end.

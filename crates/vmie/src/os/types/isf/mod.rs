@@ -22,7 +22,8 @@ mod write;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{BuildId, SuppliedTypes, SymbolTable, Types};
+use super::{BuildId, SuppliedTypes, Types};
+use crate::os::symbols::SymbolTable;
 
 pub use write::{Export, ExportError, export, export_guest, export_xz};
 

@@ -10,10 +10,25 @@
 //! Sources are hostile: types may refer to numbers that do not exist, to themselves, and in circles.
 //! Every chain that is followed is bounded by [`MAX_CHAIN`], every nesting by [`MAX_NESTING`].
 
+mod declare;
+#[cfg(feature = "isf")]
+pub mod isf;
+pub(in crate::os) mod kept;
+mod layout;
+mod show;
+mod supplied;
+#[cfg(feature = "isf")]
+mod table;
+
 use std::fmt;
 use std::sync::OnceLock;
 
-use super::names::NameIndex;
+use super::symbols::NameIndex;
+
+pub use kept::TypeStore;
+pub use layout::{Layout, LayoutKind, LayoutRow};
+pub use show::{ShowOptions, ShowRow, Value, show_text};
+pub use supplied::{BuildId, NoBuildId, SuppliedTypes};
 
 /// How many aliases and qualifiers are followed before a chain counts as circular.
 pub const MAX_CHAIN: usize = 64;
@@ -472,7 +487,7 @@ impl Types {
     }
 
     /// A short name for messages: `struct list_head`, `unsigned long`.
-    pub(super) fn describe(&self, id: TypeId) -> String {
+    pub(in crate::os) fn describe(&self, id: TypeId) -> String {
         let name = self.source.name(id);
         let name = if name.is_empty() {
             "without a name"

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::types::Types;
+use super::Types;
 
 /// The fewest bytes of a build id: linkers make 8 (fast hashes), 16 (MD5, UUID) or 20 (SHA-1).
 const FEWEST: usize = 8;
@@ -87,7 +87,7 @@ impl FromStr for BuildId {
 pub struct SuppliedTypes {
     /// The types.
     pub types: Arc<Types>,
-    /// The version of the system that they belong to, as it puts it itself ([`Guest::version`](super::Guest::version)).
+    /// The version of the system that they belong to, as it puts it itself ([`Guest::version`](crate::os::Guest::version)).
     pub banner: Option<String>,
     /// The build that they belong to, where that is noted.
     pub build: Option<BuildId>,

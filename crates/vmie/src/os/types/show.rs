@@ -10,10 +10,10 @@
 
 use std::fmt;
 
-use super::resolver::Resolver;
-use super::types::{Encoding, Field, MAX_NESTING, Record, Type, TypeError, TypeId, Types};
+use super::{Encoding, Field, MAX_NESTING, Record, Type, TypeError, TypeId, Types};
 use crate::addr::{Address, Gva};
 use crate::memory::{Fault, Memory};
+use crate::os::symbols::Resolver;
 
 /// How far behind a symbol an address may lie to be called after it: the largest objects have this size.
 const MAX_NAME_OFFSET: u64 = 64 << 10;

@@ -9,14 +9,14 @@
 
 /// See the module documentation. The names themselves stay where they are.
 #[derive(Debug, Default)]
-pub(super) struct NameIndex {
+pub(in crate::os) struct NameIndex {
     /// Hash in the upper half, number in the lower one.
     entries: Box<[u64]>,
 }
 
 impl NameIndex {
     /// Indexes names, each with its number.
-    pub(super) fn build<'a>(names: impl Iterator<Item = (&'a [u8], u32)>) -> Self {
+    pub(in crate::os) fn build<'a>(names: impl Iterator<Item = (&'a [u8], u32)>) -> Self {
         let mut entries: Vec<u64> = names
             .map(|(name, number)| u64::from(hash(name)) << 32 | u64::from(number))
             .collect();
@@ -27,7 +27,7 @@ impl NameIndex {
     }
 
     /// Numbers whose name may be `name`, ascending. The caller compares: hashes collide.
-    pub(super) fn candidates(&self, name: &[u8]) -> impl Iterator<Item = u32> + use<'_> {
+    pub(in crate::os) fn candidates(&self, name: &[u8]) -> impl Iterator<Item = u32> + use<'_> {
         let wanted = hash(name);
         let first = self
             .entries

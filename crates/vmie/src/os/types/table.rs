@@ -1,6 +1,6 @@
 //! Types in memory of our own: a [`TypeSource`] for formats that are read as a whole.
 
-use super::types::{Encoding, Member, Record, Type, TypeId, TypeSource};
+use super::{Encoding, Member, Record, Type, TypeId, TypeSource};
 
 /// A type that owns its names. The fields are those of [`Type`].
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::types::{Encoding, MAX_NESTING, Record, Type, TypeError, TypeId, Types};
+use super::{Encoding, MAX_NESTING, Record, Type, TypeError, TypeId, Types};
 
 /// How many rows a layout has at most. The largest record of a kernel has some hundred members; a
 /// hostile source can nest without end.

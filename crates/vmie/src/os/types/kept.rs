@@ -44,11 +44,11 @@ const MAX_OPENED: usize = 8;
 
 /// Which kernel is meant.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct KernelId<'a> {
+pub(in crate::os) struct KernelId<'a> {
     /// Its banner.
-    pub(super) version: &'a str,
+    pub(in crate::os) version: &'a str,
     /// Its build, where that can be read.
-    pub(super) build: Option<&'a BuildId>,
+    pub(in crate::os) build: Option<&'a BuildId>,
 }
 
 impl KernelId<'_> {
@@ -72,7 +72,7 @@ impl KernelId<'_> {
 }
 
 /// Types that were kept.
-pub(super) enum Kept {
+pub(in crate::os) enum Kept {
     /// A blob of BTF.
     Btf(Vec<u8>),
     /// Those of a file that is no BTF.
@@ -121,7 +121,7 @@ impl TypeStore {
     }
 
     /// The types of this kernel, if they are here and whole.
-    pub(super) fn load(&self, kernel: KernelId<'_>) -> Option<Kept> {
+    pub(in crate::os) fn load(&self, kernel: KernelId<'_>) -> Option<Kept> {
         let names = self.names();
         let mut ours = names
             .iter()
@@ -134,12 +134,12 @@ impl TypeStore {
     }
 
     /// Whether those of this kernel are to be kept, and are not here yet, or no longer whole.
-    pub(super) fn wants(&self, kernel: KernelId<'_>) -> bool {
+    pub(in crate::os) fn wants(&self, kernel: KernelId<'_>) -> bool {
         self.keeps && open(&self.folder.join(kernel.file_name()), kernel).is_none()
     }
 
     /// Keeps a blob of BTF that is whole.
-    pub(super) fn keep(&self, kernel: KernelId<'_>, btf: &[u8]) -> io::Result<()> {
+    pub(in crate::os) fn keep(&self, kernel: KernelId<'_>, btf: &[u8]) -> io::Result<()> {
         let mut new = Replacement::create(&self.folder.join(kernel.file_name()))?;
         let build = kernel.build.map_or("-".to_owned(), BuildId::to_string);
         let (line, len, hash) = (kernel.line(), btf.len(), xxh3_64(btf));

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::schema::{BUILD_MARK, Base, Descriptor, Enum, File, User};
 use super::{Isf, IsfError, MAX_BYTES, base64};
 use crate::addr::{AddrRange, Gva};
-use crate::os::table::{Entry, Part, TypeTable};
+use crate::os::types::table::{Entry, Part, TypeTable};
 use crate::os::types::{Encoding, TypeId, Types};
 use crate::os::{SymbolTable, SymbolTableBuilder};
 

@@ -25,12 +25,11 @@ mod tests;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{
-    Finding, FindingKind, Guest, ImportName, Imports, Module, OsError, Process, Slot, SlotKind,
-    Stub, SymbolTable,
-};
+use super::imports::{ImportName, Imports, Slot, SlotKind, Stub};
+use super::table::SymbolTable;
 use crate::addr::{AddrRange, Gva};
 use crate::memory::Memory;
+use crate::os::{Finding, FindingKind, Guest, Module, OsError, Process};
 
 /// How many images of a process are looked at, and how many bytes these may take together.
 const MAX_IMAGES: usize = 4096;

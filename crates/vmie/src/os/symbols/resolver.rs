@@ -21,8 +21,9 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-use super::{Guest, OsError, Process, SymbolTable};
+use super::table::SymbolTable;
 use crate::addr::{AddrRange, Address, Gva};
+use crate::os::{Guest, OsError, Process};
 
 /// The name of the kernel's own image.
 const KERNEL: &str = "kernel";
