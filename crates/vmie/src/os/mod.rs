@@ -34,6 +34,7 @@ mod find;
 mod finding;
 mod guest;
 pub mod linux;
+pub mod object;
 mod rows;
 mod search;
 mod symbols;

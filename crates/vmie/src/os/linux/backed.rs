@@ -18,12 +18,11 @@
 use super::Linux;
 use super::images::VDSO;
 use super::mm::Mm;
-use super::object::{BadLink, Plan, Planner, Slot, link};
 use super::software::{EMPTY, page_flag};
 use super::vma::VmaPlan;
-use super::xarray::XarrayPlan;
 use crate::addr::{AddrRange, Address, Gpa, Gva};
 use crate::memory::{Cause, Fault, Memory, Spans};
+use crate::os::object::{BadLink, Plan, Planner, Slot, XarrayPlan, link};
 use crate::os::types::{TypeError, Types};
 use crate::os::{OsError, Process, Vma};
 use crate::paging::AddressSpace;

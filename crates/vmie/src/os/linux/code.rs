@@ -2,10 +2,10 @@
 
 use super::Linux;
 use super::backed::Backed;
-use super::ring::Budget;
 use super::software::EMPTY;
 use crate::addr::{AddrRange, Gva};
 use crate::memory::{Cause, Memory, Prot};
+use crate::os::object::Budget;
 use crate::os::{CodePages, OsError, Process, UnmappedCode, Vma};
 use crate::paging::AddressSpace;
 

@@ -8,10 +8,9 @@
 //!
 //! The way up is bounded in steps and in length, since it is the guest's.
 
-use super::object::{BadLink, Findings, Object, Plan, Planner, Slot, link, until_nul};
-use super::ring::Budget;
 use crate::addr::{Address, Gva};
 use crate::memory::Memory;
+use crate::os::object::{BadLink, Budget, Findings, Part, Plan, Planner, Slot, link, until_nul};
 use crate::os::types::{TypeError, Types};
 use crate::os::{FindingKind, SymbolTable};
 
@@ -192,7 +191,7 @@ impl Files<'_> {
         self.memory.read_u32(at).map_err(fault)
     }
 
-    fn place(&self, object: &Object, path: Slot) -> Place {
+    fn place(&self, object: &Part, path: Slot) -> Place {
         let member = |offset| {
             object.number(Slot {
                 offset: path.offset + offset,
@@ -282,13 +281,13 @@ impl Files<'_> {
     }
 
     /// The `struct mount` around what a path points to.
-    fn mount(&self, vfsmount: u64) -> Result<Object, BadLink> {
+    fn mount(&self, vfsmount: u64) -> Result<Part, BadLink> {
         // Looked at first: null is no place to subtract from.
         let at = link(vfsmount)?.raw().wrapping_sub(self.plan.vfsmount);
         self.plan.mount.follow(self.memory, at)
     }
 
-    fn name(&self, dentry: &Object) -> Result<String, BadLink> {
+    fn name(&self, dentry: &Part) -> Result<String, BadLink> {
         let len = (dentry.number32(self.plan.d_name_len) as usize).min(MAX_NAME);
         let pointer = dentry.number(self.plan.d_name);
         let mut bytes = vec![0; len];
@@ -301,7 +300,7 @@ impl Files<'_> {
     }
 
     /// The name of a file that has no directory, by the function that makes it.
-    fn named_by_function(&self, dentry: &Object) -> Result<Option<(String, bool)>, BadLink> {
+    fn named_by_function(&self, dentry: &Part) -> Result<Option<(String, bool)>, BadLink> {
         let Ok(operations) = link(dentry.number(self.plan.d_op)) else {
             return Ok(None);
         };

@@ -8,9 +8,9 @@
 use std::sync::Arc;
 
 use super::Linux;
-use super::ring::Budget;
 use crate::addr::{AddrRange, Address, Gva};
 use crate::os::elf::{ElfError, ElfImage};
+use crate::os::object::Budget;
 use crate::os::{
     Finding, FindingKind, Imports, Listing, Module, OsError, Process, SymbolTable, Vma,
 };

@@ -5,10 +5,10 @@
 //! for, as in `kworker/0:1-events`. A longer name is taken only when it goes on from what `comm` says;
 //! anything else, and any pointer that leads nowhere, leaves `comm`.
 
-use super::object::{BadLink, Plan, Planner, Slot, read_text};
 use super::taskplan::Task;
 use crate::addr::Gva;
 use crate::memory::Memory;
+use crate::os::object::{BadLink, Plan, Planner, Slot, read_text};
 use crate::os::types::{TypeError, Types};
 
 /// `flags`: a worker of a work queue (`PF_WQ_WORKER`).

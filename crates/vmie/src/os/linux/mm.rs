@@ -2,11 +2,11 @@
 
 use crate::addr::{Address, Gpa, Gva};
 use crate::memory::Memory;
+use crate::os::object::{BadLink, Part, Plan, Planner, Slot, link};
 use crate::os::types::{TypeError, Types};
 use crate::width::ProgramWidth;
 
 use super::linear::Linear;
-use super::object::{BadLink, Object, Plan, Planner, Slot, link};
 
 const PAGE: usize = 4096;
 
@@ -47,7 +47,7 @@ pub(super) struct MmPlan {
 /// The memory of a process. Numbers are as the guest has them.
 #[derive(Clone, Debug)]
 pub(super) struct Mm {
-    object: Object,
+    object: Part,
     plan: MmPlan,
 }
 

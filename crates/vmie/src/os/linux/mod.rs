@@ -17,14 +17,11 @@ mod kallsyms;
 mod kthreads;
 mod linear;
 mod log;
-mod maple;
 mod mm;
 mod modules;
-mod object;
 mod pids;
 mod processes;
 mod residency;
-mod ring;
 mod scan;
 mod software;
 mod strays;
@@ -37,7 +34,6 @@ mod typeinfo;
 mod vma;
 mod vmcoreinfo;
 mod width;
-mod xarray;
 
 use std::sync::{Arc, OnceLock};
 

@@ -14,10 +14,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::Linux;
-use super::object::{BadLink, Findings, Object, Plan, Planner, Slot, link, read_text, until_nul};
-use super::ring::{Budget, ring};
 use crate::addr::{AddrRange, Address, Gva};
 use crate::memory::Memory;
+use crate::os::object::{
+    BadLink, Budget, Findings, Part, Plan, Planner, Slot, link, read_text, ring, until_nul,
+};
 use crate::os::types::{TypeError, Types};
 use crate::os::{FindingKind, Listing, Module, OsError, SymbolTable, SymbolTableBuilder};
 
@@ -449,7 +450,7 @@ impl Linux {
 
     /// The symbols that a module exports. A damaged list gives those that can be read: all that depends
     /// on it is the case of a letter.
-    fn exported(&self, plan: &ModulePlan, module: &Object) -> HashMap<Gva, String> {
+    fn exported(&self, plan: &ModulePlan, module: &Part) -> HashMap<Gva, String> {
         let mut exported = HashMap::new();
         let Some(export) = plan.export else {
             return exported;

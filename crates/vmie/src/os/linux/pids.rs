@@ -8,11 +8,9 @@
 //! * the same as a radix tree, whose nodes look alike and tag their pointers differently (4.15-4.19),
 //! * `pid_hash`, chains of `struct upid` (before).
 
-use super::object::{BadLink, Findings, Object, Plan, Planner, Slot, link};
-use super::ring::Budget;
-use super::xarray::XarrayPlan;
 use crate::addr::{Address, Gva};
 use crate::memory::Memory;
+use crate::os::object::{BadLink, Budget, Findings, Part, Plan, Planner, Slot, XarrayPlan, link};
 use crate::os::types::Types;
 use crate::os::{FindingKind, OsError, SymbolTable};
 
@@ -241,7 +239,7 @@ impl PidTables {
         })
     }
 
-    fn task_link(&self, pid: &Object, number: u64, findings: &mut Findings) -> Option<Gva> {
+    fn task_link(&self, pid: &Part, number: u64, findings: &mut Findings) -> Option<Gva> {
         match link(pid.number(self.pid.task)) {
             Ok(node) => Some(node),
             Err(BadLink::Null) => None,

@@ -9,13 +9,12 @@ use super::hints::window;
 use super::kthreads::KthreadPlan;
 use super::linear::{Line, Linear};
 use super::mm::{Mm, MmPlan};
-use super::object::{BadLink, Findings, Object, Plan, Planner, Slot, link};
-use super::ring::Budget;
 use super::strays;
 use super::taskplan::Task;
 use super::tasks::{Group, TaskTables, Whole};
 use crate::addr::{AddrRange, Address, Gva};
 use crate::memory::Memory;
+use crate::os::object::{BadLink, Budget, Findings, Part, Plan, Planner, Slot, link};
 use crate::os::types::Types;
 use crate::os::{
     Finding, FindingKind, Listing, Moment, OsError, Process, ProcessState, SymbolTable,
@@ -80,7 +79,7 @@ impl CredPlan {
     }
 
     /// The owner at `pointer`; an error when it cannot be one.
-    fn read(self, memory: &dyn Memory<Addr = Gva>, pointer: u64) -> Result<Object, BadLink> {
+    fn read(self, memory: &dyn Memory<Addr = Gva>, pointer: u64) -> Result<Part, BadLink> {
         let cred = self.plan.follow(memory, pointer)?;
         for slot in [self.user, self.user_ns].into_iter().flatten() {
             link(cred.number(slot))?;

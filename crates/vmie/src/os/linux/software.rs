@@ -29,11 +29,11 @@ use std::sync::{Arc, OnceLock};
 
 use super::Linux;
 use super::mm::MmPlan;
-use super::object::{Findings, Object, Plan, Planner, Slot, link};
 use super::swap::Swap;
 use super::vma::{Reader, VmaPlan};
 use crate::addr::{AddrRange, Address, Gpa, Gva};
 use crate::memory::{Memory, Prot};
+use crate::os::object::{Findings, Part, Plan, Planner, Slot, link};
 use crate::os::types::{Type, TypeError, Types};
 use crate::os::{Guest, Process, SymbolTable};
 use crate::paging::{
@@ -172,7 +172,7 @@ impl PagePlan {
         })
     }
 
-    fn page(self, kernel: &dyn Memory<Addr = Gva>, number: u64) -> Option<Object> {
+    fn page(self, kernel: &dyn Memory<Addr = Gva>, number: u64) -> Option<Part> {
         let at = number
             .checked_mul(self.page_size)?
             .checked_add(self.vmemmap)?;
@@ -184,7 +184,7 @@ impl PagePlan {
         let Some(page) = self.page(kernel, number) else {
             return false;
         };
-        let is = |page: &Object, bits| page.number(self.flags) & bits != 0;
+        let is = |page: &Part, bits| page.number(self.flags) & bits != 0;
         if is(&page, self.broken) {
             return false;
         }

@@ -15,12 +15,12 @@ use std::ops::ControlFlow;
 
 use super::hints::window;
 use super::kallsyms::{IMAGE_LAST, IMAGE_START};
-use super::object::link;
 use super::pids::PidTables;
 use super::scan::each_chunk;
 use super::taskplan::{Task, TaskPlan};
 use crate::addr::{AddrRange, Address, Gpa, Gva};
 use crate::memory::Memory;
+use crate::os::object::link;
 use crate::paging::AddressSpace;
 
 /// Where kernels map all memory unless they choose at random: with four levels and with five.

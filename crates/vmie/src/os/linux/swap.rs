@@ -9,11 +9,10 @@
 //! zswap_trees[area][offset >> 14] xarray: [offset]           since 6.9; before 6.8 one rb-tree an area
 //! ```
 
-use super::object::{Object, Plan, Planner, Slot, link};
-use super::xarray::XarrayPlan;
 use crate::addr::{Address, Gva};
 use crate::memory::Memory;
 use crate::os::SymbolTable;
+use crate::os::object::{Part, Plan, Planner, Slot, XarrayPlan, link};
 use crate::os::types::{TypeError, Types};
 
 /// How many swap areas there can be at most, should the kernel not say how many there are
@@ -223,7 +222,7 @@ impl Zswap {
                     if next == 0 {
                         return Some(false);
                     }
-                    let object: Object = entry.follow(kernel, next.wrapping_sub(*node)).ok()?;
+                    let object: Part = entry.follow(kernel, next.wrapping_sub(*node)).ok()?;
                     // `swp_entry_t` has the area above the place.
                     let here = object.number(*at) & ((1 << 58) - 1);
                     next = match offset.cmp(&here) {

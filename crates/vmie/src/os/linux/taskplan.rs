@@ -3,9 +3,9 @@
 //! Types may be damaged, and kernels rename. A member that is not known costs what it says and nothing
 //! else; only a thread's number and name, and some way to get to it, cannot be done without.
 
-use super::object::{BadLink, Object, Plan, Planner, Slot, link};
 use crate::addr::{Address, Gva};
 use crate::memory::{Fault, Memory, read_around_holes};
+use crate::os::object::{BadLink, Part, Plan, Planner, Slot, link};
 use crate::os::types::{TypeError, Types};
 
 /// One more than the largest process number (`PID_MAX_LIMIT` of 64-bit kernels).
@@ -153,7 +153,7 @@ impl TaskPlan {
             .unwrap_or(task.pid)
     }
 
-    fn task(&self, object: &Object) -> Task {
+    fn task(&self, object: &Part) -> Task {
         let known = |slot: Option<Slot>| slot.filter(|&slot| object.has(slot));
         let number = |slot: Option<Slot>| known(slot).map_or(0, |slot| object.number(slot));
         let number32 = |slot: Option<Slot>| known(slot).map_or(0, |slot| object.number32(slot));

@@ -17,13 +17,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::object::{BadLink, Findings, Plan, Planner, Slot};
 use super::pids::{Entry, PidTables};
-use super::ring::{Budget, ring};
 use super::strays;
 use super::taskplan::{NotATask, Task, TaskPlan};
 use crate::addr::{Address, Gva};
 use crate::memory::Memory;
+use crate::os::object::{BadLink, Budget, Findings, Plan, Planner, Slot, ring};
 use crate::os::types::Types;
 use crate::os::{FindingKind, Moment, OsError, SymbolTable};
 use crate::paging::AddressSpace;

@@ -11,12 +11,12 @@ use std::collections::{HashMap, HashSet};
 
 use super::Linux;
 use super::files::{File, FilePlan, Files, MAX_STEPS_IN_ALL, as_in_proc};
-use super::maple::{Entry, MaplePlan};
 use super::mm::Mm;
-use super::object::{BadLink, Findings, Object, Plan, Planner, Slot, link, read_text};
-use super::ring::Budget;
 use crate::addr::{AddrRange, Address, Gva};
 use crate::memory::{Memory, Prot};
+use crate::os::object::{
+    BadLink, Budget, Entry, Findings, MaplePlan, Part, Plan, Planner, Slot, link, read_text,
+};
 use crate::os::types::{TypeError, Types};
 use crate::os::{FindingKind, Listing, MappedFile, OsError, Process, SymbolTable, Vma};
 
@@ -315,7 +315,7 @@ impl<'r> Reader<'r> {
         }
     }
 
-    fn parse(&mut self, object: &Object, own: bool) -> Option<Area> {
+    fn parse(&mut self, object: &Part, own: bool) -> Option<Area> {
         let plan = self.plan;
         let (start, end) = (object.number(plan.vm_start), object.number(plan.vm_end));
         let range = end

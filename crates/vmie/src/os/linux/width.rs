@@ -20,10 +20,10 @@
 use super::Linux;
 use super::backed::Pages;
 use super::mm::Mm;
-use super::object::{Object, Plan, Planner, Slot, link};
 use crate::addr::{Address, Gva};
 use crate::memory::Memory;
 use crate::os::elf;
+use crate::os::object::{Part, Plan, Planner, Slot, link};
 use crate::os::types::Types;
 use crate::os::{OsError, Process, ProcessWidth, WidthSign};
 use crate::width::{CodeBits, ProgramWidth, Width};
@@ -120,7 +120,7 @@ impl RegisterPlan {
     }
 
     /// What code segment and stack segment say, if all that can be told of user mode's registers is right.
-    fn code_of(&self, registers: &Object) -> Option<CodeBits> {
+    fn code_of(&self, registers: &Part) -> Option<CodeBits> {
         let number = |slot| registers.number(slot);
         if number(self.ip) >> 63 != 0 || number(self.flags) & FLAGS_ONE == 0 {
             return None;
@@ -191,7 +191,7 @@ impl Linux {
     }
 
     /// Which code a thread ran when it last entered the kernel.
-    fn segment(&self, plan: &WidthPlan, task: &Object, slots: TaskSlots) -> Option<CodeBits> {
+    fn segment(&self, plan: &WidthPlan, task: &Part, slots: TaskSlots) -> Option<CodeBits> {
         let stack = link(task.number(slots.stack?)).ok()?;
         plan.registers?.code(&self.space, stack)
     }

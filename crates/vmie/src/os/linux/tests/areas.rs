@@ -5,9 +5,8 @@ use crate::os::FindingKind::{self, Damaged, Inconsistent, Limit, Unreadable};
 use crate::os::Types;
 use crate::os::linux::files::{FilePlan, Files, as_in_proc};
 use crate::os::linux::mm::MmPlan;
-use crate::os::linux::object::Findings;
-use crate::os::linux::ring::Budget;
 use crate::os::linux::vma::{Reader, VmaPlan};
+use crate::os::object::{Budget, Findings};
 
 const USER: u64 = 0x0000_5555_0000_1000;
 const UNMAPPED: u64 = 0xffff_9999_0000_0000;

@@ -5,8 +5,7 @@ use proptest::prelude::*;
 use super::world::World;
 use crate::addr::Gva;
 use crate::os::FindingKind::{self, Damaged, Inconsistent, Limit};
-use crate::os::linux::object::{BadLink, Findings};
-use crate::os::linux::ring::{Budget, ring};
+use crate::os::object::{BadLink, Budget, Findings, ring};
 
 const USER: u64 = 0x0000_7fff_1234_5670;
 const UNMAPPED: u64 = 0xffff_9999_0000_0000;

@@ -6,9 +6,7 @@ use super::world::{Definition, World, types};
 use crate::addr::Gva;
 use crate::os::FindingKind::{self, Damaged, Limit};
 use crate::os::Types;
-use crate::os::linux::maple::{Entry, MaplePlan};
-use crate::os::linux::object::Findings;
-use crate::os::linux::ring::Budget;
+use crate::os::object::{Budget, Entry, Findings, MaplePlan};
 
 /// Numbers of node types, as kernels have them.
 const LEAF: u64 = 1;

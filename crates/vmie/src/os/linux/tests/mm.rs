@@ -10,7 +10,7 @@ use crate::memory::Memory;
 use crate::os::Types;
 use crate::os::linux::linear::Linear;
 use crate::os::linux::mm::{Mm, MmPlan, Roots};
-use crate::os::linux::object::BadLink;
+use crate::os::object::BadLink;
 use crate::paging::{AddressSpace, Mode};
 
 const PAGE: u64 = 4096;

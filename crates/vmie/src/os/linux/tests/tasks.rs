@@ -7,8 +7,8 @@ use crate::addr::{AddrRange, Address, Gpa, Gva};
 use crate::memory::{Cause, Fault, Memory, Spans};
 use crate::os::FindingKind::{self, Damaged, Hidden, Inconsistent, Limit, Unreadable};
 use crate::os::OsError;
-use crate::os::linux::object::Findings;
 use crate::os::linux::tasks::{Group, TaskTables};
+use crate::os::object::Findings;
 use crate::os::{Finding, Types};
 
 /// Offsets in the structures below.

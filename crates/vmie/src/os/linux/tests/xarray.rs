@@ -8,9 +8,7 @@ use super::world::{World, types};
 use crate::addr::Gva;
 use crate::os::FindingKind::{self, Damaged, Limit};
 use crate::os::Types;
-use crate::os::linux::object::{BadLink, Findings};
-use crate::os::linux::ring::Budget;
-use crate::os::linux::xarray::XarrayPlan;
+use crate::os::object::{BadLink, Budget, Findings, XarrayPlan};
 
 const USER: u64 = 0x0000_5555_0000_1000;
 const UNMAPPED: u64 = 0xffff_9999_0000_0000;

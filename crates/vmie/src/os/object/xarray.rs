@@ -10,8 +10,9 @@
 
 use std::collections::HashSet;
 
-use super::object::{BadLink, Findings, Object, Plan, Planner, Slot, link};
-use super::ring::Budget;
+use super::findings::{Budget, Findings};
+use super::plan::{Part, Plan, Planner, Slot};
+use super::pointer::{BadLink, link};
 use crate::addr::Gva;
 use crate::memory::Memory;
 use crate::os::FindingKind;
@@ -22,7 +23,7 @@ const MAX_MARKER: u64 = 4096;
 
 /// How nodes look.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct XarrayPlan {
+pub struct XarrayPlan {
     plan: Plan,
     shift: Slot,
     slots: Slot,
@@ -43,7 +44,12 @@ enum Entry {
 }
 
 impl XarrayPlan {
-    pub(super) fn new(types: &Types) -> Result<Self, TypeError> {
+    /// Looks up how nodes look.
+    ///
+    /// # Errors
+    ///
+    /// When the types have neither `xa_node` nor `radix_tree_node`, or these are damaged.
+    pub fn new(types: &Types) -> Result<Self, TypeError> {
         let (mut node, tag) = match Planner::new(types, "xa_node") {
             Ok(node) => (node, 2),
             Err(_) => (Planner::new(types, "radix_tree_node")?, 1),
@@ -68,7 +74,7 @@ impl XarrayPlan {
         }
     }
 
-    fn slot(self, node: &Object, index: u64) -> u64 {
+    fn slot(self, node: &Part, index: u64) -> u64 {
         let (slots, _) = node.bytes(self.slots).as_chunks::<8>();
         let slot = usize::try_from(index)
             .ok()
@@ -81,7 +87,7 @@ impl XarrayPlan {
     /// # Errors
     ///
     /// When a node cannot be read, or is not what it should be.
-    pub(super) fn get(
+    pub fn get(
         self,
         memory: &dyn Memory<Addr = Gva>,
         top: u64,
@@ -124,7 +130,7 @@ impl XarrayPlan {
 
     /// All pointers of the array whose top entry `top` stands at `at`, with their numbers, ascending.
     /// `what` names the array in findings.
-    pub(super) fn pointers(
+    pub fn pointers(
         self,
         memory: &dyn Memory<Addr = Gva>,
         at: Gva,

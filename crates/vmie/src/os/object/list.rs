@@ -17,24 +17,11 @@
 
 use std::collections::HashSet;
 
-use super::object::{BadLink, Findings, link};
+use super::findings::{Budget, Findings};
+use super::pointer::{BadLink, link};
 use crate::addr::{Address, Gva};
 use crate::memory::Memory;
 use crate::os::FindingKind;
-
-/// How much more may be walked. One budget is shared by all lists of a listing: a guest can make a
-/// thousand lists end in the same long one.
-#[derive(Debug)]
-pub(super) struct Budget(pub(super) usize);
-
-impl Budget {
-    /// Takes one step; whether there was one left.
-    pub(super) fn take(&mut self) -> bool {
-        let left = self.0 > 0;
-        self.0 = self.0.saturating_sub(1);
-        left
-    }
-}
 
 /// Both links of a node, forward first.
 fn links(memory: &dyn Memory<Addr = Gva>, node: Gva) -> Result<[u64; 2], BadLink> {
@@ -53,7 +40,7 @@ fn links(memory: &dyn Memory<Addr = Gva>, node: Gva) -> Result<[u64; 2], BadLink
 /// # Errors
 ///
 /// When the head itself cannot be read.
-pub(super) fn ring(
+pub fn ring(
     memory: &dyn Memory<Addr = Gva>,
     head: Gva,
     what: &str,

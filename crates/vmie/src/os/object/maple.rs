@@ -20,8 +20,8 @@
 
 use std::collections::HashSet;
 
-use super::object::{Findings, Object, Plan, Planner, Slot};
-use super::ring::Budget;
+use super::findings::{Budget, Findings};
+use super::plan::{Part, Plan, Planner, Slot};
 use crate::addr::Gva;
 use crate::memory::Memory;
 use crate::os::FindingKind;
@@ -35,7 +35,7 @@ const MAX_HEIGHT: usize = 31;
 
 /// How nodes look.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct MaplePlan {
+pub struct MaplePlan {
     range: NodePlan,
     arange: NodePlan,
     leaf_type: u64,
@@ -63,18 +63,18 @@ impl NodePlan {
 
 /// One entry of a tree.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Entry {
+pub struct Entry {
     /// First number of its range.
-    pub(super) first: u64,
+    pub first: u64,
     /// Last number of its range.
-    pub(super) last: u64,
+    pub last: u64,
     /// The pointer.
-    pub(super) pointer: u64,
+    pub pointer: u64,
 }
 
 impl MaplePlan {
     /// Looks up how nodes look; an error where the kernel has no maple trees.
-    pub(super) fn new(types: &Types) -> Result<Self, TypeError> {
+    pub fn new(types: &Types) -> Result<Self, TypeError> {
         let id = types.find("enum maple_type")?;
         let Type::Enum { values, .. } = types.get(id)? else {
             return Err(TypeError::Damaged(id.0));
@@ -99,7 +99,7 @@ impl MaplePlan {
 
     /// All entries of the tree whose root pointer is `root`, by ascending range. `at` is where the root
     /// pointer stands and `what` names the tree, for findings.
-    pub(super) fn entries(
+    pub fn entries(
         &self,
         memory: &dyn Memory<Addr = Gva>,
         at: Gva,
@@ -210,7 +210,7 @@ impl Walk<'_> {
 }
 
 /// A member that is an array of numbers.
-fn numbers(object: &Object, slot: Slot) -> Vec<u64> {
+fn numbers(object: &Part, slot: Slot) -> Vec<u64> {
     let (numbers, _) = object.bytes(slot).as_chunks::<8>();
     numbers.iter().copied().map(u64::from_le_bytes).collect()
 }
