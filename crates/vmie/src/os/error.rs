@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::object::ObjectError;
 use super::search::{Kind, Step};
 use super::types::TypeError;
 use crate::addr::Gva;
@@ -43,6 +44,9 @@ pub enum OsError {
     /// The kernel's types are not what they should be.
     #[error(transparent)]
     Type(#[from] TypeError),
+    /// An object of the system's could not be read.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
     /// What was read cannot be right.
     #[error("{what} at {at} cannot be right: {why}")]
     Damaged {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::code::UnmappedCode;
 use super::error::OsError;
 use super::finding::{Finding, Listing};
+use super::object::Objects;
 use super::rows::{Module, PageState, Process, Residency, Vma};
 use super::search::{Kind, OtherKernel, Step};
 use super::symbols::{Imports, SymbolTable};
@@ -68,6 +69,16 @@ pub trait Guest: Send + Sync {
     ///
     /// When the guest has none that can be read.
     fn types(&self) -> Result<Arc<Types>, OsError>;
+
+    /// The kernel's objects, by the names of their members: what views are built on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Guest::types`] and [`Guest::symbols`].
+    fn objects(&self) -> Result<Objects<'_>, OsError> {
+        let (types, symbols) = (self.types()?, self.symbols()?);
+        Ok(Objects::new(self.kernel_space(), types, symbols))
+    }
 
     /// All processes, kernel threads included, by ascending number.
     ///

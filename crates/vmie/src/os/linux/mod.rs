@@ -29,7 +29,7 @@ mod swap;
 mod taskplan;
 mod tasks;
 #[cfg(test)]
-mod tests;
+pub(in crate::os) mod tests;
 mod typeinfo;
 mod vma;
 mod vmcoreinfo;

@@ -1,7 +1,9 @@
 //! How much may still be walked, and what did not add up meanwhile.
 
+use std::cell::RefCell;
 use std::fmt;
 
+use super::error::ObjectError;
 use super::pointer::BadLink;
 use crate::addr::Gva;
 use crate::os::{Finding, FindingKind};
@@ -68,5 +70,51 @@ impl Findings {
             });
         }
         self.kept
+    }
+}
+
+/// One question that is put to a guest: how far it may still walk, and what did not add up so far.
+///
+/// All walks of one question share it, by shared reference, so that the body of a loop over one list can walk another.
+#[derive(Debug)]
+pub struct Walk {
+    state: RefCell<(Budget, Findings)>,
+}
+
+impl Walk {
+    /// A question that may look at so many nodes, entries and pages of tables in all.
+    pub fn new(steps: usize) -> Self {
+        Self {
+            state: RefCell::new((Budget(steps), Findings::default())),
+        }
+    }
+
+    /// Notes something that does not add up.
+    pub fn note(&self, kind: FindingKind, at: Option<Gva>, text: impl Into<String>) {
+        self.state.borrow_mut().1.add(kind, at, text);
+    }
+
+    /// What could be read, or else a finding that names `what` it belongs to.
+    pub fn keep<T>(&self, read: Result<T, ObjectError>, what: impl fmt::Display) -> Option<T> {
+        read.map_err(|error| {
+            self.note(error.kind(), error.at(), format!("{what}: {error}"));
+        })
+        .ok()
+    }
+
+    /// How many findings there are so far.
+    pub fn findings(&self) -> usize {
+        self.state.borrow().1.len()
+    }
+
+    /// Everything that did not add up.
+    pub fn finish(self) -> Vec<Finding> {
+        self.state.into_inner().1.finish()
+    }
+
+    /// Hands both parts to a walk.
+    pub(super) fn with<R>(&self, walk: impl FnOnce(&mut Budget, &mut Findings) -> R) -> R {
+        let (budget, findings) = &mut *self.state.borrow_mut();
+        walk(budget, findings)
     }
 }

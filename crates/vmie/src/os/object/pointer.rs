@@ -21,9 +21,19 @@ pub fn read_text(
     pointer: u64,
     limit: usize,
 ) -> Result<String, BadLink> {
+    let bytes = read_bytes(memory, pointer, limit)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The bytes of a NUL-terminated text, without the NUL: at most `limit`, what is longer is cut there.
+pub(super) fn read_bytes(
+    memory: &dyn Memory<Addr = Gva>,
+    pointer: u64,
+    limit: usize,
+) -> Result<Vec<u8>, BadLink> {
     const PAGE: usize = 4096;
     let mut bytes = Vec::new();
-    let at = kernel_half(pointer)?;
+    let at = address(pointer)?;
     while bytes.len() < limit {
         // Up to the next page border: what lies behind may not be mapped.
         let here = at.raw().wrapping_add(bytes.len() as u64);
@@ -35,11 +45,12 @@ pub fn read_text(
         memory
             .read(Gva(here), &mut bytes[old..])
             .map_err(|fault| BadLink::Fault { pointer, fault })?;
-        if bytes[old..].contains(&0) {
+        if let Some(end) = memchr::memchr(0, &bytes[old..]) {
+            bytes.truncate(old + end);
             break;
         }
     }
-    Ok(until_nul(&bytes))
+    Ok(bytes)
 }
 
 /// A pointer that does not lead to an object of the kernel.
@@ -91,15 +102,15 @@ impl fmt::Display for BadLink {
 
 /// The object that a pointer leads to. Nothing is read.
 pub fn link(pointer: u64) -> Result<Gva, BadLink> {
-    let at = kernel_half(pointer)?;
+    let at = address(pointer)?;
     match pointer % 8 {
         0 => Ok(at),
         _ => Err(BadLink::Unaligned(pointer)),
     }
 }
 
-/// The kernel's text or object that a pointer leads to. Nothing is read.
-fn kernel_half(pointer: u64) -> Result<Gva, BadLink> {
+/// The kernel's text or object that a pointer leads to, aligned or not. Nothing is read.
+pub fn address(pointer: u64) -> Result<Gva, BadLink> {
     match pointer {
         0 => Err(BadLink::Null),
         _ if pointer >> 63 == 0 => Err(BadLink::User(pointer)),

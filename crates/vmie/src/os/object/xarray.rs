@@ -31,6 +31,32 @@ pub struct XarrayPlan {
     bits: u64,
     /// Low bits of a pointer to a node, which no other pointer has.
     tag: u64,
+    /// Words of marks, one bit for each slot: of each mark, the first.
+    marks: Option<Slot>,
+}
+
+/// What an array has for some numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct XarrayEntry {
+    /// The first number.
+    pub index: u64,
+    /// The last number: entries may stand for several.
+    pub last: u64,
+    /// What stands there: a pointer, or a number of the user's with its lowest bits set so that it is told from one.
+    pub entry: u64,
+    /// The node that it stands in, or where the top stands.
+    pub at: Gva,
+    /// Marks that are set, from the lowest bit. What they mean is up to the user.
+    pub marks: u8,
+    /// Whether it stands in a node of the lowest level, or alone.
+    lowest: bool,
+}
+
+impl XarrayEntry {
+    /// The entry as a pointer to an object; `None` when it is a number or leads to none.
+    pub fn pointer(self) -> Option<Gva> {
+        link(self.entry).ok()
+    }
 }
 
 /// What a slot holds.
@@ -58,6 +84,7 @@ impl XarrayPlan {
         Ok(Self {
             shift: node.need("shift")?,
             slots,
+            marks: node.want(&["marks", "tags"]),
             plan: node.plan(),
             bits: u64::from((slots.size / 8).checked_ilog2().unwrap_or(0)).max(1),
             tag,
@@ -128,9 +155,9 @@ impl XarrayPlan {
         }
     }
 
-    /// All pointers of the array whose top entry `top` stands at `at`, with their numbers, ascending.
-    /// `what` names the array in findings.
-    pub fn pointers(
+    /// All that the array holds whose top entry `top` stands at `at`, by ascending number. `what` names the array in
+    /// findings.
+    pub fn entries(
         self,
         memory: &dyn Memory<Addr = Gva>,
         at: Gva,
@@ -138,7 +165,7 @@ impl XarrayPlan {
         what: &str,
         budget: &mut Budget,
         findings: &mut Findings,
-    ) -> Vec<(u64, Gva)> {
+    ) -> Vec<XarrayEntry> {
         let mut walk = Walk {
             plan: self,
             memory,
@@ -148,8 +175,44 @@ impl XarrayPlan {
             budget,
             findings,
         };
-        walk.entry(at, top, 0, None);
+        walk.top(at, top);
         walk.found
+    }
+
+    /// The same for arrays that hold nothing but pointers, one for each number. Anything else is a finding.
+    pub fn pointers(
+        self,
+        memory: &dyn Memory<Addr = Gva>,
+        at: Gva,
+        top: u64,
+        what: &str,
+        budget: &mut Budget,
+        findings: &mut Findings,
+    ) -> Vec<(u64, Gva)> {
+        let entries = self.entries(memory, at, top, what, budget, findings);
+        let pointer = |entry: XarrayEntry| match (entry.lowest, link(entry.entry)) {
+            (true, Ok(pointer)) => Some((entry.index, pointer)),
+            (true, Err(bad)) => {
+                let what = format!("entry {} of {what}", entry.index);
+                findings.bad_link(bad, entry.at, what);
+                None
+            }
+            (false, _) => {
+                let text = format!("{what} has an entry above its lowest nodes");
+                findings.add(FindingKind::Damaged, Some(entry.at), text);
+                None
+            }
+        };
+        entries.into_iter().filter_map(pointer).collect()
+    }
+
+    /// The marks of a slot.
+    fn marks(self, node: &Part, index: u64) -> u8 {
+        let bytes = self.marks.map(|slot| node.bytes(slot)).unwrap_or_default();
+        let (words, _) = bytes.as_chunks::<8>();
+        let set = |word: &[u8; 8]| u64::from_le_bytes(*word) >> (index & 63) & 1 == 1;
+        let bits = words.iter().take(8).enumerate();
+        bits.fold(0, |marks, (bit, word)| marks | u8::from(set(word)) << bit)
     }
 }
 
@@ -158,32 +221,31 @@ struct Walk<'w> {
     memory: &'w dyn Memory<Addr = Gva>,
     what: &'w str,
     seen: HashSet<Gva>,
-    found: Vec<(u64, Gva)>,
+    found: Vec<XarrayEntry>,
     budget: &'w mut Budget,
     findings: &'w mut Findings,
 }
 
 impl Walk<'_> {
-    /// Takes an entry of a node at `level` levels above the lowest (`None`: the entry at the top), for
-    /// numbers from `base` on. Recursion ends with level 0.
-    fn entry(&mut self, at: Gva, entry: u64, base: u64, level: Option<u64>) {
-        let pointer = match self.plan.entry(entry) {
-            Entry::Node(pointer) if level != Some(0) => pointer,
-            Entry::Node(_) => return self.damaged(at, "goes on below its lowest nodes"),
+    fn top(&mut self, at: Gva, entry: u64) {
+        match self.plan.entry(entry) {
+            Entry::Node(pointer) => self.node(at, pointer, 0, None),
+            Entry::Value(entry) => self.found.push(XarrayEntry {
+                index: 0,
+                last: 0,
+                entry,
+                at,
+                marks: 0,
+                lowest: true,
+            }),
             // A number that is being given out is a marker.
-            Entry::Null | Entry::Marker | Entry::Sibling(_) => return,
-            Entry::Value(value) => {
-                match (level, link(value)) {
-                    (None | Some(0), Ok(pointer)) => self.found.push((base, pointer)),
-                    (None | Some(0), Err(bad)) => {
-                        let what = format!("entry {base} of {}", self.what);
-                        self.findings.bad_link(bad, at, what);
-                    }
-                    (Some(_), _) => self.damaged(at, "has an entry above its lowest nodes"),
-                }
-                return;
-            }
-        };
+            Entry::Null | Entry::Marker | Entry::Sibling(_) => {}
+        }
+    }
+
+    /// Goes through a node at `level` levels above the lowest (`None`: the one at the top), for numbers from `base` on.
+    /// Recursion ends with level 0.
+    fn node(&mut self, at: Gva, pointer: u64, base: u64, level: Option<u64>) {
         let node = match self.plan.plan.follow(self.memory, pointer) {
             Ok(node) => node,
             Err(bad) => {
@@ -194,7 +256,7 @@ impl Walk<'_> {
         let bits = self.plan.bits;
         let shift = node.number(self.plan.shift);
         let fits = match level {
-            Some(level) => shift == (level - 1) * bits,
+            Some(level) => shift == level * bits,
             None => shift.is_multiple_of(bits) && shift < 64,
         };
         if !fits {
@@ -214,7 +276,29 @@ impl Walk<'_> {
             }
             // Above 64 bits there is nothing: such numbers fold onto others, and are found wrong there.
             let base = base.wrapping_add(index << shift);
-            self.entry(node.at, entry, base, Some(shift / bits));
+            match self.plan.entry(entry) {
+                Entry::Node(_) if shift == 0 => {
+                    self.damaged(node.at, "goes on below its lowest nodes");
+                }
+                Entry::Node(pointer) => self.node(node.at, pointer, base, Some(shift / bits - 1)),
+                Entry::Value(entry) => {
+                    // The slots behind it that say that theirs is this one.
+                    let same = (index + 1..1 << bits).take_while(|&next| {
+                        let next = self.plan.slot(&node, next);
+                        matches!(self.plan.entry(next), Entry::Sibling(slot) if slot == index)
+                    });
+                    let slots = same.count() as u64 + 1;
+                    self.found.push(XarrayEntry {
+                        index: base,
+                        last: base.wrapping_add((slots << shift).wrapping_sub(1)),
+                        entry,
+                        at: node.at,
+                        marks: self.plan.marks(&node, index),
+                        lowest: shift == 0,
+                    });
+                }
+                Entry::Null | Entry::Marker | Entry::Sibling(_) => {}
+            }
         }
     }
 

@@ -510,20 +510,20 @@ impl Types {
 }
 
 /// One step of a member path.
-enum Part<'p> {
+pub(in crate::os) enum Part<'p> {
     Member(&'p str),
     Element(u64),
 }
 
 /// Splits a member path.
-struct PathParts<'p> {
+pub(in crate::os) struct PathParts<'p> {
     path: &'p str,
     rest: &'p str,
     first: bool,
 }
 
 impl<'p> PathParts<'p> {
-    fn new(path: &'p str) -> Self {
+    pub(in crate::os) fn new(path: &'p str) -> Self {
         Self {
             path,
             rest: path,

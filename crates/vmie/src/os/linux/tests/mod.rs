@@ -15,7 +15,7 @@ mod tasks;
 mod typeinfo;
 mod types;
 mod width;
-mod world;
+pub(in crate::os) mod world;
 mod xarray;
 
 use std::sync::Arc;

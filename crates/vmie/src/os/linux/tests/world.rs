@@ -15,7 +15,7 @@ const PAGE: u64 = 4096;
 const HEAP: u64 = 0xffff_8880_0010_0000;
 
 /// Memory of which only those pages are mapped that something was put into.
-pub(super) struct World {
+pub(in crate::os) struct World {
     pages: BTreeMap<u64, Box<[u8; PAGE as usize]>>,
     /// What is mapped, but not in the image.
     lost: Vec<std::ops::Range<u64>>,
@@ -24,7 +24,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new() -> Self {
+    pub(in crate::os) fn new() -> Self {
         Self {
             pages: BTreeMap::new(),
             lost: Vec::new(),
@@ -34,7 +34,7 @@ impl World {
     }
 
     /// Room for an object, aligned to 256 bytes as the pickiest of them need.
-    pub(super) fn room(&mut self, len: u64) -> u64 {
+    pub(in crate::os) fn room(&mut self, len: u64) -> u64 {
         let at = self.next;
         self.next += len.next_multiple_of(256);
         self.put(at, &vec![0; len as usize]);
@@ -42,13 +42,13 @@ impl World {
     }
 
     /// The same under a name.
-    pub(super) fn symbol(&mut self, name: &'static str, len: u64) -> u64 {
+    pub(in crate::os) fn symbol(&mut self, name: &'static str, len: u64) -> u64 {
         let at = self.room(len);
         self.symbols.push((name, at));
         at
     }
 
-    pub(super) fn symbols(&self) -> SymbolTable {
+    pub(in crate::os) fn symbols(&self) -> SymbolTable {
         let mut symbols = SymbolTableBuilder::default();
         for &(name, va) in &self.symbols {
             symbols.push(name.as_bytes(), Gva(va), b'D');
@@ -57,33 +57,33 @@ impl World {
     }
 
     /// Maps what is needed and writes.
-    pub(super) fn put(&mut self, at: u64, bytes: &[u8]) {
+    pub(in crate::os) fn put(&mut self, at: u64, bytes: &[u8]) {
         for (at, &byte) in (at..).zip(bytes) {
             let page = self.pages.entry(at / PAGE);
             page.or_insert_with(|| Box::new([0; PAGE as usize]))[(at % PAGE) as usize] = byte;
         }
     }
 
-    pub(super) fn put64(&mut self, at: u64, value: u64) {
+    pub(in crate::os) fn put64(&mut self, at: u64, value: u64) {
         self.put(at, &value.to_le_bytes());
     }
 
-    pub(super) fn put32(&mut self, at: u64, value: u32) {
+    pub(in crate::os) fn put32(&mut self, at: u64, value: u32) {
         self.put(at, &value.to_le_bytes());
     }
 
     /// Takes bytes out of the image.
-    pub(super) fn lose(&mut self, at: u64, len: u64) {
+    pub(in crate::os) fn lose(&mut self, at: u64, len: u64) {
         self.lost.push(at..at + len);
     }
 
     /// All addresses in use, for tests that damage anything.
-    pub(super) fn extent(&self) -> std::ops::Range<u64> {
+    pub(in crate::os) fn extent(&self) -> std::ops::Range<u64> {
         HEAP..self.next
     }
 
     /// Links nodes into a ring through `head`, which comes first.
-    pub(super) fn ring(&mut self, head: u64, nodes: &[u64]) {
+    pub(in crate::os) fn ring(&mut self, head: u64, nodes: &[u64]) {
         let all: Vec<u64> = std::iter::once(head).chain(nodes.iter().copied()).collect();
         for (i, &node) in all.iter().enumerate() {
             let next = all[(i + 1) % all.len()];
@@ -135,11 +135,14 @@ impl Memory for World {
 }
 
 /// Name, size, and members: name, type and offset in bytes.
-pub(super) type Definition<'d> = (&'d str, u32, &'d [(&'d str, &'d str, u32)]);
+pub(in crate::os) type Definition<'d> = (&'d str, u32, &'d [(&'d str, &'d str, u32)]);
 
 /// Types from definitions, each of which may use those before it. Members are of type `ptr`, `char`,
 /// `u8`, `u16`, `u32`, `u64`, of a record, or an array of one, as in `char[16]`.
-pub(super) fn types(definitions: &[Definition<'_>], enums: &[(&str, &[(&str, i32)])]) -> Types {
+pub(in crate::os) fn types(
+    definitions: &[Definition<'_>],
+    enums: &[(&str, &[(&str, i32)])],
+) -> Types {
     let mut writer = Writer::default();
     let mut known: HashMap<String, u32> = HashMap::new();
     let long = writer.int("u64", 8, 0);
