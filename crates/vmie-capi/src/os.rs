@@ -170,7 +170,7 @@ impl From<&Process> for CProcess {
                 .unwrap_or(u64::MAX),
             pid: process.pid,
             ppid: process.ppid,
-            uid: process.uid.unwrap_or(u32::MAX),
+            uid: process.uid().unwrap_or(u32::MAX),
             threads: process.threads,
             flags: u32::from(process.kernel) | u32::from(!whole) << 1,
             // Letters of ASCII, all of them.

@@ -99,8 +99,8 @@ fn row<'a>(guest: &dyn Guest, process: &'a Process, depth: Option<u32>) -> Proce
     ProcessRow {
         pid: process.pid,
         ppid: process.ppid,
-        uid: process.uid,
-        euid: process.euid,
+        uid: process.uid(),
+        euid: process.euid(),
         name: &process.name,
         cr3: process.root.map(|root| Hex(root.0)),
         user_cr3: process.user_root.map(|root| Hex(root.0)),
@@ -143,7 +143,7 @@ impl Row for ProcessRow<'_> {
 mod tests {
     use super::*;
     use vmie::Gva;
-    use vmie::os::ProcessState;
+    use vmie::os::{ProcessState, ProcessSystem};
 
     fn shape(parents: &[(u32, u32)]) -> Vec<(u32, u32)> {
         let processes: Vec<Process> = parents
@@ -151,8 +151,6 @@ mod tests {
             .map(|&(pid, ppid)| Process {
                 pid,
                 ppid,
-                uid: None,
-                euid: None,
                 name: "x".into(),
                 threads: 1,
                 started: None,
@@ -161,7 +159,7 @@ mod tests {
                 root: None,
                 user_root: None,
                 object: Gva(0),
-                mm: None,
+                system: ProcessSystem::default(),
             })
             .collect();
         let order = tree(&processes).into_iter();

@@ -200,7 +200,11 @@ fn absurd_counts() {
         let space = case.guest.kernel_space();
         let signal = space.read_u64(Gva(signal)).expect("mapped");
         let threads = signal + victim.offset("signal_struct", "nr_threads");
-        let mm = process.mm.expect("has memory").0;
+        let mm = process
+            .linux()
+            .and_then(|linux| linux.mm)
+            .expect("has memory")
+            .0;
         let count = mm + victim.offset("mm_struct", "map_count");
         let guest = victim.with(&[(threads, u64::MAX), (count, u64::MAX)]);
         let listing = in_time(|| guest.processes()).expect("lists processes");
@@ -220,7 +224,11 @@ fn damaged_views_of_mappings() {
         let victim = Victim::new(case);
         let mut user = victim.processes.iter().filter(|p| p.root.is_some());
         let process = user.next_back().expect("a process with memory");
-        let mm = process.mm.expect("has memory").0;
+        let mm = process
+            .linux()
+            .and_then(|linux| linux.mm)
+            .expect("has memory")
+            .0;
         let has_tree = victim.find_offset("mm_struct", "mm_mt.ma_root").is_some();
         let damages = match has_tree {
             true => damages_of_tree(&victim, mm),

@@ -4,6 +4,7 @@
 mod damage;
 mod mappings;
 mod modules;
+mod objects;
 mod overlay;
 mod overwritten;
 mod pahole;

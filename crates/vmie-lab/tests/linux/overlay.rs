@@ -198,8 +198,8 @@ fn compare(known: &Process, seen: &Process, outcome: &mut Outcome) {
         (false, false) => outcome.unknown.push((pid, name)),
     };
     member("ppid", known.ppid == seen.ppid, seen.ppid != 0);
-    member("uid", known.uid == seen.uid, seen.uid.is_some());
-    member("euid", known.euid == seen.euid, seen.euid.is_some());
+    member("uid", known.uid() == seen.uid(), seen.uid().is_some());
+    member("euid", known.euid() == seen.euid(), seen.euid().is_some());
     member(
         "name",
         known.name == seen.name,
@@ -220,5 +220,6 @@ fn compare(known: &Process, seen: &Process, outcome: &mut Outcome) {
     member("kernel", known.kernel == seen.kernel, true);
     member("root", known.root == seen.root, seen.root.is_some());
     member("object", known.object == seen.object, true);
-    member("mm", known.mm == seen.mm, seen.mm.is_some());
+    let mm = |process: &Process| process.linux().and_then(|linux| linux.mm);
+    member("mm", mm(known) == mm(seen), mm(seen).is_some());
 }

@@ -35,7 +35,7 @@ fn processes_equal_the_guests_own_list() {
             let process = ours[&truth.pid];
             let what = format!("{}: {process:?}", case.name());
             assert_eq!(process.ppid, truth.ppid, "{what}");
-            assert_eq!(process.uid, Some(truth.uid), "{what}");
+            assert_eq!(process.uid(), Some(truth.uid), "{what}");
             assert_eq!(
                 without_work(process.name.as_bytes()),
                 without_work(&truth.name),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::object::ObjectError;
+use super::rows::{Process, ProcessState};
 use super::search::{Kind, Step};
 use super::types::TypeError;
 use crate::addr::Gva;
@@ -57,6 +58,24 @@ pub enum OsError {
         /// What was seen.
         why: String,
     },
+}
+
+impl OsError {
+    /// Why a process has no memory.
+    pub(in crate::os) fn no_memory(process: &Process) -> Self {
+        Self::NoMemory {
+            pid: process.pid,
+            name: process.name.clone(),
+            why: match process {
+                Process { kernel: true, .. } => "is a kernel thread",
+                Process {
+                    state: ProcessState::Zombie | ProcessState::Dead,
+                    ..
+                } => "has exited",
+                _ => "has a damaged record, or is about to exit",
+            },
+        }
+    }
 }
 
 /// No operating system was found.

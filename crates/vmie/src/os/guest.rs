@@ -17,6 +17,10 @@ use crate::memory::Prot;
 use crate::paging::AddressSpace;
 
 /// A guest whose operating system was found and verified.
+///
+/// A system begins with five methods: [`kind`](Guest::kind), [`version`](Guest::version), [`trail`](Guest::trail),
+/// [`kernel_space`](Guest::kernel_space) and [`processes`](Guest::processes). All others have defaults, which answer
+/// with what these say, with "not known", or with [`OsError::Unavailable`] where an empty answer would be a lie.
 pub trait Guest: Send + Sync {
     /// Which operating system it is.
     fn kind(&self) -> Kind;
@@ -30,7 +34,9 @@ pub trait Guest: Send + Sync {
     }
 
     /// How it was found: the steps of the search and what each saw.
-    fn steps(&self) -> &[Step];
+    fn steps(&self) -> &[Step] {
+        &[]
+    }
 
     /// What of its symbols and types is lost to damage. What a list lost to it stands with the list.
     ///
@@ -54,21 +60,27 @@ pub trait Guest: Send + Sync {
 
     /// How far the kernel was moved from the addresses that it was linked for; to be subtracted modulo
     /// 2^64.
-    fn slide(&self) -> u64;
+    fn slide(&self) -> u64 {
+        0
+    }
 
     /// The kernel's symbols, without those of its modules.
     ///
     /// # Errors
     ///
     /// When the guest has none that can be read.
-    fn symbols(&self) -> Result<Arc<SymbolTable>, OsError>;
+    fn symbols(&self) -> Result<Arc<SymbolTable>, OsError> {
+        Err(unavailable("symbols"))
+    }
 
     /// The kernel's types.
     ///
     /// # Errors
     ///
     /// When the guest has none that can be read.
-    fn types(&self) -> Result<Arc<Types>, OsError>;
+    fn types(&self) -> Result<Arc<Types>, OsError> {
+        Err(unavailable("types"))
+    }
 
     /// The kernel's objects, by the names of their members: what views are built on.
     ///
@@ -92,14 +104,20 @@ pub trait Guest: Send + Sync {
     /// # Errors
     ///
     /// When it has none ([`OsError::NoMemory`]), or they cannot be read.
-    fn command_line(&self, process: &Process) -> Result<Vec<String>, OsError>;
+    fn command_line(&self, process: &Process) -> Result<Vec<String>, OsError> {
+        let _ = process;
+        Err(unavailable("the arguments of processes"))
+    }
 
     /// The file of the program that a process runs; `None` when the system does not say.
     ///
     /// # Errors
     ///
     /// When the process has no memory ([`OsError::NoMemory`]), or what leads to the name is damaged.
-    fn program(&self, process: &Process) -> Result<Option<String>, OsError>;
+    fn program(&self, process: &Process) -> Result<Option<String>, OsError> {
+        let _ = process;
+        Ok(None)
+    }
 
     /// The address space of a process, as its user mode sees it, and with the pages in memory that the CPU is made
     /// to fault on ([`SoftwareEntries`](crate::paging::SoftwareEntries)).
@@ -107,7 +125,12 @@ pub trait Guest: Send + Sync {
     /// # Errors
     ///
     /// [`OsError::NoMemory`] for kernel threads and for processes that have exited.
-    fn space_of(&self, process: &Process) -> Result<AddressSpace, OsError>;
+    fn space_of(&self, process: &Process) -> Result<AddressSpace, OsError> {
+        match process.user_root.or(process.root) {
+            Some(root) => Ok(self.kernel_space().with_root(root)),
+            None => Err(OsError::no_memory(process)),
+        }
+    }
 
     /// How wide the pointers and the code of a process's program are, and by which signs that is known. What no
     /// sign tells is unknown, and signs that contradict each other are findings.
@@ -117,21 +140,30 @@ pub trait Guest: Send + Sync {
     /// # Errors
     ///
     /// As [`Guest::space_of`].
-    fn width_of(&self, process: &Process) -> Result<ProcessWidth, OsError>;
+    fn width_of(&self, process: &Process) -> Result<ProcessWidth, OsError> {
+        let _ = process;
+        Err(unavailable("how wide programs are"))
+    }
 
     /// What a process has arranged to be mapped, present or not, by ascending address.
     ///
     /// # Errors
     ///
     /// As [`Guest::space_of`], and when the list could not be looked at.
-    fn vmas(&self, process: &Process) -> Result<Listing<Vma>, OsError>;
+    fn vmas(&self, process: &Process) -> Result<Listing<Vma>, OsError> {
+        let _ = process;
+        Err(unavailable("what processes have mapped"))
+    }
 
     /// Where a page of a process is: in memory, or why not.
     ///
     /// # Errors
     ///
     /// As [`Guest::space_of`].
-    fn page_state(&self, process: &Process, va: Gva) -> Result<PageState, OsError>;
+    fn page_state(&self, process: &Process, va: Gva) -> Result<PageState, OsError> {
+        let _ = (process, va);
+        Err(unavailable("where pages are"))
+    }
 
     /// How much of a range of a process is in memory, and where the rest is.
     ///
@@ -140,14 +172,20 @@ pub trait Guest: Send + Sync {
     /// # Errors
     ///
     /// As [`Guest::space_of`].
-    fn residency(&self, process: &Process, range: AddrRange<Gva>) -> Result<Residency, OsError>;
+    fn residency(&self, process: &Process, range: AddrRange<Gva>) -> Result<Residency, OsError> {
+        let _ = (process, range);
+        Err(unavailable("where pages are"))
+    }
 
     /// The kernel's modules, or the program and libraries of a process, by ascending address.
     ///
     /// # Errors
     ///
     /// When the list could not be looked at.
-    fn modules(&self, of: Option<&Process>) -> Result<Listing<Module>, OsError>;
+    fn modules(&self, of: Option<&Process>) -> Result<Listing<Module>, OsError> {
+        let _ = of;
+        Err(unavailable("modules"))
+    }
 
     /// The symbols of a module that [`Guest::modules`] listed for the same process.
     ///
@@ -158,14 +196,20 @@ pub trait Guest: Send + Sync {
         &self,
         of: Option<&Process>,
         module: &Module,
-    ) -> Result<Arc<SymbolTable>, OsError>;
+    ) -> Result<Arc<SymbolTable>, OsError> {
+        let _ = (of, module);
+        Err(unavailable("symbols of modules"))
+    }
 
     /// What a module imports that [`Guest::modules`] listed for the process.
     ///
     /// # Errors
     ///
     /// When it cannot be read.
-    fn imports(&self, of: &Process, module: &Module) -> Result<Imports, OsError>;
+    fn imports(&self, of: &Process, module: &Module) -> Result<Imports, OsError> {
+        let _ = (of, module);
+        Err(unavailable("imports"))
+    }
 
     /// What a process would execute within `range` and has not mapped yet: pages of its executable
     /// mappings of files that allow at least `perm`, in memory or not.
@@ -180,5 +224,98 @@ pub trait Guest: Send + Sync {
         of: &Process,
         range: AddrRange<Gva>,
         perm: Prot,
-    ) -> Result<UnmappedCode, OsError>;
+    ) -> Result<UnmappedCode, OsError> {
+        let _ = (of, range, perm);
+        Err(unavailable("code that is not mapped yet"))
+    }
+}
+
+/// What a system does not answer yet.
+fn unavailable(view: &'static str) -> OsError {
+    OsError::Unavailable {
+        view,
+        why: "vmie does not know how this operating system keeps it".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::Gpa;
+    use crate::os::{ProcessState, ProcessSystem};
+    use crate::paging::Mode;
+    use crate::sweep::testmem::TestMemory;
+
+    /// A system that has just been begun.
+    struct Begun {
+        trail: Trail,
+        space: AddressSpace,
+    }
+
+    impl Guest for Begun {
+        fn kind(&self) -> Kind {
+            Kind::Linux
+        }
+
+        fn version(&self) -> &str {
+            "0.1"
+        }
+
+        fn trail(&self) -> &Trail {
+            &self.trail
+        }
+
+        fn kernel_space(&self) -> &AddressSpace {
+            &self.space
+        }
+
+        fn processes(&self) -> Result<Listing<Process>, OsError> {
+            Ok(Listing::default())
+        }
+    }
+
+    #[test]
+    fn a_system_begins_with_five_methods() {
+        let root = Gpa(0x1000);
+        let memory = TestMemory::<Gpa>::of(0, &[0; 0x3000]);
+        let begun = Begun {
+            trail: Trail {
+                root,
+                mode: Mode::FourLevel,
+                ignore: 0,
+                marks: Vec::new(),
+            },
+            space: AddressSpace::new(Arc::new(memory), root, Mode::FourLevel),
+        };
+        let guest: &dyn Guest = &begun;
+        let mut process = Process {
+            pid: 1,
+            ppid: 0,
+            name: "init".into(),
+            threads: 1,
+            started: None,
+            state: ProcessState::Running,
+            kernel: false,
+            root: Some(Gpa(0x2000)),
+            user_root: None,
+            object: Gva(0),
+            system: ProcessSystem::default(),
+        };
+        assert_eq!((process.uid(), process.linux()), (None, None));
+        let space = guest.space_of(&process).expect("has memory");
+        assert_eq!(space.root(), Gpa(0x2000));
+        process.root = None;
+        let none = guest.space_of(&process).map(|_| ());
+        assert!(matches!(none, Err(OsError::NoMemory { .. })));
+        assert_eq!((guest.slide(), guest.steps().len()), (0, 0));
+        assert_eq!(guest.program(&process), Ok(None));
+        // What it does not say is an error, never an empty answer.
+        let unavailable = |error| matches!(error, Some(OsError::Unavailable { .. }));
+        assert!(unavailable(guest.modules(None).err()));
+        assert!(unavailable(guest.vmas(&process).err()));
+        assert!(unavailable(guest.command_line(&process).err()));
+        assert!(unavailable(guest.symbols().err()));
+        assert!(unavailable(guest.types().err()));
+        assert!(unavailable(guest.objects().err()));
+    }
 }

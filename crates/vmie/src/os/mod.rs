@@ -18,8 +18,9 @@
 //! 1. A module beside [`linux`] with a search `fn(&Arc<dyn Memory>, &Hints, &FindOptions) ->
 //!    Result<Box<dyn Guest>, Vec<Step>>`: it verifies each step, and when it fails it tells what each step saw. It is
 //!    quick to say no, since it runs for guests of other systems too.
-//! 2. An implementation of [`Guest`]. Views that it does not have yet answer
-//!    [`OsError::Unavailable`].
+//! 2. An implementation of [`Guest`]: five methods to begin with. What it does not have yet answers
+//!    [`OsError::Unavailable`] by default. What only this system has of a process goes into a variant of
+//!    [`ProcessSystem`].
 //! 3. A line in `SEARCHES` (`find.rs`), and a variant of [`Kind`].
 //! 4. Symbols go into a [`SymbolTable`], types into a [`TypeSource`]: everything that prints or
 //!    resolves names works from there.
@@ -49,7 +50,9 @@ pub use error::{FindError, OsError};
 pub use find::{find, find_with};
 pub use finding::{Finding, FindingKind, Listing};
 pub use guest::Guest;
-pub use rows::{MappedFile, Module, PageState, Process, ProcessState, Residency, Vma};
+pub use rows::{
+    MappedFile, Module, PageState, Process, ProcessState, ProcessSystem, Residency, Vma,
+};
 pub(crate) use search::Phys;
 pub use search::{FindOptions, Kind, Moment, OtherKernel, Step};
 pub use symbols::{

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::linux::LinuxProcess;
 use crate::addr::{AddrRange, Gpa, Gva};
 use crate::memory::{Cause, Prot};
 
@@ -12,11 +13,6 @@ pub struct Process {
     pub pid: u32,
     /// Its parent's number, 0 for none.
     pub ppid: u32,
-    /// The user it belongs to, where the system numbers users: the real one, not the one it acts as
-    /// while it runs a program with the rights of another.
-    pub uid: Option<u32>,
-    /// The user it acts as, where the system numbers users.
-    pub euid: Option<u32>,
     /// Its short name.
     pub name: String,
     /// Number of its threads.
@@ -33,11 +29,41 @@ pub struct Process {
     pub user_root: Option<Gpa>,
     /// The kernel's record of it.
     pub object: Gva,
-    /// The kernel's record of its memory. Processes that share their memory share this.
-    pub mm: Option<Gva>,
+    /// What only its system has.
+    pub system: ProcessSystem,
+}
+
+/// What only one system has of its processes.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub enum ProcessSystem {
+    /// Nothing.
+    #[default]
+    None,
+    /// Linux.
+    Linux(LinuxProcess),
 }
 
 impl Process {
+    /// What only Linux has of it; `None` on other systems.
+    pub fn linux(&self) -> Option<&LinuxProcess> {
+        match &self.system {
+            ProcessSystem::Linux(linux) => Some(linux),
+            ProcessSystem::None => None,
+        }
+    }
+
+    /// The user it belongs to, where the system numbers users: the real one, not the one it acts as while it runs a
+    /// program with the rights of another.
+    pub fn uid(&self) -> Option<u32> {
+        self.linux()?.uid
+    }
+
+    /// The user it acts as, where the system numbers users.
+    pub fn euid(&self) -> Option<u32> {
+        self.linux()?.euid
+    }
+
     /// Whether its address space, as the kernel or as user mode sees it, has this root.
     pub fn has_root(&self, root: Gpa) -> bool {
         self.root == Some(root) || self.user_root == Some(root)

@@ -22,6 +22,7 @@ mod modules;
 mod pids;
 mod processes;
 mod residency;
+mod rows;
 mod scan;
 mod software;
 mod strays;
@@ -47,6 +48,7 @@ use crate::hints::Hints;
 use crate::memory::Prot;
 use crate::paging::AddressSpace;
 
+pub use rows::LinuxProcess;
 pub use software::looks_resident;
 
 /// Where a kernel's text starts as linked: the image window, and CONFIG_PHYSICAL_START, which everybody

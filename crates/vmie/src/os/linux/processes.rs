@@ -9,6 +9,7 @@ use super::hints::window;
 use super::kthreads::KthreadPlan;
 use super::linear::{Line, Linear};
 use super::mm::{Mm, MmPlan};
+use super::rows::LinuxProcess;
 use super::strays;
 use super::taskplan::Task;
 use super::tasks::{Group, TaskTables, Whole};
@@ -17,7 +18,8 @@ use crate::memory::Memory;
 use crate::os::object::{BadLink, Budget, Findings, Part, Plan, Planner, Slot, link};
 use crate::os::types::Types;
 use crate::os::{
-    Finding, FindingKind, Listing, Moment, OsError, Process, ProcessState, SymbolTable,
+    Finding, FindingKind, Listing, Moment, OsError, Process, ProcessState, ProcessSystem,
+    SymbolTable,
 };
 use crate::paging::AddressSpace;
 
@@ -206,9 +208,9 @@ impl Linux {
     /// The memory of a process, read anew.
     pub(super) fn mm_of(&self, process: &Process) -> Result<Mm, OsError> {
         let tables = self.tables()?;
-        let mm = match process.mm {
+        let mm = match process.linux().and_then(|linux| linux.mm) {
             Some(mm) if process.root.is_some() => mm,
-            _ => return Err(no_memory(process)),
+            _ => return Err(OsError::no_memory(process)),
         };
         tables
             .mm()?
@@ -276,7 +278,7 @@ impl Linux {
     pub(super) fn user_space(&self, process: &Process) -> Result<AddressSpace, OsError> {
         match process.user_root.or(process.root) {
             Some(root) => Ok(self.with_resident(self.space.with_root(root), process)),
-            None => Err(no_memory(process)),
+            None => Err(OsError::no_memory(process)),
         }
     }
 }
@@ -314,14 +316,16 @@ fn process(
     Process {
         pid: leader.tgid,
         ppid: group.parent,
-        uid: user(|cred| cred.uid),
-        euid: user(|cred| cred.euid),
         name: kthread_name(memory, tables, leader, findings).unwrap_or_else(|| leader.comm.clone()),
         threads: u32::try_from(group.others.len() + 1).unwrap_or(u32::MAX),
         started: leader.started.map(Duration::from_nanos),
         state: state(leader),
         kernel: leader.is_kernel(),
-        mm: (group.mm() != 0).then_some(Gva(group.mm())),
+        system: ProcessSystem::Linux(LinuxProcess {
+            uid: user(|cred| cred.uid),
+            euid: user(|cred| cred.euid),
+            mm: (group.mm() != 0).then_some(Gva(group.mm())),
+        }),
         root: roots.map(|roots| roots.full),
         user_root: roots.and_then(|roots| roots.user),
         object: leader.at,
@@ -361,22 +365,6 @@ fn settle<T>(
         listing.items = again.items;
     }
     Ok(listing)
-}
-
-/// Why a process has no memory.
-fn no_memory(process: &Process) -> OsError {
-    OsError::NoMemory {
-        pid: process.pid,
-        name: process.name.clone(),
-        why: match process {
-            Process { kernel: true, .. } => "is a kernel thread",
-            Process {
-                state: ProcessState::Zombie | ProcessState::Dead,
-                ..
-            } => "has exited",
-            _ => "has a damaged record, or is about to exit",
-        },
-    }
 }
 
 /// The state of a task, as `/proc/PID/stat` has it.

@@ -224,7 +224,7 @@ impl Linux {
         let known = self.known();
         let backing = OfProcess {
             known: Arc::clone(known),
-            mm: process.mm,
+            mm: process.linux().and_then(|linux| linux.mm),
             areas: OnceLock::new(),
             high: space.mode() == Mode::FiveLevel,
         };

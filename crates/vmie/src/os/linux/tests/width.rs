@@ -6,7 +6,9 @@ use vmie_synth::linux::{Era, Program, Programs, Sort};
 use super::Ram;
 use crate::hints::Hints;
 use crate::os::linux::Linux;
-use crate::os::{FindingKind, Guest, OsError, Process, ProcessState, ProcessWidth, elf};
+use crate::os::{
+    FindingKind, Guest, OsError, Process, ProcessState, ProcessSystem, ProcessWidth, elf,
+};
 use crate::width::{CodeBits, ProgramWidth, Width};
 
 const ERAS: [Era; 3] = [Era::Compat, Era::Flags, Era::Ordered];
@@ -216,7 +218,7 @@ fn without_memory_there_is_no_program() {
     let listing = linux.processes().expect("its processes");
     let thread = Process {
         root: None,
-        mm: None,
+        system: ProcessSystem::default(),
         kernel: true,
         state: ProcessState::Idle,
         ..listing.items[0].clone()
