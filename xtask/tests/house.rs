@@ -21,7 +21,7 @@ const FLOORS: &[&[&str]] = &[
     &["image", "live", "signature", "xref", "pointers"],
     &["snapshot", "search"],
     &["os", "dissect"],
-    &["candidates"],
+    &["candidates", "views"],
     &["session"],
 ];
 

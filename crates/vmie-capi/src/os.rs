@@ -7,7 +7,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use vmie::os::{self, Finding, Guest, Listing, Module, OsError, Process, Resolver, SymbolTable};
-use vmie::{Address, Gva};
+use vmie::{Address, Gva, views};
 
 use crate::error::{Code, Error, to_c};
 use crate::guard::{guard, status};
@@ -327,7 +327,7 @@ pub unsafe extern "C" fn vmie_modules(
         // SAFETY: the caller's contract.
         let mut list = unsafe { List::new(out, max) }?;
         let process = os.process(pid)?;
-        let mut modules = told(os.guest.modules(process.as_ref())?);
+        let mut modules = told(views::modules(&*os.guest, process.as_ref())?);
         modules.sort_by_key(|module| module.range.start());
         modules.iter().for_each(|module| list.push(module.into()));
         Ok(list.total())

@@ -145,6 +145,7 @@ pub mod signature;
 pub mod snapshot;
 mod sweep;
 mod view;
+pub mod views;
 mod width;
 pub mod xref;
 

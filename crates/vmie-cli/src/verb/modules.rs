@@ -2,6 +2,7 @@
 
 use clap::Args;
 use vmie::os::Module;
+use vmie::views;
 use vmie_rows::{Hex, ModuleRow};
 
 use crate::args::{OwnerArgs, SourceArgs};
@@ -24,7 +25,7 @@ pub(super) fn run(args: &ModulesArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;
     let os = source.os()?;
     let process = select_process(&source, &args.owner, &options.reporter)?;
-    let listing = os.guest().modules(process.map(|(_, process)| process));
+    let listing = views::modules(os.guest(), process.map(|(_, process)| process));
     let listing = listing.map_err(|error| failed(&error))?;
     let incomplete = tell_findings(&listing.findings, &options.reporter);
     let mut sink = options.sink::<ModuleRow<'_>>(SpaceKind::Virtual);

@@ -10,15 +10,14 @@
 
 use crate::addr::{Address, Gva};
 use crate::memory::Memory;
-use crate::os::object::{BadLink, Budget, Findings, Part, Plan, Planner, Slot, XarrayPlan, link};
+use crate::os::object::{
+    BadLink, Budget, Chain, Findings, Part, Plan, Planner, Slot, XarrayPlan, link,
+};
 use crate::os::types::Types;
 use crate::os::{FindingKind, OsError, SymbolTable};
 
 /// The largest number of buckets in `pid_hash`, as a shift (the kernel's own bound).
 const MAX_HASH_SHIFT: u32 = 12;
-
-/// How long one chain of hash collisions may be.
-const MAX_CHAIN: usize = 1 << 16;
 
 /// How many threads are asked where the first namespace is.
 const MAX_VOTES: usize = 64;
@@ -281,33 +280,37 @@ impl UpidPlan {
         findings: &mut Findings,
         found: &mut Vec<(u64, Gva)>,
     ) {
-        let mut at = head;
-        let mut next = match number_at(memory, head) {
+        let next = match number_at(memory, head) {
             Ok(next) => next,
             Err(bad) => return findings.bad_link(bad, head, "a bucket of the pid table"),
         };
-        for _ in 0..MAX_CHAIN {
-            if next == 0 {
-                return;
-            }
-            if !budget.take() {
-                break;
-            }
-            let upid = next.wrapping_sub(self.chain.offset);
+        let chain = Chain {
+            next: 0,
+            back: None,
+            odd_ends: false,
+        };
+        for node in chain.nodes(
+            memory,
+            head,
+            next,
+            "numbers in the pid table",
+            budget,
+            findings,
+        ) {
+            let upid = node.raw().wrapping_sub(self.chain.offset);
             let upid = match self.plan.follow(memory, upid) {
                 Ok(upid) => upid,
-                Err(bad) => return findings.bad_link(bad, at, "a link in the pid table"),
+                Err(bad) => {
+                    findings.bad_link(bad, node, "a number in the pid table");
+                    continue;
+                }
             };
             if upid.number(self.namespace) == first.raw() {
                 // In the first namespace a number is the first of its `struct pid`.
                 let pid = Gva(upid.at.raw().wrapping_sub(self.within_pid));
                 found.push((u64::from(upid.number32(self.number)), pid));
             }
-            at = upid.at;
-            next = upid.number(self.chain);
         }
-        let text = "a chain in the pid table does not end";
-        findings.add(FindingKind::Damaged, Some(head), text);
     }
 }
 

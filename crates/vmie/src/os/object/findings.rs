@@ -48,6 +48,11 @@ impl Findings {
         self.add(bad.kind(), Some(at), format!("{what} {bad}"));
     }
 
+    /// Whether there are none so far.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// How many there are so far.
     pub fn len(&self) -> usize {
         self.kept.len() + self.dropped

@@ -34,6 +34,10 @@ pub struct Planner<'t> {
 
 impl<'t> Planner<'t> {
     /// For members of the structure `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`TypeError::NoType`].
     pub fn new(types: &'t Types, name: &str) -> Result<Self, TypeError> {
         Ok(Self {
             types,
@@ -42,7 +46,11 @@ impl<'t> Planner<'t> {
         })
     }
 
-    /// A member that every kernel has.
+    /// A member that every version of the system has.
+    ///
+    /// # Errors
+    ///
+    /// As [`Types::field`].
     pub fn need(&mut self, path: &str) -> Result<Slot, TypeError> {
         let field = self.types.field(self.record, path)?;
         let damaged = TypeError::Damaged(self.record.0);
@@ -94,7 +102,7 @@ impl<'t> Planner<'t> {
         lost.push(format!("{name}.{path}"));
     }
 
-    /// A member that kernels have under one of these names, or not at all.
+    /// A member that versions of the system have under one of these names, or not at all.
     pub fn want(&mut self, paths: &[&str]) -> Option<Slot> {
         paths.iter().find_map(|path| self.need(path).ok())
     }
@@ -138,6 +146,10 @@ pub struct Plan {
 
 impl Plan {
     /// Reads the object at `at`.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be read, and why.
     pub fn read(self, memory: &dyn Memory<Addr = Gva>, at: Gva) -> Result<Part, Fault<Gva>> {
         let mut bytes = vec![0; (self.end - self.start) as usize];
         // A wrapping address is not canonical, so reading there fails as it should.
@@ -182,6 +194,10 @@ impl Plan {
     }
 
     /// Follows a pointer and reads the object there.
+    ///
+    /// # Errors
+    ///
+    /// When it leads to no object, or to one that cannot be read.
     pub fn follow(self, memory: &dyn Memory<Addr = Gva>, pointer: u64) -> Result<Part, BadLink> {
         let at = link(pointer)?;
         self.read(memory, at)

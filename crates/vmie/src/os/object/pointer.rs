@@ -15,7 +15,11 @@ pub fn until_nul(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..len]).into_owned()
 }
 
-/// Reads a NUL-terminated text of at most `limit` bytes; what is longer is cut there.
+/// Reads a NUL-terminated text of at most `limit` bytes; what is longer is cut there, and what is not UTF-8 replaced.
+///
+/// # Errors
+///
+/// When the pointer leads nowhere, or what is there cannot be read.
 pub fn read_text(
     memory: &dyn Memory<Addr = Gva>,
     pointer: u64,
@@ -101,6 +105,10 @@ impl fmt::Display for BadLink {
 }
 
 /// The object that a pointer leads to. Nothing is read.
+///
+/// # Errors
+///
+/// When it is null, not of the upper half of the address space, or no multiple of eight.
 pub fn link(pointer: u64) -> Result<Gva, BadLink> {
     let at = address(pointer)?;
     match pointer % 8 {
@@ -110,6 +118,10 @@ pub fn link(pointer: u64) -> Result<Gva, BadLink> {
 }
 
 /// The kernel's text or object that a pointer leads to, aligned or not. Nothing is read.
+///
+/// # Errors
+///
+/// When it is null, or not of the upper half of the address space.
 pub fn address(pointer: u64) -> Result<Gva, BadLink> {
     match pointer {
         0 => Err(BadLink::Null),

@@ -87,9 +87,7 @@ impl<'m> Objects<'m> {
 
     /// Whether there is such a type, and it is defined and not only declared.
     pub fn has_type(&self, name: &str) -> bool {
-        let found = self
-            .type_named(name)
-            .and_then(|id| Ok(self.types.resolve(id)?));
+        let found = self.type_named(name).and_then(|id| self.types.resolve(id));
         !matches!(found, Err(_) | Ok((_, Type::Forward { .. })))
     }
 

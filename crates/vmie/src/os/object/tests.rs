@@ -446,7 +446,7 @@ fn plant(world: &mut World, tasks: &[u64], parent: u64) -> u64 {
     };
     let node = middle + task::TREE;
     let (left, right) = (&tasks[..tasks.len() / 2], &tasks[tasks.len() / 2 + 1..]);
-    world.put64(node, parent | u64::from(tasks.len() % 2 == 0));
+    world.put64(node, parent | u64::from(tasks.len().is_multiple_of(2)));
     let right = plant(world, right, node);
     world.put64(node + 8, right);
     let left = plant(world, left, node);
