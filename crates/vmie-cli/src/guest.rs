@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use vmie::os::{FindError, Finding, FindingKind, Guest, Listing, OsError, PageState, Process, Vma};
 use vmie::session::{ProcessError, System, user_range};
-use vmie::{AddrRange, Address as _, Gva};
+use vmie::{AddrRange, Address as _, Gva, PAGE_SIZE};
 use vmie_rows::State;
 
 use crate::escape;
@@ -179,7 +179,7 @@ impl Os {
         };
         Some(match &area.file {
             Some(file) => {
-                let within = (va.0 - area.range.start().0) / PAGE * PAGE;
+                let within = (va.0 - area.range.start().0) / PAGE_SIZE * PAGE_SIZE;
                 let offset = file.offset.wrapping_add(within);
                 (
                     State::InFile,
@@ -239,7 +239,7 @@ impl Os {
             return Gva(u64::MAX);
         };
         match next_area(areas, va) {
-            Some(area) if area.range.contains(va) => Gva(va.0 | (PAGE - 1)),
+            Some(area) if area.range.contains(va) => Gva(va.0 | (PAGE_SIZE - 1)),
             Some(area) => Gva(area.range.start().0.saturating_sub(1)).max(va),
             // The process's own half ends somewhere before the kernel's begins.
             None if va.0 >> 63 == 0 => Gva(u64::MAX >> 1),
@@ -256,9 +256,6 @@ fn next_area(areas: &Listing<Vma>, va: Gva) -> Option<&Vma> {
 
 /// How many pages of a hole are looked at one by one.
 const MAX_PAGES: usize = 1 << 16;
-
-/// Bytes in the smallest page.
-const PAGE: u64 = 4096;
 
 /// Where a page is that a process cannot reach.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -6,7 +6,9 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use indicatif::ProgressBar;
 use vmie::scan::{self, Outcome, Run, Selection, scan_each};
 use vmie::search::{Text, continue_text};
-use vmie::{Address, Coverage, Gva, ManyOutcome, Memory, Prot, Scanner, read_around_holes};
+use vmie::{
+    Address, Coverage, Gva, ManyOutcome, Memory, PAGE_SIZE, Prot, Scanner, read_around_holes,
+};
 use vmie_rows::{Hex, Place};
 
 use crate::args::SearchArgs;
@@ -21,9 +23,6 @@ use crate::source::Source;
 use crate::space::{Space, Target};
 use crate::spaces::Spaces;
 use crate::unread::nothing_read;
-
-/// Presence is a matter of pages.
-const PAGE: u64 = 4096;
 
 /// The memory that a result is in.
 pub(crate) trait Around {
@@ -55,7 +54,7 @@ impl<A: Address> Around for In<'_, A> {
         let mut bytes = vec![0; len];
         let mut from = 0;
         let start = A::new(va - len as u64);
-        read_around_holes(self.0, start, &mut bytes, PAGE, |at, len, _| {
+        read_around_holes(self.0, start, &mut bytes, PAGE_SIZE, |at, len, _| {
             from = at + len;
         });
         bytes.split_off(from)

@@ -5,7 +5,7 @@
 
 use vmie::os::linux::looks_resident;
 use vmie::session::user_range;
-use vmie::{AddrRange, AddressSpace, Gva, Memory};
+use vmie::{AddrRange, AddressSpace, Gva, Memory, PAGE_SIZE};
 
 use crate::escape;
 use crate::report::Reporter;
@@ -40,21 +40,18 @@ pub(crate) fn tell(source: &Source, space: &AddressSpace, reporter: &Reporter) {
                 "{shows}: {} of process {pid} ({name}) are in memory though the CPU faults on them ({} pages); \
                  --pid {pid} shows them, too",
                 size::approx(hidden),
-                hidden / PAGE
+                hidden / PAGE_SIZE
             )
         }
         _ => format!(
             "{shows}: {} more look as if they were in memory though the CPU faults on them ({} pages), and no \
              process with this root was found that would show them",
             size::approx(looks),
-            looks / PAGE
+            looks / PAGE_SIZE
         ),
     };
     reporter.note(&text);
 }
-
-/// Bytes in the smallest page.
-const PAGE: u64 = 4096;
 
 fn mapped(space: &AddressSpace, range: AddrRange<Gva>) -> u64 {
     let lengths = space.regions(range).map(|region| region.len);

@@ -11,6 +11,15 @@
 use std::fmt;
 use std::hash::Hash;
 
+/// Bytes in the smallest page of any architecture that is read: what is there and what is not, what is mapped and what
+/// is not, changes at multiples of this only.
+///
+/// Right wherever memory is cut into pieces that are wholly there or not, whoever's it is: holes of images, frames that
+/// several spaces share, reads page by page. Larger pages consist of whole ones of these. What depends on the page that a table
+/// entry maps asks the space: [`Mode::page_size`](crate::Mode::page_size) for the smallest page of its tables, and
+/// [`Mapping::page_size`](crate::paging::Mapping::page_size) for the page at an address.
+pub const PAGE_SIZE: u64 = 4096;
+
 /// An address in some space: what [`Gpa`] and [`Gva`] have in common.
 pub trait Address:
     Copy + Eq + Ord + Hash + Default + fmt::Debug + fmt::Display + fmt::LowerHex + Send + Sync + 'static

@@ -149,7 +149,7 @@ pub mod views;
 mod width;
 pub mod xref;
 
-pub use addr::{AddrRange, Address, Gpa, Gva};
+pub use addr::{AddrRange, Address, Gpa, Gva, PAGE_SIZE};
 pub use arch::x86::CpuState;
 pub use hints::Hints;
 pub use image::{

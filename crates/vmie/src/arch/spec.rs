@@ -182,9 +182,9 @@ impl Spec {
     /// No table of any format has more entries than this.
     pub const MAX_ENTRIES: usize = 1024;
 
-    /// Bytes of the smallest page.
-    pub fn page_size(&self) -> u64 {
-        self.levels.last().map_or(0, Level::span)
+    /// Bytes in the smallest page, the granule that the format translates by.
+    pub const fn page_size(&self) -> u64 {
+        self.levels[self.levels.len() - 1].span()
     }
 
     /// What `entry` is when it stands in a table of the level with this number; `None` when the

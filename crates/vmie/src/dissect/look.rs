@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::MAX_LEN;
 use super::vtable::Vtable;
-use crate::addr::{AddrRange, Address};
+use crate::addr::{AddrRange, Address, PAGE_SIZE};
 use crate::memory::{Cause, Memory, Prot, read_around_holes};
 use crate::pointers::Width;
 
@@ -14,8 +14,6 @@ const REMEMBERED: usize = 1 << 16;
 /// Numbers below this are no pointers: no system maps it for programs, and most small integers would be
 /// pointers in a memory that begins at zero, as physical memory does.
 const LOWEST: u64 = 0x1_0000;
-
-const PAGE: u64 = 0x1000;
 
 /// A memory, and what is known of it.
 pub(super) struct Look<'m, A: Address> {
@@ -61,7 +59,7 @@ impl<'m, A: Address> Look<'m, A> {
             self.memory,
             A::new(at),
             &mut bytes,
-            PAGE,
+            PAGE_SIZE,
             |from, len, fault| match holes.last_mut() {
                 Some(last) if last.1 == from && last.2.label() == fault.cause.label() => {
                     last.1 = from + len;
@@ -103,10 +101,10 @@ impl<'m, A: Address> Look<'m, A> {
         if self.pages.len() > REMEMBERED {
             self.pages.clear();
         }
-        let page = at & !(PAGE - 1);
+        let page = at & !(PAGE_SIZE - 1);
         let memory = self.memory;
         let parts = self.pages.entry(page).or_insert_with(|| {
-            let range = AddrRange::inclusive(A::new(page), A::new(page | (PAGE - 1)));
+            let range = AddrRange::inclusive(A::new(page), A::new(page | (PAGE_SIZE - 1)));
             let regions = range.into_iter().flat_map(|range| memory.regions(range));
             regions
                 .map(|region| {
@@ -135,9 +133,9 @@ impl<'m, A: Address> Look<'m, A> {
     /// Whether all pages from `first` to `last` are mapped, so that a program can use them as one piece.
     /// Looks at no more than the first and last 16 of them.
     pub(super) fn one_piece(&mut self, first: u64, last: u64) -> bool {
-        let pages = (last / PAGE) - (first / PAGE);
-        let near = (0..=pages.min(15)).map(|page| (first / PAGE + page) * PAGE);
-        let far = (0..=pages.min(15)).map(|page| (last / PAGE - page) * PAGE);
+        let pages = (last / PAGE_SIZE) - (first / PAGE_SIZE);
+        let near = (0..=pages.min(15)).map(|page| (first / PAGE_SIZE + page) * PAGE_SIZE);
+        let far = (0..=pages.min(15)).map(|page| (last / PAGE_SIZE - page) * PAGE_SIZE);
         near.chain(far)
             .map(|page| page.clamp(first, last))
             .all(|at| self.prot(at).is_some())

@@ -26,13 +26,11 @@ use super::format::Format;
 use super::layout::LayoutPart;
 use super::opening::{OpenOptions, Opened, Parsed, TOO_MANY_PARTS, map_file};
 use super::segments::{Added, GPA_LIMIT, SegmentsBuilder};
-use crate::addr::Gpa;
+use crate::addr::{Gpa, PAGE_SIZE};
 use crate::arch::x86::CpuState;
 use crate::filemap::FileMap;
 use crate::hints::Hints;
 use crate::memory::Memory;
-
-const PAGE: u64 = 4096;
 
 /// The address in CR3.
 const ROOT: u64 = 0x000f_ffff_ffff_f000;
@@ -117,7 +115,7 @@ pub(super) fn open(
 /// A note when memory looks as if holes had been filled with zeros.
 pub(super) fn lost_holes(memory: &dyn Memory<Addr = Gpa>, cpus: &[CpuState]) -> Option<String> {
     let zero = |cpu: &&CpuState| {
-        let mut page = [0; PAGE as usize];
+        let mut page = [0; PAGE_SIZE as usize];
         cpu.paging_enabled()
             && memory.read(Gpa(cpu.cr3 & ROOT), &mut page).is_ok()
             && page.iter().all(|&byte| byte == 0)
@@ -259,7 +257,8 @@ fn open_base(path: &Path, len: u64) -> Result<FileMap, OpenErrorKind> {
 
 /// Holes without the pages of which a part is data.
 fn whole_pages(holes: Vec<Range<u64>>) -> Vec<Range<u64>> {
-    let whole = |hole: Range<u64>| hole.start.next_multiple_of(PAGE)..hole.end / PAGE * PAGE;
+    let whole =
+        |hole: Range<u64>| hole.start.next_multiple_of(PAGE_SIZE)..hole.end / PAGE_SIZE * PAGE_SIZE;
     let holes = holes.into_iter().map(whole);
     holes.filter(|hole| hole.start < hole.end).collect()
 }
@@ -274,7 +273,7 @@ fn coarse(holes: &[Vec<Range<u64>>]) -> Option<String> {
     let block = 1_u64 << bits.trailing_zeros().min(63);
     // A few borders are at round numbers by chance.
     let many = holes.iter().map(Vec::len).sum::<usize>() >= 16;
-    (many && block > PAGE).then(|| {
+    (many && block > PAGE_SIZE).then(|| {
         format!(
             "the holes are multiples of {block:#x} bytes: if the file system keeps them in such blocks, \
              unchanged pages beside changed ones read as zeros"

@@ -51,7 +51,7 @@ pub use layout::{Layout, LayoutPart, ParseLayoutError};
 pub use opening::OpenOptions;
 use opening::{Opened, Pages, Parsed, map_file};
 use overlap::Overlap;
-use segments::{Backing, Segments};
+use segments::{Backing, STORED_PAGE, Segments};
 
 /// What is known about an open image.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -88,9 +88,6 @@ pub struct Image {
     pages: Option<Box<dyn Pages>>,
     info: ImageInfo,
 }
-
-/// Bytes of a compressed page.
-const PAGE: u64 = 4096;
 
 /// Bytes of decompressed blocks that are kept: more than the page tables of one address space touch.
 const CACHE: usize = 32 << 20;
@@ -252,7 +249,7 @@ impl Image {
                     let offset = match (backing, &self.pages) {
                         (Backing::Frame { offset, .. }, _) => offset,
                         (Backing::Page(position), Some(pages)) => {
-                            pages.described_at(position / PAGE)
+                            pages.described_at(position / STORED_PAGE)
                         }
                         // The table holds only what lies within the file; see `SegmentsBuilder`.
                         _ => return Err(absent(here)),
@@ -284,7 +281,7 @@ impl Image {
                 good.then_some(buf.len())
             }
             Backing::Page(position) => {
-                let left = (PAGE - position % PAGE) as usize;
+                let left = (STORED_PAGE - position % STORED_PAGE) as usize;
                 let count = buf.len().min(left);
                 let pages = self.pages.as_ref()?;
                 let buf = &mut buf[..count];

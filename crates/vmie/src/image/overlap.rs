@@ -10,16 +10,14 @@
 //! What lies behind either bound is counted and said, as is what cannot be read. Memory that is declared and
 //! not stored has no bytes that could differ.
 
-use super::segments::{Backing, Segment, Segments};
+use super::segments::{Backing, STORED_PAGE, Segment, Segments};
+use crate::addr::PAGE_SIZE;
 
 /// So many bytes are compared: several times the text and data of a kernel.
 const MOST_BYTES: u64 = 256 << 20;
 
 /// Bytes compared at a time.
 const CHUNK: u64 = 64 << 10;
-
-/// What cannot be read is passed over by this many bytes.
-const PAGE: u64 = 4096;
 
 /// What a comparison has shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -107,7 +105,8 @@ impl Overlap {
             let (taken, other) = (taken.skip(done), other.skip(done));
             let got = read(taken, &mut both.0[..most]).zip(read(other, &mut both.1[..most]));
             let Some((a, b)) = got else {
-                let skipped = (len - done).min(PAGE);
+                // What cannot be read is passed over page by page.
+                let skipped = (len - done).min(PAGE_SIZE);
                 self.unknown += skipped;
                 done += skipped;
                 continue;
@@ -165,7 +164,7 @@ fn place(backing: Backing) -> String {
             format!("at {offset:#x} in the file")
         }
         Backing::Frame { offset, .. } => format!("in the frame at {offset:#x}"),
-        Backing::Page(position) => format!("in page {} of the dump", position / PAGE),
+        Backing::Page(position) => format!("in page {} of the dump", position / STORED_PAGE),
         Backing::Zero => "in a block of zeros".to_owned(),
         Backing::Absent => "not stored".to_owned(),
     }

@@ -6,7 +6,7 @@ use super::layers::{self, Laid};
 use super::layout::{Layout, LayoutPart};
 use super::opening::{OpenOptions, Opened, Parsed};
 use super::segments::{Added, SegmentsBuilder};
-use crate::addr::Gpa;
+use crate::addr::{Gpa, PAGE_SIZE};
 use crate::filemap::FileMap;
 use crate::hints::Hints;
 
@@ -37,7 +37,7 @@ pub(super) fn open(map: FileMap, options: &OpenOptions) -> Result<Opened, OpenEr
 /// Lays out a raw file; without a layout, everything from address 0 on.
 fn parse(map: &FileMap, layout: Option<&Layout>) -> Result<Parsed, OpenErrorKind> {
     let size = map.len();
-    if size < 4096 {
+    if size < PAGE_SIZE {
         return Err(OpenErrorKind::TooShort { size });
     }
     let mut builder = SegmentsBuilder::new(size);

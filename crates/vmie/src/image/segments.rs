@@ -16,7 +16,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::addr::{AddrRange, Gpa};
+use crate::addr::{AddrRange, Gpa, PAGE_SIZE};
 use crate::memory::{Cause, Prot, Span, SpanKind};
 
 /// The first address that is not a physical address: the architecture has at most 52 bits.
@@ -25,6 +25,9 @@ pub(super) const GPA_LIMIT: u64 = 1 << 52;
 /// How many parts an image may have. The largest number in sight are the frames of compressed
 /// images: 64 KiB each, so this allows for a guest of 2 TiB and for 1 GiB of table.
 const MAX_PARTS: usize = 1 << 25;
+
+/// Bytes in a page of those that files hold compressed one by one: the formats that do so are of x86.
+pub(super) const STORED_PAGE: u64 = PAGE_SIZE;
 
 /// Where the bytes of a segment are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,7 +48,7 @@ pub(super) enum Backing {
         /// How many bytes of the decoded frame come before the segment.
         skip: u32,
     },
-    /// In compressed pages: so many bytes into all pages of the file, one after the other.
+    /// In pages of [`STORED_PAGE`] bytes each, compressed: so many bytes into all pages of the file, one after the other.
     Page(u64),
     /// Zeros, of which the file says no more than that they are there.
     Zero,

@@ -6,7 +6,7 @@ use super::enumerate::{ExtentWalk, RegionWalk};
 use super::software::{Software, SoftwareEntries};
 use super::viewed::Viewed;
 use super::walk::{Tables, Walker, read_entries};
-use crate::addr::{AddrRange, Address, Gpa, Gva};
+use crate::addr::{AddrRange, Address, Gpa, Gva, PAGE_SIZE};
 use crate::arch::x86::paging::{FIVE_LEVEL, FOUR_LEVEL, PAE, X86};
 use crate::arch::{Level, Mode, Spec};
 use crate::memory::{Cause, Fault, Memory, Prot, Spans};
@@ -203,7 +203,9 @@ impl AddressSpace {
                 .phys()
                 .regions(AddrRange::all())
                 .fold(0, |sum, r| r.len.saturating_add(sum));
-            (bytes / 4096).saturating_mul(8).max(1 << 20)
+            (bytes / self.mode.page_size())
+                .saturating_mul(8)
+                .max(1 << 20)
         });
         let tables = Tables {
             phys: &**self.phys.memory(),
@@ -388,7 +390,7 @@ impl AddressSpace {
     #[inline(always)]
     fn read_in(&self, spec: &Spec, addr: Gva, buf: &mut [u8]) -> Result<(), Fault<Gva>> {
         let phys = self.reader();
-        if buf.len() <= 4096
+        if buf.len() as u64 <= spec.page_size()
             && let Some(view) = self.phys.first()
             && self.read_page_viewed(spec, view, addr, buf)
         {
@@ -671,7 +673,7 @@ impl Memory for AddressSpace {
 
     #[inline]
     fn read_u64(&self, addr: Gva) -> Result<u64, Fault<Gva>> {
-        if addr.raw() & 0xfff <= 0xff8
+        if addr.raw() % PAGE_SIZE <= PAGE_SIZE - 8
             && let Some(view) = self.phys.first()
             && let Some((gpa, _, _)) =
                 by_mode!(self.mode, spec => self.translate_viewed(spec, view, addr))

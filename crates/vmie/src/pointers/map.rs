@@ -9,14 +9,11 @@ use super::build::{Built, build};
 use super::runs::Runs;
 use super::tables::{Look, Numbers, Tables};
 use super::{BuildError, PointerOptions, Width};
-use crate::addr::{AddrRange, Address};
+use crate::addr::{AddrRange, Address, PAGE_SIZE};
 use crate::memory::{Coverage, Memory};
 
 /// How many pages stand for the content of a memory.
 const SAMPLES: u64 = 64;
-
-/// The size of one.
-const PAGE: u64 = 4096;
 
 /// A pointer: where it stands and where it leads.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -222,13 +219,13 @@ impl<A: Address> PointerMap<A> {
 fn fingerprint<A: Address>(memory: &dyn Memory<Addr = A>, runs: &Runs) -> u64 {
     let mut hash = Xxh3::new();
     let step = (runs.total() / SAMPLES).max(1);
-    let mut page = [0; PAGE as usize];
+    let mut page = [0; PAGE_SIZE as usize];
     for at in (0..runs.total()).step_by(usize::try_from(step).unwrap_or(usize::MAX)) {
         let Some(addr) = runs.address(at) else {
             continue;
         };
         let room = runs.find(addr, &mut 0).map_or(0, |run| run.last - addr);
-        let len = room.min(PAGE - 1 - addr % PAGE) as usize + 1;
+        let len = room.min(PAGE_SIZE - 1 - addr % PAGE_SIZE) as usize + 1;
         match memory.read(A::new(addr), &mut page[..len]) {
             Ok(()) => hash.update(&page[..len]),
             // What cannot be read is a part of what this memory is.

@@ -11,12 +11,11 @@
 use std::ops::ControlFlow::{self, Continue};
 
 use super::relation::Relation;
-use crate::addr::Address;
+use crate::addr::{Address, PAGE_SIZE};
 use crate::memory::{Cause, Coverage, Fault, Memory};
 
-/// Candidates are read together when they start on the same page of this size ...
-const PAGE: u64 = 4096;
-/// ... and no more bytes than this lie between them: a read costs as much as a few cache lines.
+/// Candidates are read together when they start on the same page, and no more bytes than this lie between them: a read
+/// costs as much as a few cache lines.
 const GAP: u64 = 256;
 
 /// A place where something was found at an earlier moment.
@@ -210,7 +209,8 @@ fn together<A: Address>(candidates: &[Candidate<'_, A>]) -> (usize, usize) {
         let at = candidate.addr.raw();
         let size = candidate.old.len();
         let start = *start.get_or_insert(at);
-        let near = at >= start && at / PAGE == start / PAGE && at - start <= len as u64 + GAP;
+        let near =
+            at >= start && at / PAGE_SIZE == start / PAGE_SIZE && at - start <= len as u64 + GAP;
         let fits = at.checked_add((size as u64).saturating_sub(1)).is_some();
         if !near || !fits {
             return (count.max(1), len);

@@ -6,7 +6,7 @@ use crate::memory::Cause;
 use crate::scratch::Scratch;
 
 use super::file::Blocks;
-use super::layout::PAGE;
+use super::layout::SNAPSHOT_PAGE;
 use super::slot::{Slot, ZERO};
 
 /// Pages in one piece of memory: 64 MiB.
@@ -48,7 +48,7 @@ impl Content {
         let first = usize::try_from(page).expect("pages are numbered by a table in memory");
         let (mut at, mut skip) = (0, skip);
         for &slot in &slots[first..] {
-            let len = (PAGE - skip).min(buf.len() - at);
+            let len = (SNAPSHOT_PAGE - skip).min(buf.len() - at);
             let part = &mut buf[at..at + len];
             match self {
                 _ if slot == ZERO => part.fill(0),
@@ -71,7 +71,7 @@ impl Content {
         let &first = slots.first()?;
         if first == ZERO {
             let zeros = slots.iter().take_while(|&&slot| slot == ZERO).count();
-            return ZEROS.get(..zeros * PAGE);
+            return ZEROS.get(..zeros * SNAPSHOT_PAGE);
         }
         let Self::Memory(chunks) = self else {
             return None;
@@ -79,7 +79,7 @@ impl Content {
         let following = slots.iter().zip(first..);
         let count = following.take_while(|(slot, next)| *slot == next).count();
         let pages = chunks.pages(first)?;
-        pages.get(..pages.len().min(count * PAGE))
+        pages.get(..pages.len().min(count * SNAPSHOT_PAGE))
     }
 
     /// The same bytes in place, where they are.
@@ -91,7 +91,7 @@ impl Content {
         len: usize,
     ) -> Option<&[u8]> {
         let first = usize::try_from(page).ok()?;
-        let pages = (skip + len).div_ceil(PAGE);
+        let pages = (skip + len).div_ceil(SNAPSHOT_PAGE);
         let slots = slots.get(first..first.checked_add(pages)?)?;
         let &start = slots.first()?;
         if start == ZERO {
@@ -124,22 +124,22 @@ impl Chunks {
 
     pub(super) fn page(&self, slot: Slot) -> &[u8] {
         let pages = self.pages(slot).expect("slots are of this content");
-        &pages[..PAGE]
+        &pages[..SNAPSHOT_PAGE]
     }
 
     /// To put other contents in the place of these.
     pub(super) fn page_mut(&mut self, slot: Slot) -> &mut [u8] {
         let slot = slot as usize;
         assert!(slot < self.len, "slots are of this content");
-        &mut self.chunks[slot / CHUNK].bytes_mut()[slot % CHUNK * PAGE..][..PAGE]
+        &mut self.chunks[slot / CHUNK].bytes_mut()[slot % CHUNK * SNAPSHOT_PAGE..][..SNAPSHOT_PAGE]
     }
 
     /// All pages from this one on that are in one piece.
     fn pages(&self, slot: Slot) -> Option<&[u8]> {
         let slot = slot as usize;
         let chunk = self.chunks.get(slot / CHUNK)?.bytes();
-        let used = (self.len - slot / CHUNK * CHUNK).min(CHUNK) * PAGE;
-        chunk[..used].get(slot % CHUNK * PAGE..)
+        let used = (self.len - slot / CHUNK * CHUNK).min(CHUNK) * SNAPSHOT_PAGE;
+        chunk[..used].get(slot % CHUNK * SNAPSHOT_PAGE..)
     }
 
     /// Room for up to `pages` pages behind the last one, at least one, in one piece; `None` when there is
@@ -148,11 +148,11 @@ impl Chunks {
         let used = self.len % CHUNK;
         if self.len / CHUNK == self.chunks.len() {
             let count = usize::try_from(most).map_or(CHUNK, |most| most.clamp(1, CHUNK));
-            self.chunks.push(Scratch::try_new(count * PAGE)?);
+            self.chunks.push(Scratch::try_new(count * SNAPSHOT_PAGE)?);
         }
         let chunk = self.chunks.last_mut()?.bytes_mut();
-        let end = (used + pages).min(chunk.len() / PAGE);
-        Some(&mut chunk[used * PAGE..end * PAGE])
+        let end = (used + pages).min(chunk.len() / SNAPSHOT_PAGE);
+        Some(&mut chunk[used * SNAPSHOT_PAGE..end * SNAPSHOT_PAGE])
     }
 
     /// Takes the first `pages` of the room for contents. Answers the first one's slot, or `None` when

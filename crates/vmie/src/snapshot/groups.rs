@@ -13,7 +13,7 @@ use crate::sweep::{Part, read_pieces};
 
 use super::DiffOptions;
 use super::diff::Same;
-use super::layout::PAGE;
+use super::layout::SNAPSHOT_PAGE;
 
 /// Bytes looked at once, of each moment: some dozens of moments stay in the second-level cache.
 const WINDOW: u64 = 16 << 10;
@@ -206,8 +206,8 @@ impl<'m, A: Address> Window<'m, A> {
     /// Calls `on` with offset and length of each maximal run of bytes that tell the groups apart.
     fn runs(&self, on: &mut impl FnMut(usize, usize) -> ControlFlow<()>) -> ControlFlow<()> {
         let mut run: Option<usize> = None;
-        for at in (0..self.len).step_by(PAGE) {
-            let end = (at + PAGE).min(self.len);
+        for at in (0..self.len).step_by(SNAPSHOT_PAGE) {
+            let end = (at + SNAPSHOT_PAGE).min(self.len);
             // Most pages never change, and nothing tells that faster than the comparison of slices.
             let same = match &self.moments[..] {
                 [one, other, ..] => one[0].1[at..end] == other[0].1[at..end],

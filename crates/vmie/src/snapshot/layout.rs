@@ -9,9 +9,9 @@ use crate::memory::{Cause, Coverage, Gap, Span, SpanKind};
 
 use super::Filter;
 
-/// Bytes in a page.
-pub(super) const PAGE: usize = 4096;
-const SHIFT: u32 = PAGE.trailing_zeros();
+/// Bytes in a page of a snapshot: the unit of its files and of its comparisons, whatever the pages of the guest.
+pub(super) const SNAPSHOT_PAGE: usize = 4096;
+const SHIFT: u32 = SNAPSHOT_PAGE.trailing_zeros();
 
 /// Consecutive pages that were kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

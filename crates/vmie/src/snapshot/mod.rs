@@ -199,7 +199,7 @@ impl<A: Address> Memory for Snapshot<A> {
             let rest = &mut buf[done..];
             let len = usize::try_from(readable).map_or(rest.len(), |len| len.min(rest.len()));
             let (page, _) = self.layout.page(here).expect("what is readable has a page");
-            let skip = (here.raw() % layout::PAGE as u64) as usize;
+            let skip = (here.raw() % layout::SNAPSHOT_PAGE as u64) as usize;
             self.content
                 .read(&self.slots, page, skip, &mut rest[..len])
                 .map_err(|(at, cause)| fault(A::new(here.raw() + at as u64), cause))?;
@@ -212,7 +212,7 @@ impl<A: Address> Memory for Snapshot<A> {
     fn view(&self, addr: A) -> Option<View<'_, A>> {
         let readable = self.layout.readable(addr).ok()?;
         let (page, _) = self.layout.page(addr)?;
-        let skip = (addr.raw() % layout::PAGE as u64) as usize;
+        let skip = (addr.raw() % layout::SNAPSHOT_PAGE as u64) as usize;
         let bytes = self.content.run(&self.slots, page)?.get(skip..)?;
         let len = usize::try_from(readable).map_or(bytes.len(), |len| len.min(bytes.len()));
         Some(View::of_slice(addr, &bytes[..len]))
@@ -230,7 +230,7 @@ impl<A: Address> Memory for Snapshot<A> {
                 .ok()?;
         }
         let (page, _) = self.layout.page(range.start())?;
-        let skip = (range.start().raw() % layout::PAGE as u64) as usize;
+        let skip = (range.start().raw() % layout::SNAPSHOT_PAGE as u64) as usize;
         self.content.slice(&self.slots, page, skip, len)
     }
 }

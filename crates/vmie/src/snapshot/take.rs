@@ -12,7 +12,7 @@ use crate::memory::{Gap, Memory, Span};
 use crate::sweep::{Part, read_pieces};
 
 use super::content::{Chunks, Content};
-use super::layout::{Layout, PAGE, PageRun};
+use super::layout::{Layout, PageRun, SNAPSHOT_PAGE};
 use super::slot::{Slot, Slots, ZERO};
 use super::{Filter, Origin, Snapshot};
 
@@ -118,7 +118,7 @@ pub fn take<A: Address>(
         slots: Slots::new(),
         gaps: Vec::new(),
         left: layout.pages(),
-        max_pages: options.max_kept / PAGE as u64,
+        max_pages: options.max_kept / SNAPSHOT_PAGE as u64,
     };
     let kept = usize::try_from(layout.pages()).ok();
     let reserved = kept.and_then(|pages| taking.slots.try_reserve_exact(pages).ok());
@@ -189,23 +189,26 @@ impl<A: Address> Taking<'_, A> {
         let mut done = 0;
         while done < run.count {
             let no_memory = TakeError::NoMemory {
-                kept: (self.chunks.len() * PAGE) as u64,
+                kept: (self.chunks.len() * SNAPSHOT_PAGE) as u64,
             };
             let wanted = (run.count - done).min(WINDOW as u64) as usize;
             let room = self.chunks.room(wanted, self.left).ok_or(no_memory)?;
-            let start: A = A::new(run.start::<A>().raw() + done * PAGE as u64);
+            let start: A = A::new(run.start::<A>().raw() + done * SNAPSHOT_PAGE as u64);
             let window = AddrRange::new(start, room.len() as u64).expect("pages are in the space");
             fill(self.memory, window, room, spans, &mut self.gaps);
-            let pages = room.len() / PAGE;
+            let pages = room.len() / SNAPSHOT_PAGE;
             let mut kept = 0;
             let first = self.slots.len();
             for page in 0..pages {
-                if is_zero(&room[page * PAGE..][..PAGE]) {
+                if is_zero(&room[page * SNAPSHOT_PAGE..][..SNAPSHOT_PAGE]) {
                     self.slots.push(ZERO);
                     continue;
                 }
                 if kept < page {
-                    room.copy_within(page * PAGE..(page + 1) * PAGE, kept * PAGE);
+                    room.copy_within(
+                        page * SNAPSHOT_PAGE..(page + 1) * SNAPSHOT_PAGE,
+                        kept * SNAPSHOT_PAGE,
+                    );
                 }
                 self.slots.push(kept as Slot);
                 kept += 1;
@@ -220,7 +223,7 @@ impl<A: Address> Taking<'_, A> {
                 .for_each(|slot| *slot += base);
             done += pages as u64;
             self.left -= pages as u64;
-            let bytes = self.slots.len() as u64 * PAGE as u64;
+            let bytes = self.slots.len() as u64 * SNAPSHOT_PAGE as u64;
             if progress(bytes).is_break() {
                 return Err(TakeError::Stopped);
             }
@@ -298,7 +301,7 @@ fn read<A: Address>(
 
 /// Whether a page holds nothing but zeros; most others are told by their first bytes.
 pub(super) fn is_zero(page: &[u8]) -> bool {
-    static ZEROS: [u8; PAGE] = [0; PAGE];
+    static ZEROS: [u8; SNAPSHOT_PAGE] = [0; SNAPSHOT_PAGE];
     // Nothing looks through the rest faster than the comparison of slices.
     page.starts_with(&[0; 16]) && page == &ZEROS[..page.len()]
 }

@@ -6,15 +6,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::addr::{AddrRange, Address};
+use crate::addr::{AddrRange, Address, PAGE_SIZE};
 use crate::memory::{Gap, Memory};
 use crate::sweep::plan::Task;
 use crate::sweep::{Found, Window};
-
-/// How far a hole reaches beyond the byte that could not be read: to the end of this unit.
-///
-/// Presence is a matter of pages. Larger pages consist of whole small ones.
-const PAGE: u64 = 4096;
 
 /// Buffers for windows that have to be copied, so that not each one is allocated and cleared anew.
 #[derive(Default)]
@@ -193,7 +188,8 @@ pub(crate) fn read_pieces<A: Address>(
             });
         }
         let hole = here.raw().saturating_add(good as u64);
-        let to_border = PAGE - (hole & (PAGE - 1));
+        // Presence is a matter of pages, so the hole reaches to the end of one. Larger pages consist of whole small ones.
+        let to_border = PAGE_SIZE - (hole & (PAGE_SIZE - 1));
         let len = usize::try_from(to_border).map_or(rest - good, |n| n.min(rest - good));
         part(Part::Hole {
             at: at + good,
@@ -236,7 +232,7 @@ mod tests {
             });
             let mut naive = vec![0xaa; len];
             let mut naive_holes = Vec::new();
-            let read = read_around_holes(&memory, Gva(start), &mut naive, PAGE, |at, len, _| {
+            let read = read_around_holes(&memory, Gva(start), &mut naive, PAGE_SIZE, |at, len, _| {
                 join(&mut naive_holes, at, len);
             });
             prop_assert_eq!(&quick_holes, &naive_holes);

@@ -10,7 +10,7 @@ use super::SweepOptions;
 use super::look::{Part, read_pieces};
 use super::plan::{Plan, Step};
 use super::tally::{Heading, Tally};
-use crate::addr::{AddrRange, Address};
+use crate::addr::{AddrRange, Address, PAGE_SIZE};
 use crate::memory::{Cause, Coverage, Gap, Memory, Prot};
 
 /// A part of a memory.
@@ -57,9 +57,6 @@ pub struct Stretches<'m, A: Address> {
     /// What is left of a range that was not mapped when spans were listed.
     rest: Option<AddrRange<A>>,
 }
-
-/// What a running guest maps meanwhile comes by the page.
-const PAGE: u64 = 4096;
 
 /// A part of the window that is held, in offsets from its first byte.
 #[derive(Clone, Copy)]
@@ -181,7 +178,7 @@ impl<'m, A: Address> Stretches<'m, A> {
             let cause = fault.cause;
             return Some(Gap { start, len, cause });
         }
-        let page = (PAGE - start.raw() % PAGE).min(len);
+        let page = (PAGE_SIZE - start.raw() % PAGE_SIZE).min(len);
         self.plan.found(AddrRange::new(start, page)?);
         let behind = start.checked_add(page);
         self.rest = behind.and_then(|behind| AddrRange::inclusive(behind, range.last()));

@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 
 use anstream::ColorChoice;
 use vmie::{
-    AddrRange, Address as _, Cause, Coverage, Fault, Gpa, Gva, Memory, Prot, Span, SpanKind, Spans,
+    AddrRange, Address as _, Cause, Coverage, Fault, Gpa, Gva, Memory, PAGE_SIZE, Prot, Span,
+    SpanKind, Spans,
 };
 
 use super::pieces::{self, Piece};
@@ -13,8 +14,6 @@ use crate::asm::Bits;
 use crate::names::Names;
 use crate::output::{Format, Output, Sink, SpaceKind, totals};
 use crate::report::{Level, Reporter};
-
-const PAGE: u64 = 4096;
 
 /// What a page of the fake memory is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,7 +33,7 @@ impl Fake {
     fn page(&self, addr: u64) -> Page {
         let index = addr
             .checked_sub(BASE)
-            .map(|offset| (offset / PAGE) as usize);
+            .map(|offset| (offset / PAGE_SIZE) as usize);
         let page = index.and_then(|index| self.0.get(index));
         page.copied().unwrap_or(Page::Unmapped)
     }
@@ -66,8 +65,8 @@ impl Memory for Fake {
 
     fn spans(&self, range: AddrRange<Gva>) -> Spans<'_, Gva> {
         let pages = (0..self.0.len() as u64).filter_map(move |index| {
-            let start = Gva(BASE + index * PAGE);
-            let part = AddrRange::new(start, PAGE)?.intersect(range)?;
+            let start = Gva(BASE + index * PAGE_SIZE);
+            let part = AddrRange::new(start, PAGE_SIZE)?.intersect(range)?;
             let kind = match self.page(start.0) {
                 Page::Present | Page::Absent => SpanKind::Mapped(Prot::R),
                 Page::Lost => SpanKind::Lost(self.cause(start.0)?),
@@ -122,7 +121,7 @@ fn naive(memory: &Fake, range: AddrRange<Gva>) -> Vec<(u64, u64, Option<&'static
 #[test]
 fn pieces_are_what_is_there() {
     for memory in memories() {
-        let len = memory.0.len() as u64 * PAGE;
+        let len = memory.0.len() as u64 * PAGE_SIZE;
         for range in [
             AddrRange::new(Gva(BASE - 10), len + 20),
             AddrRange::new(Gva(BASE + 7), len - 9),

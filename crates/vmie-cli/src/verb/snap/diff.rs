@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use vmie::snapshot::{Change, ChangeKind, DiffOptions, diff};
-use vmie::{AddrRange, Address, Coverage, Memory, Prot, Region};
+use vmie::{AddrRange, Address, Coverage, Memory, PAGE_SIZE, Prot, Region};
 use vmie_rows::{ChangeRow, Hex};
 
 use super::args::{GroupBy, SnapDiffArgs};
@@ -26,9 +26,6 @@ use crate::source::Source;
 use crate::space::{Space, Target};
 
 use super::dump::{Dump, Sides};
-
-/// Bytes in a page, as far as `--group-by page` goes.
-const PAGE: u64 = 4096;
 
 pub(super) fn run(args: &SnapDiffArgs, options: &Options) -> Result<Done> {
     interrupt::listen();
@@ -331,7 +328,7 @@ impl<'m, A: Address> Group<'m, A> {
 
     /// The page or region that an address is in.
     fn unit(&mut self, addr: A) -> AddrRange<A> {
-        let page = AddrRange::new(addr.align_down(PAGE), PAGE).expect("a page");
+        let page = AddrRange::new(addr.align_down(PAGE_SIZE), PAGE_SIZE).expect("a page");
         if self.by == GroupBy::Page {
             return page;
         }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 use vmie::snapshot::{Change, ChangeKind};
-use vmie::{Address, Memory, read_around_holes};
+use vmie::{Address, Memory, PAGE_SIZE, read_around_holes};
 use vmie_rows::{ChangeRow, Hex};
 
 use crate::size;
@@ -13,8 +13,6 @@ use crate::size;
 const MOST: u64 = 1024;
 /// Bytes a line.
 const LINE: u64 = 16;
-const PAGE: u64 = 4096;
-
 const OLD: Style = AnsiColor::Red.on_default().bold();
 const NEW: Style = AnsiColor::Green.on_default().bold();
 
@@ -38,7 +36,7 @@ impl<'a, A: Address> Dump<'a, A> {
         let read = |memory: &dyn Memory<Addr = A>| {
             let mut bytes = vec![0; len];
             let mut known = vec![true; len];
-            read_around_holes(memory, A::new(from), &mut bytes, PAGE, |at, len, _| {
+            read_around_holes(memory, A::new(from), &mut bytes, PAGE_SIZE, |at, len, _| {
                 known[at..at + len].fill(false);
             });
             let cells = bytes.into_iter().zip(known);

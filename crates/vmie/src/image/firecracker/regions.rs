@@ -14,6 +14,7 @@
 //! large the holes are depends on the version, and is read and not assumed.
 
 use super::columns::Columns;
+use crate::addr::PAGE_SIZE;
 use crate::image::segments::GPA_LIMIT;
 
 /// Three regions of RAM and one that is hot-pluggable are the most in sight.
@@ -23,8 +24,6 @@ const MAX_SLOTS: usize = 1 << 16;
 
 /// How far behind the header the list is looked for: between them are two paths of 4 KiB and a command line of 2.
 const REACH: usize = 64 << 10;
-
-const PAGE: u64 = 4096;
 
 /// A region of RAM, in the order of the memory file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -76,7 +75,7 @@ fn is_valid(regions: &[Region], mem_size: u64) -> bool {
         }
         let whole = slots != 0
             && region.len.is_multiple_of(slots)
-            && (region.len / slots).is_multiple_of(PAGE);
+            && (region.len / slots).is_multiple_of(PAGE_SIZE);
         let Some(next) = region.gpa.checked_add(region.len) else {
             return false;
         };
@@ -84,7 +83,7 @@ fn is_valid(regions: &[Region], mem_size: u64) -> bool {
         if !whole
             || !ascends
             || region.len == 0
-            || !region.gpa.is_multiple_of(PAGE)
+            || !region.gpa.is_multiple_of(PAGE_SIZE)
             || next > GPA_LIMIT
         {
             return false;

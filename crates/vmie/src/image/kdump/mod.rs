@@ -35,12 +35,14 @@ use super::format::Format;
 use super::notes::Notes;
 use super::opening::{OpenOptions, Opened, Parsed, TOO_MANY_PARTS};
 use super::segments::SegmentsBuilder;
+use crate::addr::PAGE_SIZE;
 use crate::filemap::FileMap;
 use crate::hints::Hints;
 use flat::{Bytes, Flat};
 use pages::Stored;
 
-const PAGE: u64 = 4096;
+/// Bytes in a block of the file, which is a page of the machine: dumps of x86 are read.
+const BLOCK: u64 = PAGE_SIZE;
 /// Bytes of a page descriptor.
 const DESCRIPTOR: u64 = 24;
 /// Runs of uncompressed pages that are shorter than this many are not worth a segment.
@@ -174,7 +176,7 @@ fn header(bytes: &Bytes<'_>) -> Result<Parts, OpenErrorKind> {
     }
     // The header does not say which machine wrote it; only with the right layout the size of blocks is that
     // of x86's pages.
-    let is = |layout: &Layout| word(layout.block_size) == Some(PAGE as u32);
+    let is = |layout: &Layout| word(layout.block_size) == Some(BLOCK as u32);
     let machine: [u8; 7] = bytes.array(MACHINE).ok_or_else(short)?;
     let layout = match (is(&LAYOUT_64), is(&LAYOUT_32)) {
         (true, true) if machine.starts_with(b"i") => &LAYOUT_32,
@@ -182,7 +184,7 @@ fn header(bytes: &Bytes<'_>) -> Result<Parts, OpenErrorKind> {
         (false, true) => &LAYOUT_32,
         (false, false) => {
             let found = word(LAYOUT_64.block_size).ok_or_else(short)?;
-            let expected = format!("blocks of {PAGE} bytes, as x86 machines have");
+            let expected = format!("blocks of {BLOCK} bytes, as x86 machines have");
             let found = format!("{found}");
             return Err(damaged(WHAT, LAYOUT_64.block_size, expected, found));
         }
@@ -190,7 +192,7 @@ fn header(bytes: &Bytes<'_>) -> Result<Parts, OpenErrorKind> {
     let field = |number: u64| word(layout.block_size + 4 * number).ok_or_else(short);
     let (sub_blocks, bitmap_blocks) = (u64::from(field(1)?), u64::from(field(2)?));
     let status = word(layout.status).ok_or_else(short)?;
-    let sub = PAGE;
+    let sub = BLOCK;
     if sub_blocks == 0 {
         return Err(damaged(WHAT, layout.block_size + 4, "a sub header", "none"));
     }
@@ -206,14 +208,14 @@ fn header(bytes: &Bytes<'_>) -> Result<Parts, OpenErrorKind> {
             advice: "put them together with `makedumpfile --reassemble PART... OUT`",
         });
     }
-    let bitmaps = (1 + sub_blocks) * PAGE;
-    let needed = 2 * pages.div_ceil(8).div_ceil(PAGE);
+    let bitmaps = (1 + sub_blocks) * BLOCK;
+    let needed = 2 * pages.div_ceil(8).div_ceil(BLOCK);
     if bitmap_blocks != needed {
         let expected = format!("{needed} blocks of bitmaps for {pages} pages");
         let found = bitmap_blocks.to_string();
         return Err(damaged(WHAT, layout.block_size + 8, expected, found));
     }
-    let descriptors = bitmaps + bitmap_blocks * PAGE;
+    let descriptors = bitmaps + bitmap_blocks * BLOCK;
     if descriptors > bytes.len() {
         let found = format!("the end of the file at {:#x}", bytes.len());
         let expected = format!("bitmaps up to {descriptors:#x}");
@@ -221,7 +223,7 @@ fn header(bytes: &Bytes<'_>) -> Result<Parts, OpenErrorKind> {
     }
     Ok(Parts {
         bitmaps,
-        bitmap_len: bitmap_blocks / 2 * PAGE,
+        bitmap_len: bitmap_blocks / 2 * BLOCK,
         pages,
         descriptors,
         incomplete: status & INCOMPLETE != 0,
@@ -258,7 +260,7 @@ impl Run {
             && match (self.what, what) {
                 (What::Pages(first), What::Pages(index)) => first + self.count == index,
                 (What::Plain(first, _), What::Plain(offset, _)) => {
-                    first + self.count * PAGE == offset
+                    first + self.count * BLOCK == offset
                 }
                 (What::Missing(_), What::Missing(_)) | (What::Absent, What::Absent) => true,
                 _ => false,
@@ -266,11 +268,13 @@ impl Run {
     }
 
     fn add(&self, builder: &mut SegmentsBuilder) {
-        let (gpa, len) = (self.page * PAGE, self.count * PAGE);
+        let (gpa, len) = (self.page * BLOCK, self.count * BLOCK);
         // Addresses beyond 52 bits cannot come up: that would take a bitmap of 128 GiB, within the file.
         match self.what {
             What::Plain(offset, _) if self.count >= LONG_RUN => builder.add_file(gpa, len, offset),
-            What::Pages(index) | What::Plain(_, index) => builder.add_pages(gpa, len, index * PAGE),
+            What::Pages(index) | What::Plain(_, index) => {
+                builder.add_pages(gpa, len, index * BLOCK)
+            }
             What::Missing(offset) => builder.add_truncated(gpa, len, offset),
             What::Absent => builder.add_absent(gpa, len),
         };
@@ -430,7 +434,7 @@ impl Descriptors<'_> {
     fn agree_with_data(&self) -> Result<(), OpenErrorKind> {
         let end = self.start + self.count * DESCRIPTOR;
         let gap = self.lowest.wrapping_sub(end);
-        if self.lowest == u64::MAX || gap == 0 || (PAGE..u64::MAX / 2).contains(&gap) {
+        if self.lowest == u64::MAX || gap == 0 || (BLOCK..u64::MAX / 2).contains(&gap) {
             return Ok(());
         }
         let expected = format!(

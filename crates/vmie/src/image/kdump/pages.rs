@@ -2,12 +2,12 @@
 
 use super::super::opening::Pages;
 use super::flat::{Bytes, Flat};
-use super::{DESCRIPTOR, PAGE, lzo};
+use super::{BLOCK, DESCRIPTOR, lzo};
 use crate::blocks::{BlockCache, Reader};
 use crate::filemap::FileMap;
 
 /// The largest compressed page: what no compressor makes smaller grows by at most a fifth.
-const MAX_SIZE: u32 = 2 * PAGE as u32;
+const MAX_SIZE: u32 = 2 * BLOCK as u32;
 
 const ZLIB: u32 = 1;
 const LZO: u32 = 2;
@@ -39,7 +39,7 @@ impl Descriptor {
 
     /// Whether the page is stored as it is.
     pub(super) fn is_plain(self) -> bool {
-        self.flags == 0 && u64::from(self.size) == PAGE
+        self.flags == 0 && u64::from(self.size) == BLOCK
     }
 }
 
@@ -77,11 +77,11 @@ impl Pages for Stored {
         reader: Reader,
     ) -> bool {
         let bytes = Bytes::new(map, self.flat.as_ref());
-        let Some(raw) = bytes.array(self.descriptor(position / PAGE)) else {
+        let Some(raw) = bytes.array(self.descriptor(position / BLOCK)) else {
             return false;
         };
         let page = Descriptor::parse(&raw);
-        let skip = (position % PAGE) as usize;
+        let skip = (position % BLOCK) as usize;
         if page.is_plain() {
             let at = page.offset.checked_add(skip as u64);
             return at.is_some_and(|at| bytes.read(at, buf));
@@ -105,7 +105,7 @@ fn decode(bytes: &Bytes<'_>, page: Descriptor) -> Option<Vec<u8>> {
     if !bytes.read(page.offset, &mut packed) {
         return None;
     }
-    let mut out = vec![0; PAGE as usize];
+    let mut out = vec![0; BLOCK as usize];
     let len = match page.flags {
         ZLIB => {
             let parts = std::iter::once(packed.as_slice());

@@ -4,12 +4,12 @@ use std::ops::{ControlFlow, Range};
 
 use crate::addr::{AddrRange, Address};
 use crate::memory::{Cause, Memory};
-use crate::snapshot::layout::PAGE;
+use crate::snapshot::layout::SNAPSHOT_PAGE;
 use crate::sweep::{Part, read_pieces};
 
 /// The first page of a range, or the part of it that is in the range.
 pub(super) fn page_of<A: Address>(range: AddrRange<A>) -> AddrRange<A> {
-    let end = A::new(range.start().raw() | (PAGE as u64 - 1));
+    let end = A::new(range.start().raw() | (SNAPSHOT_PAGE as u64 - 1));
     AddrRange::inclusive(range.start(), range.last().min(end)).expect("not empty")
 }
 
@@ -22,7 +22,7 @@ pub(super) fn broken_page<A: Address>(
     missing: &mut impl FnMut(AddrRange<A>, Cause),
 ) -> ControlFlow<()> {
     let len = page.len() as usize;
-    let mut bytes = [[0; PAGE]; 2];
+    let mut bytes = [[0; SNAPSHOT_PAGE]; 2];
     // Of each side: where each part ends, and why it cannot be read.
     let mut parts: [Vec<(usize, Option<Cause>)>; 2] = Default::default();
     for ((side, bytes), parts) in sides.into_iter().zip(&mut bytes).zip(&mut parts) {
@@ -133,7 +133,7 @@ impl<'m, A: Address> Side<'m, A> {
         // What lies before the page of a hole.
         let end = (at + most).min(hole);
         let end = if end < at + most {
-            let tail = (window.start().raw() + end as u64) % PAGE as u64;
+            let tail = (window.start().raw() + end as u64) % SNAPSHOT_PAGE as u64;
             end - (tail as usize).min(end - at)
         } else {
             end

@@ -1,6 +1,6 @@
 //! The contents of a file, decompressed when they are asked for.
 
-use super::super::layout::PAGE;
+use super::super::layout::SNAPSHOT_PAGE;
 use super::super::slot::Slot;
 use super::{BLOCK_PAGES, Compression, unpack};
 use crate::blocks::{BlockCache, Reader};
@@ -57,7 +57,7 @@ impl Blocks {
         buf: &mut [u8],
     ) -> Result<(), Cause> {
         let index = slot as usize / BLOCK_PAGES;
-        let from = slot as usize % BLOCK_PAGES * PAGE + skip;
+        let from = slot as usize % BLOCK_PAGES * SNAPSHOT_PAGE + skip;
         let place = self.places[index];
         let damaged = Cause::Damaged {
             offset: place.offset,
@@ -84,7 +84,7 @@ impl Blocks {
     /// Bytes in a block when it is decompressed.
     fn size(&self, index: usize) -> usize {
         let first = (index * BLOCK_PAGES) as u64;
-        (self.pages - first).min(BLOCK_PAGES as u64) as usize * PAGE
+        (self.pages - first).min(BLOCK_PAGES as u64) as usize * SNAPSHOT_PAGE
     }
 }
 

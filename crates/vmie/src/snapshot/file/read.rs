@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::Snapshot;
 use super::super::content::Content;
-use super::super::layout::PAGE;
+use super::super::layout::SNAPSHOT_PAGE;
 use super::blocks::{Blocks, Place};
 use super::tables::{self, Form, TRAILER, Tables};
 use super::{BLOCK_PAGES, FileError, FileErrorKind as Kind};
@@ -123,7 +123,7 @@ pub(in super::super) fn places(
 ) -> Result<Vec<Place>, Kind> {
     let mut places = Vec::with_capacity(blocks.len());
     for &(len, sum) in blocks {
-        let most = (BLOCK_PAGES * PAGE) as u64;
+        let most = (BLOCK_PAGES * SNAPSHOT_PAGE) as u64;
         let Some(short) = u32::try_from(len).ok().filter(|_| len <= most) else {
             return Err(Kind::Inconsistent("the length of a block"));
         };

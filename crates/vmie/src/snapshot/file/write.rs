@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::Snapshot;
 use super::super::content::Content;
-use super::super::layout::PAGE;
+use super::super::layout::SNAPSHOT_PAGE;
 use super::super::slot::{Slot, Slots, ZERO};
 use super::tables::{Form, Tables, block_count};
 use super::{BLOCK_PAGES, FileError, FileErrorKind as Kind, Packer, SaveOptions};
@@ -84,7 +84,7 @@ impl<A: Address> Snapshot<A> {
         Packer::new(options).pack(&distinct.order, gather, |bytes, sum| {
             out.write_all(bytes)?;
             blocks.push((bytes.len() as u64, sum));
-            done += (BLOCK_PAGES * PAGE) as u64;
+            done += (BLOCK_PAGES * SNAPSHOT_PAGE) as u64;
             match progress(done) {
                 ControlFlow::Continue(()) => Ok(()),
                 ControlFlow::Break(()) => Err(Kind::Stopped),
@@ -121,12 +121,12 @@ impl Distinct {
         let mut places = vec![ZERO; count];
         let mut order = Vec::new();
         let mut by_hash: HashMap<u64, Slot> = HashMap::new();
-        let (mut bytes, mut other) = ([0; PAGE], [0; PAGE]);
+        let (mut bytes, mut other) = ([0; SNAPSHOT_PAGE], [0; SNAPSHOT_PAGE]);
         for (page, &slot) in slots.iter().enumerate() {
             if slot == ZERO || places[slot as usize] != ZERO {
                 continue;
             }
-            let read = |slot: Slot, to: &mut [u8; PAGE]| {
+            let read = |slot: Slot, to: &mut [u8; SNAPSHOT_PAGE]| {
                 content
                     .read(&[slot], 0, 0, to)
                     .map_err(|(_, cause)| Kind::Unreadable {
@@ -134,7 +134,7 @@ impl Distinct {
                         cause,
                     })
             };
-            let lent = content.slice(&[slot], 0, 0, PAGE);
+            let lent = content.slice(&[slot], 0, 0, SNAPSHOT_PAGE);
             if lent.is_none() {
                 read(slot, &mut bytes)?;
             }
@@ -148,7 +148,7 @@ impl Distinct {
                 // The first page of a hash is the one that others may share.
                 Entry::Occupied(entry) => {
                     let first = *entry.get();
-                    let lent = content.slice(&[first], 0, 0, PAGE);
+                    let lent = content.slice(&[first], 0, 0, SNAPSHOT_PAGE);
                     if lent.is_none() {
                         read(first, &mut other)?;
                     }
@@ -177,13 +177,13 @@ impl Distinct {
 
 /// The bytes of some pages in one piece.
 fn gather<'c>(content: &'c Content, slots: &[Slot]) -> Result<Cow<'c, [u8]>, Kind> {
-    let len = slots.len() * PAGE;
+    let len = slots.len() * SNAPSHOT_PAGE;
     if let Some(lent) = content.slice(slots, 0, 0, len) {
         return Ok(Cow::Borrowed(lent));
     }
     let mut copy = vec![0; len];
     let unreadable = |(at, cause)| Kind::Unreadable {
-        page: u64::from(slots[at / PAGE]),
+        page: u64::from(slots[at / SNAPSHOT_PAGE]),
         cause,
     };
     content.read(slots, 0, 0, &mut copy).map_err(unreadable)?;

@@ -1,7 +1,7 @@
 //! What moments are known to share, without looking at it.
 
 use super::super::Snapshot;
-use super::super::layout::PAGE;
+use super::super::layout::SNAPSHOT_PAGE;
 use crate::addr::{AddrRange, Address};
 
 /// How many bytes from the beginning of a range on every one of these moments of one series has, and the same
@@ -17,8 +17,10 @@ pub(super) fn shared<A: Address>(moments: &[&Snapshot<A>], range: AddrRange<A>) 
     let Some((page, count)) = first.layout.page(start) else {
         return 0;
     };
-    let skip = start.raw() % PAGE as u64;
-    let asked = skip.saturating_add(range.len()).div_ceil(PAGE as u64);
+    let skip = start.raw() % SNAPSHOT_PAGE as u64;
+    let asked = skip
+        .saturating_add(range.len())
+        .div_ceil(SNAPSHOT_PAGE as u64);
     let (page, mut count) = (page as usize, count.min(asked) as usize);
     for other in others {
         let Some(readable) = readable(other, range) else {
@@ -37,7 +39,7 @@ pub(super) fn shared<A: Address>(moments: &[&Snapshot<A>], range: AddrRange<A>) 
             return 0;
         }
     }
-    len.min((count * PAGE) as u64 - skip)
+    len.min((count * SNAPSHOT_PAGE) as u64 - skip)
 }
 
 /// How many bytes from the beginning of a range on can be read.

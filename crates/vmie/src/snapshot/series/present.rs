@@ -1,7 +1,7 @@
 //! The contents of the last moment in memory, page by page, changed in place by the next one.
 
 use super::super::content::{CHUNK, Chunks};
-use super::super::layout::{PAGE, PageRun};
+use super::super::layout::{PageRun, SNAPSHOT_PAGE};
 use super::super::slot::{Slot, ZERO};
 
 /// Pages in memory, and under which number each is kept in the series.
@@ -126,6 +126,6 @@ pub(super) fn block(present: &Present, places: &[Slot]) -> Vec<u8> {
         bytes.extend_from_slice(present.page(place));
     }
     bytes.resize(super::store::BLOCK, 0);
-    debug_assert!(bytes.len().is_multiple_of(PAGE));
+    debug_assert!(bytes.len().is_multiple_of(SNAPSHOT_PAGE));
     bytes
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::file::{FileError, FileErrorKind as Kind, Form, Packer, SaveOptions, Tables};
-use super::super::layout::{Layout, PAGE, PageRun};
+use super::super::layout::{Layout, PageRun, SNAPSHOT_PAGE};
 use super::super::slot::{Slot, ZERO};
 use super::super::take::{WINDOW, fill, is_zero, list};
 use super::super::{Origin, TakeError, TakeOptions};
@@ -221,7 +221,7 @@ impl<A: Address> Recorder<A> {
             places: Vec::new(),
             added: Vec::new(),
             changed: 0,
-            max_pages: options.max_kept / PAGE as u64,
+            max_pages: options.max_kept / SNAPSHOT_PAGE as u64,
         };
         let pages = usize::try_from(layout.pages()).ok();
         let reserved = pages.and_then(|pages| {
@@ -284,19 +284,19 @@ impl<A: Address> Capture<'_, A> {
             .filter(|span| options.filter.keeps(span.kind))
             .peekable();
         let mut gaps = Vec::new();
-        let mut window = vec![0; WINDOW * PAGE];
+        let mut window = vec![0; WINDOW * SNAPSHOT_PAGE];
         for &run in layout.runs() {
             let mut done = 0;
             while done < run.count {
                 let pages = (run.count - done).min(WINDOW as u64);
-                let bytes = &mut window[..pages as usize * PAGE];
-                let start = A::new(run.start::<A>().raw() + done * PAGE as u64);
+                let bytes = &mut window[..pages as usize * SNAPSHOT_PAGE];
+                let start = A::new(run.start::<A>().raw() + done * SNAPSHOT_PAGE as u64);
                 let range = AddrRange::new(start, bytes.len() as u64);
                 let range = range.expect("pages are in the space");
                 fill(memory, range, bytes, &mut kept, &mut gaps);
                 self.window(run, done, bytes)?;
                 done += pages;
-                if progress(self.slots.len() as u64 * PAGE as u64).is_break() {
+                if progress(self.slots.len() as u64 * SNAPSHOT_PAGE as u64).is_break() {
                     return Err(TakeError::Stopped.into());
                 }
             }
@@ -308,7 +308,7 @@ impl<A: Address> Capture<'_, A> {
     }
 
     fn window(&mut self, run: PageRun, done: u64, bytes: &[u8]) -> Result<(), RecordError> {
-        for (page, bytes) in (run.first + done..).zip(bytes.chunks_exact(PAGE)) {
+        for (page, bytes) in (run.first + done..).zip(bytes.chunks_exact(SNAPSHOT_PAGE)) {
             let present = &mut self.recorder.present;
             let before = self.walk.at(page, &mut |place| present.give_up(place));
             let (place, number) = self.page(bytes, before)?;
@@ -336,7 +336,7 @@ impl<A: Address> Capture<'_, A> {
         }
         self.changed += 1;
         let number = self.number(bytes)?;
-        let kept = (self.recorder.present.len() * PAGE) as u64;
+        let kept = (self.recorder.present.len() * SNAPSHOT_PAGE) as u64;
         let no_memory = TakeError::NoMemory { kept };
         let present = &mut self.recorder.present;
         let place = match before {
@@ -374,7 +374,7 @@ impl<A: Address> Capture<'_, A> {
                 return Ok(Number::Known(known));
             }
         }
-        let kept = (present.len() * PAGE) as u64;
+        let kept = (present.len() * SNAPSHOT_PAGE) as u64;
         let new = store.next(self.added.len());
         let new = new.ok_or(TakeError::NoMemory { kept })?;
         store.remember(hash, new);

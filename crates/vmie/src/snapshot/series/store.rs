@@ -17,7 +17,7 @@ use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::super::file::{BLOCK_PAGES, Compression, FileError, FileErrorKind as Kind, unpack};
-use super::super::layout::PAGE;
+use super::super::layout::SNAPSHOT_PAGE;
 use super::super::slot::{Slot, ZERO};
 use crate::blocks::BlockCache;
 use crate::filemap::FileMap;
@@ -28,7 +28,7 @@ const VERSION: u32 = 1;
 pub(super) const HEADER: usize = 16;
 
 /// Bytes of a block before it is compressed.
-pub(super) const BLOCK: usize = BLOCK_PAGES * PAGE;
+pub(super) const BLOCK: usize = BLOCK_PAGES * SNAPSHOT_PAGE;
 
 /// Bytes of decompressed blocks that are kept while moments are added.
 const CACHE: usize = 4 << 20;
@@ -190,7 +190,9 @@ impl Store {
     pub(super) fn page<R>(&self, page: Slot, look: impl FnOnce(&[u8]) -> R) -> Result<R, Kind> {
         let index = page as usize / BLOCK_PAGES;
         let block = self.cache.get(index as u64, || self.block(index))?;
-        Ok(look(&block[page as usize % BLOCK_PAGES * PAGE..][..PAGE]))
+        Ok(look(
+            &block[page as usize % BLOCK_PAGES * SNAPSHOT_PAGE..][..SNAPSHOT_PAGE],
+        ))
     }
 
     fn block(&self, index: usize) -> Result<Vec<u8>, Kind> {

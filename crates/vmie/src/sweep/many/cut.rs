@@ -18,10 +18,9 @@
 use std::ops::ControlFlow::{self, Break, Continue};
 
 use super::SpacePart;
-use super::frames::PAGE;
 use super::reach::Reach;
 use super::seams::Seam;
-use crate::addr::{AddrRange, Address, Gva};
+use crate::addr::{AddrRange, Address, Gva, PAGE_SIZE};
 use crate::memory::{Gap, Prot};
 use crate::paging::{Extent, ExtentItem};
 use crate::sweep::SweepOptions;
@@ -279,13 +278,13 @@ impl<U: Usable, F: FnMut(Event) -> ControlFlow<()>> Cutter<'_, U, F> {
         }
         self.budget -= run.len;
         let Run { va, gpa, len } = run;
-        let head = (va.wrapping_neg() % PAGE).min(len);
+        let head = (va.wrapping_neg() % PAGE_SIZE).min(len);
         if head > 0 {
             self.odd(va, head)?;
         }
         let mut at = head;
-        while len - at >= PAGE {
-            let whole_pages = (len - at) & !(PAGE - 1);
+        while len - at >= PAGE_SIZE {
+            let whole_pages = (len - at) & !(PAGE_SIZE - 1);
             let (usable, n) = (self.usable)(gpa + at, whole_pages);
             let here = va.wrapping_add(at);
             if usable && n >= self.reach.both {

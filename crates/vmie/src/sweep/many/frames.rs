@@ -6,11 +6,8 @@
 
 use std::sync::Arc;
 
-use crate::addr::{AddrRange, Address, Gpa, Gva};
+use crate::addr::{AddrRange, Address, Gpa, Gva, PAGE_SIZE};
 use crate::memory::{Cause, Fault, Memory, Prot, Span, SpanKind, Spans};
-
-/// Bytes in a frame, the smallest unit that page tables map.
-pub(super) const PAGE: u64 = 4096;
 
 /// The most frames a guest may declare: 16 TiB, for which a set takes 512 MiB. (Of which only what is
 /// used is ever touched.)
@@ -45,9 +42,9 @@ impl Ram {
         let mut frames: u64 = 0;
         for region in phys.regions(AddrRange::all()) {
             let last_end = regions.last().map_or(0, |last| last.end);
-            let first = region.start.raw().div_ceil(PAGE).max(last_end);
+            let first = region.start.raw().div_ceil(PAGE_SIZE).max(last_end);
             // The frame that ends at 2^64 is nobody's RAM.
-            let end = region.range().last().raw().saturating_add(1) / PAGE;
+            let end = region.range().last().raw().saturating_add(1) / PAGE_SIZE;
             if first < end {
                 let before = frames;
                 frames = frames.checked_add(end - first)?;
@@ -65,8 +62,8 @@ impl Ram {
     /// Whether the frame at `gpa` is there, and for how many of `len` bytes that answer holds. Both
     /// are multiples of the page size.
     pub(super) fn declared(&self, gpa: u64, len: u64) -> (bool, u64) {
-        let (index, frames) = self.find(gpa / PAGE);
-        (index.is_some(), frames.saturating_mul(PAGE).min(len))
+        let (index, frames) = self.find(gpa / PAGE_SIZE);
+        (index.is_some(), frames.saturating_mul(PAGE_SIZE).min(len))
     }
 
     /// The number within the set of frame `frame`, if it is there, and for how many frames from it on
@@ -121,7 +118,7 @@ impl FrameSet {
             old += u64::from((*word & mask).count_ones());
             *word |= mask;
         });
-        len.saturating_sub(old * PAGE)
+        len.saturating_sub(old * PAGE_SIZE)
     }
 
     /// Takes out the frames that hold some of the bytes.
@@ -151,12 +148,12 @@ impl FrameSet {
     /// Both are multiples of the page size, `len` not zero.
     #[inline]
     pub(super) fn run(&self, gpa: u64, len: u64) -> (bool, u64) {
-        let (index, frames) = self.ram.find(gpa / PAGE);
+        let (index, frames) = self.ram.find(gpa / PAGE_SIZE);
         let Some(index) = index else {
-            return (false, frames.saturating_mul(PAGE).min(len));
+            return (false, frames.saturating_mul(PAGE_SIZE).min(len));
         };
         // A run may go on in the next region; the caller asks again.
-        let frames = frames.min(len / PAGE);
+        let frames = frames.min(len / PAGE_SIZE);
         let holds = self.bits[(index / 64) as usize] >> (index % 64) & 1 != 0;
         let mut same = 0;
         for (word, mask) in words(index, frames) {
@@ -164,18 +161,18 @@ impl FrameSet {
             let others = mask & if holds { !bits } else { bits };
             if others != 0 {
                 same += u64::from(others.trailing_zeros() - mask.trailing_zeros());
-                return (holds, same * PAGE);
+                return (holds, same * PAGE_SIZE);
             }
             same += u64::from(mask.count_ones());
         }
-        (holds, same * PAGE)
+        (holds, same * PAGE_SIZE)
     }
 
     /// The frames of the set as runs that are as long as possible: address and length.
     pub(super) fn runs(&self) -> Vec<(u64, u64)> {
         let mut runs: Vec<(u64, u64)> = Vec::new();
         for region in &self.ram.regions {
-            let (mut gpa, end) = (region.first * PAGE, region.end * PAGE);
+            let (mut gpa, end) = (region.first * PAGE_SIZE, region.end * PAGE_SIZE);
             while gpa < end {
                 let (holds, len) = self.run(gpa, end - gpa);
                 match runs.last_mut() {
@@ -193,8 +190,8 @@ impl FrameSet {
 /// Where the frames that hold the bytes are in a set: index and number, region by region.
 #[inline]
 fn indices(ram: &Ram, gpa: u64, len: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
-    let mut frame = gpa / PAGE;
-    let end = gpa.saturating_add(len).div_ceil(PAGE);
+    let mut frame = gpa / PAGE_SIZE;
+    let end = gpa.saturating_add(len).div_ceil(PAGE_SIZE);
     std::iter::from_fn(move || {
         while frame < end {
             let (index, frames) = ram.find(frame);
@@ -251,7 +248,7 @@ impl<'p> Lineup<'p> {
         let runs = frames.runs().into_iter().map(|(gpa, len)| {
             let long = len >= IN_PLACE;
             if long || long_before {
-                at += PAGE;
+                at += PAGE_SIZE;
             }
             long_before = long;
             let placed = Placed { at, gpa, len };
@@ -289,8 +286,8 @@ impl<'p> Lineup<'p> {
         let (start, last) = (range.start().raw(), range.last().raw());
         let first = self.runs.partition_point(|run| run.at + run.len <= start);
         for run in self.runs[first..].iter().take_while(|run| run.at <= last) {
-            let from = (start.max(run.at) - run.at).next_multiple_of(PAGE);
-            let to = (last.min(run.at + (run.len - 1)) - run.at + 1) & !(PAGE - 1);
+            let from = (start.max(run.at) - run.at).next_multiple_of(PAGE_SIZE);
+            let to = (last.min(run.at + (run.len - 1)) - run.at + 1) & !(PAGE_SIZE - 1);
             if from < to {
                 frames.insert(run.gpa + from, to - from);
             }

@@ -7,9 +7,9 @@
 
 use std::ops::ControlFlow::{self, Break, Continue};
 
-use super::frames::{FrameSet, PAGE, mapped, moved, nothing_at};
+use super::frames::{FrameSet, mapped, moved, nothing_at};
 use super::reach::Reach;
-use crate::addr::{AddrRange, Gpa, Gva};
+use crate::addr::{AddrRange, Gpa, Gva, PAGE_SIZE};
 use crate::memory::{Fault, Memory, Spans};
 
 /// Where memory goes over from one frame to another that is not the next one.
@@ -30,7 +30,7 @@ impl Seam {
         if self.left == Self::NOTHING {
             self.right
         } else {
-            self.left - PAGE
+            self.left - PAGE_SIZE
         }
     }
 }
@@ -142,12 +142,12 @@ impl<'p> SeamLineup<'p> {
         read: &FrameSet,
         reach: Reach,
     ) -> Self {
-        let was_read = |gpa| read.run(gpa, PAGE).0;
+        let was_read = |gpa| read.run(gpa, PAGE_SIZE).0;
         let seams: Vec<Seam> = seams
             .iter()
             .copied()
             .filter(|seam| {
-                (seam.left == Seam::NOTHING || was_read(seam.left - PAGE))
+                (seam.left == Seam::NOTHING || was_read(seam.left - PAGE_SIZE))
                     && (seam.right == Seam::NOTHING || was_read(seam.right))
             })
             .collect();

@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proptest::prelude::*;
 use vmie_synth::guest::{Flags, Knobs, Machine, Paging, Rng, Space, random};
 
-use super::frames::{FrameSet, Lineup, PAGE, Ram};
+use super::frames::{FrameSet, Lineup, Ram};
 use super::seams::{Seam, Seams};
 use super::{Limits, Piece, SpacePart, sweep_many};
-use crate::addr::{AddrRange, Address, Gpa, Gva};
+use crate::addr::{AddrRange, Address, Gpa, Gva, PAGE_SIZE};
 use crate::memory::{Cause, Fault, Memory, Prot, Spans};
 use crate::paging::{AddressSpace, Mode};
 use crate::sweep::{Found, SweepOptions, quiet};
@@ -103,17 +103,17 @@ proptest! {
     #[test]
     fn frame_sets_agree_with_a_list(
         regions in prop::collection::vec((0u64..300, 1u64..100, 0u64..3), 1..5),
-        steps in prop::collection::vec((0u64..400 * PAGE, 0u64..200 * PAGE, any::<bool>()), 1..30),
+        steps in prop::collection::vec((0u64..400 * PAGE_SIZE, 0u64..200 * PAGE_SIZE, any::<bool>()), 1..30),
     ) {
         let mut memory = crate::sweep::testmem::TestMemory::<Gpa>::new();
         let mut declared = BTreeSet::new();
         let mut start = 0;
         for (gap, pages, cut) in regions {
             // Some regions touch, some begin or end in the middle of a page.
-            start += gap * PAGE;
-            let len = pages * PAGE - cut * 100;
+            start += gap * PAGE_SIZE;
+            let len = pages * PAGE_SIZE - cut * 100;
             memory = memory.part(start, &vec![0; len as usize], Prot::RWX);
-            let (first, end) = (start.div_ceil(PAGE), (start + len) / PAGE);
+            let (first, end) = (start.div_ceil(PAGE_SIZE), (start + len) / PAGE_SIZE);
             declared.extend(first..end);
             start += len;
         }
@@ -121,9 +121,9 @@ proptest! {
         prop_assert_eq!(ram.frames(), declared.len() as u64);
         let mut set = FrameSet::new(&ram);
         let mut list = BTreeSet::new();
-        let holds = |list: &BTreeSet<u64>, gpa: u64| list.contains(&(gpa / PAGE));
+        let holds = |list: &BTreeSet<u64>, gpa: u64| list.contains(&(gpa / PAGE_SIZE));
         for (gpa, len, put) in steps {
-            let frames = gpa / PAGE..(gpa + len).div_ceil(PAGE);
+            let frames = gpa / PAGE_SIZE..(gpa + len).div_ceil(PAGE_SIZE);
             let any = frames.clone().any(|frame| list.contains(&frame));
             prop_assert_eq!(set.any(gpa, len), len > 0 && any);
             if put {
@@ -133,14 +133,14 @@ proptest! {
                 set.remove(gpa, len);
                 list.retain(|frame| len == 0 || !frames.contains(frame));
             }
-            for query in [gpa & !(PAGE - 1), 0] {
-                let (held, n) = set.run(query, 500 * PAGE);
-                prop_assert!(n > 0 && n <= 500 * PAGE && n.is_multiple_of(PAGE));
-                for at in (query..query + n).step_by(PAGE as usize) {
+            for query in [gpa & !(PAGE_SIZE - 1), 0] {
+                let (held, n) = set.run(query, 500 * PAGE_SIZE);
+                prop_assert!(n > 0 && n <= 500 * PAGE_SIZE && n.is_multiple_of(PAGE_SIZE));
+                for at in (query..query + n).step_by(PAGE_SIZE as usize) {
                     prop_assert_eq!(held, holds(&list, at), "{:#x}", at);
                 }
-                let (there, n) = ram.declared(query, 500 * PAGE);
-                for at in (query..query + n).step_by(PAGE as usize) {
+                let (there, n) = ram.declared(query, 500 * PAGE_SIZE);
+                for at in (query..query + n).step_by(PAGE_SIZE as usize) {
                     prop_assert_eq!(there, holds(&declared, at), "{:#x}", at);
                 }
             }
@@ -148,7 +148,7 @@ proptest! {
         let runs: Vec<u64> = set
             .runs()
             .into_iter()
-            .flat_map(|(gpa, len)| (gpa / PAGE)..(gpa + len) / PAGE)
+            .flat_map(|(gpa, len)| (gpa / PAGE_SIZE)..(gpa + len) / PAGE_SIZE)
             .collect();
         prop_assert_eq!(&runs, &list.iter().copied().collect::<Vec<_>>());
 
@@ -157,8 +157,8 @@ proptest! {
         let mut all = FrameSet::new(&ram);
         let mut seen = Vec::new();
         for span in lineup.spans(AddrRange::all()) {
-            for at in (span.start.0..span.start.0 + span.len).step_by(PAGE as usize) {
-                seen.push(lineup.gpa(at) / PAGE);
+            for at in (span.start.0..span.start.0 + span.len).step_by(PAGE_SIZE as usize) {
+                seen.push(lineup.gpa(at) / PAGE_SIZE);
             }
             lineup.mark(span.range(), &mut all);
         }
@@ -199,7 +199,7 @@ fn crowd(processes: u64) -> (Arc<dyn Memory<Addr = Gpa>>, Vec<AddressSpace>, u64
         .iter()
         .map(|&root| AddressSpace::new(Arc::clone(&memory), Gpa(root), Mode::FourLevel))
         .collect();
-    (memory, spaces, total * PAGE)
+    (memory, spaces, total * PAGE_SIZE)
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn each_frame_is_looked_at_once() {
     );
     let total = outcome.total();
     assert!(total.is_complete());
-    assert_eq!(total.read, 40 * 320 * PAGE, "each mapping counts");
+    assert_eq!(total.read, 40 * 320 * PAGE_SIZE, "each mapping counts");
     assert_eq!(outcome.looked_at, shown.into_inner());
     assert!(outcome.looked_at >= bytes);
     assert!(
@@ -372,7 +372,7 @@ fn emit_and_progress_can_stop() {
     assert_eq!(seen.last(), Some(&(1, Gva(0x40_0000))));
     assert!(seen.is_sorted());
     assert_eq!(outcome.coverage.len(), 3);
-    assert_eq!(outcome.coverage[0].read, 320 * PAGE);
+    assert_eq!(outcome.coverage[0].read, 320 * PAGE_SIZE);
     assert_eq!(outcome.coverage[2].read, 0);
 
     let outcome = sweep_many(
@@ -408,7 +408,7 @@ impl Memory for Fading {
 
     fn read(&self, addr: Gpa, buf: &mut [u8]) -> Result<(), Fault<Gpa>> {
         let end = addr.0 + buf.len() as u64;
-        if addr.0 < self.gpa + PAGE && end > self.gpa {
+        if addr.0 < self.gpa + PAGE_SIZE && end > self.gpa {
             let left = self.left.load(Ordering::Relaxed);
             self.left.store(left.saturating_sub(1), Ordering::Relaxed);
             if left == 0 {
@@ -453,13 +453,13 @@ fn memory_that_goes_away_is_not_said_to_have_been_read() {
             },
         );
         let coverage = &outcome.coverage[0];
-        assert_eq!(coverage.mapped, 320 * PAGE);
+        assert_eq!(coverage.mapped, 320 * PAGE_SIZE);
         assert_eq!(coverage.mapped, coverage.read + coverage.absent);
         assert_eq!(seen.len() as u64, coverage.read, "after {times} reads");
         match times {
-            0 => assert_eq!(coverage.absent, PAGE),
+            0 => assert_eq!(coverage.absent, PAGE_SIZE),
             100 => assert_eq!(coverage.absent, 0),
-            _ => assert!(coverage.absent <= PAGE),
+            _ => assert!(coverage.absent <= PAGE_SIZE),
         }
     }
 }
@@ -467,8 +467,8 @@ fn memory_that_goes_away_is_not_said_to_have_been_read() {
 #[test]
 fn seams_are_distinct_however_they_come() {
     let seam = |n: u64| Seam {
-        left: (n % 1000) * PAGE,
-        right: (n * 7 % 3000) * PAGE,
+        left: (n % 1000) * PAGE_SIZE,
+        right: (n * 7 % 3000) * PAGE_SIZE,
     };
     let mut rng = Rng::new(1);
     let mut seams = Seams::with_limit(3000);
@@ -482,7 +482,7 @@ fn seams_are_distinct_however_they_come() {
 
     let mut seams = Seams::with_limit(2000);
     let full = (0..1_000_000).find(|&n| {
-        let left = n * PAGE;
+        let left = n * PAGE_SIZE;
         seams.push(Seam { left, right: 0 }).is_break()
     });
     assert!(full.is_some_and(|n| (2000..4000).contains(&n)), "{full:?}");
