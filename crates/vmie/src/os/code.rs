@@ -7,12 +7,10 @@
 
 use std::iter::Peekable;
 
-use crate::addr::{AddrRange, Gpa, Gva};
+use crate::addr::{AddrRange, Gpa, Gva, PAGE_SIZE};
 use crate::memory::{Cause, Fault, Memory, Prot, Span, SpanKind, Spans};
 use crate::paging::AddressSpace;
 use crate::view::View;
-
-const PAGE: u64 = 4096;
 
 /// Pages that a process has not mapped and that lie side by side, in virtual and in physical memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,7 +117,7 @@ impl Memory for Code<'_> {
                 addr,
                 cause: Cause::NonCanonical,
             })?;
-            let left = (PAGE - here % PAGE) as usize;
+            let left = (PAGE_SIZE - here % PAGE_SIZE) as usize;
             let len = left.min(buf.len() - done);
             self.read_page(Gva(here), &mut buf[done..done + len])?;
             done += len;

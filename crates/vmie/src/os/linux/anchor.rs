@@ -12,15 +12,13 @@
 use std::sync::Arc;
 
 use super::kallsyms::{IMAGE_LAST, IMAGE_START};
-use crate::addr::{AddrRange, Address, Gpa, Gva};
+use crate::addr::{AddrRange, Address, Gpa, Gva, PAGE_SIZE};
 use crate::memory::Memory;
 use crate::os::Phys;
 use crate::paging::{AddressSpace, Mode};
 
 /// Kernels are loaded at multiples of this.
 const LOAD_ALIGN: u64 = 2 << 20;
-
-const PAGE: u64 = 4096;
 
 /// How far from a part of the image another part can be. Images are a tenth of this.
 const IMAGE_REACH: u64 = 256 << 20;
@@ -67,7 +65,7 @@ impl Anchor {
 
 /// Whether a root can be at this place and have this address.
 fn may_be(root: Gpa, root_va: Gva) -> bool {
-    root.raw().is_multiple_of(PAGE) && (IMAGE_START..=IMAGE_LAST).contains(&root_va.raw())
+    root.raw().is_multiple_of(PAGE_SIZE) && (IMAGE_START..=IMAGE_LAST).contains(&root_va.raw())
 }
 
 /// The anchor with its root at this place, if it maps itself there in one of these modes.
@@ -108,9 +106,9 @@ pub(super) fn by_copy(
         return None;
     }
     phys.regions(AddrRange::all()).find_map(|region| {
-        let first = region.start.raw().checked_next_multiple_of(PAGE)?;
+        let first = region.start.raw().checked_next_multiple_of(PAGE_SIZE)?;
         (first..=region.range().last().raw())
-            .step_by(PAGE as usize)
+            .step_by(PAGE_SIZE as usize)
             .filter(|&page| may_be_top(&**phys, Gpa(page)))
             .find_map(|page| {
                 modes.iter().find_map(|&mode| {
@@ -134,7 +132,7 @@ pub(super) fn through(space: AddressSpace, root: Gpa, root_va: Gva, ignore: u64)
 
 /// Whether the last entry of the table at `page` leads to a table, as that of every top table does.
 fn may_be_top(phys: &dyn Memory<Addr = Gpa>, page: Gpa) -> bool {
-    let entry = phys.read_u64(Gpa(page.raw() + PAGE - 8)).unwrap_or(0);
+    let entry = phys.read_u64(Gpa(page.raw() + PAGE_SIZE - 8)).unwrap_or(0);
     entry & 0b1000_0001 == 1
 }
 
@@ -200,9 +198,9 @@ pub(super) fn around_part(phys: &Phys, part: Gpa) -> Option<Anchor> {
     )?;
     ENCRYPTION_BITS.iter().find_map(|&ignore| {
         phys.regions(near).find_map(|region| {
-            let first = region.start.raw().next_multiple_of(PAGE);
+            let first = region.start.raw().next_multiple_of(PAGE_SIZE);
             (first..=region.range().last().raw())
-                .step_by(PAGE as usize)
+                .step_by(PAGE_SIZE as usize)
                 .find_map(|root| {
                     MODES.iter().find_map(|&mode| {
                         let part_va = mapped_from(&**phys, Gpa(root), mode, ignore, near, part)?;
@@ -248,11 +246,14 @@ fn mapped_from(
     (0..512).find_map(|i| {
         let found = entry(window, i)?;
         let page = match found & LARGE {
-            0 => entry(Gpa(found & ADDRESS), part.raw() / PAGE % 512)? & ADDRESS,
-            _ => (found & ADDRESS & !(LOAD_ALIGN - 1)) | (part.raw() % LOAD_ALIGN / PAGE * PAGE),
+            0 => entry(Gpa(found & ADDRESS), part.raw() / PAGE_SIZE % 512)? & ADDRESS,
+            _ => {
+                (found & ADDRESS & !(LOAD_ALIGN - 1))
+                    | (part.raw() % LOAD_ALIGN / PAGE_SIZE * PAGE_SIZE)
+            }
         };
         let va = IMAGE_START + i * LOAD_ALIGN + part.raw() % LOAD_ALIGN;
-        (page == part.raw() & !(PAGE - 1)).then_some(Gva(va))
+        (page == part.raw() & !(PAGE_SIZE - 1)).then_some(Gva(va))
     })
 }
 

@@ -20,14 +20,12 @@ use super::images::VDSO;
 use super::mm::Mm;
 use super::software::{EMPTY, page_flag};
 use super::vma::VmaPlan;
-use crate::addr::{AddrRange, Address, Gpa, Gva};
+use crate::addr::{AddrRange, Address, Gpa, Gva, PAGE_SIZE};
 use crate::memory::{Cause, Fault, Memory, Spans};
 use crate::os::object::{BadLink, Plan, Planner, Slot, XarrayPlan, link};
 use crate::os::types::{TypeError, Types};
 use crate::os::{OsError, Process, Vma};
 use crate::paging::AddressSpace;
-
-const PAGE: u64 = 4096;
 
 /// `vm_flags`: pages are large and counted otherwise (`VM_HUGETLB`).
 const VM_HUGETLB: u64 = 0x0040_0000;
@@ -119,7 +117,7 @@ impl<'b> Pages<'b> {
     /// has it in memory.
     pub(super) fn frame(&self, file: u64, offset: u64) -> Result<Option<Gpa>, BadLink> {
         let plan = &self.plan;
-        let index = offset / PAGE;
+        let index = offset / PAGE_SIZE;
         let file = plan.file.follow(self.kernel, file)?;
         let mapping = plan
             .mapping
@@ -139,7 +137,7 @@ impl<'b> Pages<'b> {
             return Ok(None);
         }
         let frame = (number / plan.page_size).wrapping_add(within);
-        Ok(frame.checked_mul(PAGE).map(Gpa))
+        Ok(frame.checked_mul(PAGE_SIZE).map(Gpa))
     }
 }
 
@@ -186,7 +184,7 @@ impl Backed<'_> {
             return at.is_some_and(|at| self.kernel.read(at, buf).is_ok());
         }
         let frame = self.cached(vma, offset).ok().flatten();
-        let at = frame.and_then(|frame| frame.checked_add(offset % PAGE));
+        let at = frame.and_then(|frame| frame.checked_add(offset % PAGE_SIZE));
         at.is_some_and(|at| self.space.phys().read(at, buf).is_ok())
     }
 
@@ -205,7 +203,7 @@ impl Backed<'_> {
             }
             None => {
                 let at = self.vdso(&self.plan?, vma, within, 1)?;
-                Some(self.kernel.translate(at).ok()?.gpa.align_down(PAGE))
+                Some(self.kernel.translate(at).ok()?.gpa.align_down(PAGE_SIZE))
             }
         }
     }
@@ -274,7 +272,7 @@ impl Memory for Backed<'_> {
         let mut done = 0;
         while done < buf.len() {
             let here = Gva(addr.raw().wrapping_add(done as u64));
-            let left = (PAGE - here.raw() % PAGE) as usize;
+            let left = (PAGE_SIZE - here.raw() % PAGE_SIZE) as usize;
             let len = left.min(buf.len() - done);
             self.read_page(here, &mut buf[done..done + len])?;
             done += len;

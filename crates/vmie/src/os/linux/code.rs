@@ -3,13 +3,11 @@
 use super::Linux;
 use super::backed::Backed;
 use super::software::EMPTY;
-use crate::addr::{AddrRange, Gva};
+use crate::addr::{AddrRange, Gva, PAGE_SIZE};
 use crate::memory::{Cause, Memory, Prot};
 use crate::os::object::Budget;
 use crate::os::{CodePages, OsError, Process, UnmappedCode, Vma};
 use crate::paging::AddressSpace;
-
-const PAGE: u64 = 4096;
 
 /// How many pages that are not mapped are looked for in caches of files: 4 GiB of code.
 const MAX_PAGES: usize = 1 << 20;
@@ -75,7 +73,7 @@ impl Collector<'_> {
                 self.missing(at, last);
                 return;
             }
-            let to = last.min(at | (PAGE - 1));
+            let to = last.min(at | (PAGE_SIZE - 1));
             self.page(vma, at, to);
             match to.checked_add(1) {
                 Some(next) => at = next,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::anchor::{ENCRYPTION_BITS, MODES};
 use super::kallsyms::{IMAGE_LAST, IMAGE_START};
-use crate::addr::{AddrRange, Address, Gpa, Gva};
+use crate::addr::{AddrRange, Address, Gpa, Gva, PAGE_SIZE};
 use crate::hints::Hints;
 use crate::memory::Memory;
 use crate::os::Phys;
@@ -21,8 +21,6 @@ use crate::paging::{AddressSpace, Mode};
 
 /// Where the page with the root for starting CPUs can be.
 const LOW_MEMORY: u64 = 1 << 20;
-
-const PAGE: u64 = 4096;
 
 /// A kernel's image has at least this much mapped.
 const LEAST_IMAGE: u64 = 2 << 20;
@@ -48,8 +46,8 @@ pub(super) fn all<'s>(phys: &'s Phys, hints: &'s Hints) -> impl Iterator<Item = 
         let what = format!("the CR3 of CPU {}", cpu.index);
         Some((what, Gpa(cpu.cr3), Mode::from_cpu(cpu)?))
     });
-    let low = (0..LOW_MEMORY / PAGE)
-        .map(|page| Gpa(page * PAGE))
+    let low = (0..LOW_MEMORY / PAGE_SIZE)
+        .map(|page| Gpa(page * PAGE_SIZE))
         .filter(|&root| may_be_root(&**phys, root))
         .flat_map(|root| {
             let what = format!("the page at {root}");
@@ -71,7 +69,7 @@ pub(super) fn all<'s>(phys: &'s Phys, hints: &'s Hints) -> impl Iterator<Item = 
 
 /// Whether the last entry of the table at `root` is present, as that of every kernel root is.
 fn may_be_root(phys: &dyn Memory<Addr = Gpa>, root: Gpa) -> bool {
-    let entry = phys.read_u64(Gpa(root.raw() + PAGE - 8)).unwrap_or(0);
+    let entry = phys.read_u64(Gpa(root.raw() + PAGE_SIZE - 8)).unwrap_or(0);
     // Present and written by the kernel for a table: accessed or not, but not a large page.
     entry & 0b1000_0001 == 1
 }

@@ -7,11 +7,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::addr::{AddrRange, Address, Gpa, Gva};
+use crate::addr::{AddrRange, Address, Gpa, Gva, PAGE_SIZE};
 use crate::memory::{Cause, Fault, Memory, Spans};
 use crate::paging::AddressSpace;
-
-const PAGE: u64 = 4096;
 
 /// Addresses that are physical ones plus a constant.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +90,7 @@ impl Memory for Linear<'_> {
         let mut at = 0;
         while at < buf.len() {
             let here = addr.checked_add(at as u64).ok_or(first)?;
-            let len = (PAGE - here.raw() % PAGE).min((buf.len() - at) as u64) as usize;
+            let len = (PAGE_SIZE - here.raw() % PAGE_SIZE).min((buf.len() - at) as u64) as usize;
             let piece = &mut buf[at..at + len];
             if let Err(fault) = self.space.read(here, piece) {
                 // A fault may be of an address further on.

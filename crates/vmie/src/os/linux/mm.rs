@@ -8,7 +8,7 @@ use crate::width::ProgramWidth;
 
 use super::linear::Linear;
 
-const PAGE: usize = 4096;
+const PAGE: usize = crate::addr::PAGE_SIZE as usize;
 
 /// Bits of `context.flags`: the program is of i386 (`MM_CONTEXT_UPROBE_IA32`), and the process has the page of old
 /// system calls (`MM_CONTEXT_HAS_VSYSCALL`), which only 64-bit programs have.

@@ -6,12 +6,11 @@
 
 use super::Linux;
 use super::software::{EMPTY, FORBIDDEN};
-use crate::addr::{AddrRange, Address, Gva};
+use crate::addr::{AddrRange, Address, Gva, PAGE_SIZE};
 use crate::memory::{Cause, Memory, Prot, SpanKind};
 use crate::os::{OsError, PageState, Process, Residency};
 use crate::paging::{AddressSpace, Level};
 
-const PAGE: u64 = 4096;
 const PRESENT: u64 = 1;
 
 /// How many tables are looked into for one answer. Each covers 2 MiB.
@@ -32,7 +31,7 @@ impl Linux {
         let walk = space.walk(va);
         Ok(match walk.result {
             Ok(mapping) => {
-                let gpa = mapping.gpa.align_down(PAGE);
+                let gpa = mapping.gpa.align_down(PAGE_SIZE);
                 let entry = walk.steps.last().map_or(0, |step| step.entry);
                 match (mapping.valid, entry & FORBIDDEN != 0) {
                     (true, _) => PageState::Present { gpa },
@@ -104,7 +103,7 @@ impl Linux {
 fn span_of(space: &AddressSpace, level: u8) -> u64 {
     let levels = space.mode().spec().levels;
     let level = levels.iter().find(|known| known.number == level);
-    level.map_or(PAGE, Level::span)
+    level.map_or(PAGE_SIZE, Level::span)
 }
 
 struct Count<'c> {
@@ -147,7 +146,7 @@ impl Count<'_> {
                     let span = span_of(self.space, level + 1);
                     return self.add(at, last, span, PageState::Unknown(fault.cause));
                 }
-                _ => return self.add(at, last, PAGE, PageState::Unknown(fault.cause)),
+                _ => return self.add(at, last, PAGE_SIZE, PageState::Unknown(fault.cause)),
             },
             Ok(mapping) => {
                 let here = PageState::Present { gpa: mapping.gpa };
@@ -159,8 +158,8 @@ impl Count<'_> {
         if level != 1 || self.space.mode().spec().entry_bytes != 8 {
             return self.add(at, last, span, whole(entry));
         }
-        let left = (PAGE - place.raw() % PAGE) as usize;
-        let mut bytes = [0; PAGE as usize];
+        let left = (PAGE_SIZE - place.raw() % PAGE_SIZE) as usize;
+        let mut bytes = [0; PAGE_SIZE as usize];
         let bytes = &mut bytes[..left];
         if self.space.phys().read(place, bytes).is_err() {
             return self.add(at, last, span, whole(entry));

@@ -8,11 +8,9 @@ use std::ops::ControlFlow;
 use super::kallsyms::{self, DIGITS, Kallsyms, NotFound};
 use super::log::{Log, MAX_CANDIDATES};
 use super::vmcoreinfo;
-use crate::addr::{AddrRange, Address, Gpa};
+use crate::addr::{AddrRange, Address, Gpa, PAGE_SIZE};
 use crate::memory::{Memory, Prot};
 use crate::sweep::{Stretch, Stretches, SweepOptions};
-
-const PAGE: u64 = 4096;
 
 /// How many runs of digits are looked at. Real memory has dozens.
 const MAX_DIGITS: usize = 200_000;
@@ -32,8 +30,8 @@ pub(super) fn each_note(
         |_| true,
         0,
         |start, bytes| {
-            let skip = (start.raw().wrapping_neg() % PAGE) as usize;
-            for at in (skip..bytes.len()).step_by(PAGE as usize) {
+            let skip = (start.raw().wrapping_neg() % PAGE_SIZE) as usize;
+            for at in (skip..bytes.len()).step_by(PAGE_SIZE as usize) {
                 pages += 1;
                 if vmcoreinfo::is_note(&bytes[at..]) {
                     found(Gpa(start.raw() + at as u64))?;

@@ -31,7 +31,7 @@ use super::Linux;
 use super::mm::MmPlan;
 use super::swap::Swap;
 use super::vma::{Reader, VmaPlan};
-use crate::addr::{AddrRange, Address, Gpa, Gva};
+use crate::addr::{AddrRange, Address, Gpa, Gva, PAGE_SIZE};
 use crate::memory::{Memory, Prot};
 use crate::os::object::{Findings, Part, Plan, Planner, Slot, link};
 use crate::os::types::{Type, TypeError, Types};
@@ -41,7 +41,6 @@ use crate::paging::{
     SoftwareEntries, Test,
 };
 
-const PAGE: u64 = 4096;
 const PRESENT: u64 = 1;
 /// Forbidden to all (`_PAGE_PROTNONE`).
 pub(super) const FORBIDDEN: u64 = 1 << 8;
@@ -315,11 +314,11 @@ impl Backing for OfProcess {
 
     fn elsewhere(&self, va: Gva, entry: u64) -> (Elsewhere, Gva) {
         let frame = moved(entry, self.high);
-        let is_it = frame >= FIRST_FRAME * PAGE
+        let is_it = frame >= FIRST_FRAME * PAGE_SIZE
             && self
                 .known
                 .pages
-                .is_some_and(|pages| pages.is_moving(&self.known.kernel, frame / PAGE));
+                .is_some_and(|pages| pages.is_moving(&self.known.kernel, frame / PAGE_SIZE));
         match is_it {
             true => (Elsewhere::Resident(Gpa(frame)), va),
             false => (Elsewhere::Nothing, va),
@@ -397,7 +396,7 @@ impl Backing for OfKernel {
         };
         // A large page is aligned to its size, and below that the entry has other bits.
         let low = match entry & LARGE {
-            0 => PAGE - 1,
+            0 => PAGE_SIZE - 1,
             _ => (1 << gpa.trailing_zeros().clamp(12, 30)) - 1,
         };
         let differs = |frame: u64| (frame ^ gpa) & FRAME & !low;

@@ -3,7 +3,7 @@
 //! Types may be damaged, and kernels rename. A member that is not known costs what it says and nothing
 //! else; only a thread's number and name, and some way to get to it, cannot be done without.
 
-use crate::addr::{Address, Gva};
+use crate::addr::{Address, Gva, PAGE_SIZE};
 use crate::memory::{Fault, Memory, read_around_holes};
 use crate::os::object::{BadLink, Part, Plan, Planner, Slot, link};
 use crate::os::types::{TypeError, Types};
@@ -22,8 +22,6 @@ const EXIT_DEAD: u32 = 0x10;
 
 /// Bits that `__state` and `exit_state` have had a meaning for.
 const STATE_BITS: u32 = 0x000f_ffff;
-
-const PAGE: u64 = 4096;
 
 /// How far into `init_task` its name is looked for.
 const MAX_TASK: usize = 16 << 10;
@@ -193,7 +191,7 @@ impl TaskPlan {
 fn name_in(memory: &dyn Memory<Addr = Gva>, init_task: Gva) -> Option<u64> {
     const NAMES: [&[u8; 16]; 2] = [b"swapper/0\0\0\0\0\0\0\0", b"swapper\0\0\0\0\0\0\0\0\0"];
     let mut bytes = vec![0; MAX_TASK];
-    read_around_holes(memory, init_task, &mut bytes, PAGE, |_, _, _| {});
+    read_around_holes(memory, init_task, &mut bytes, PAGE_SIZE, |_, _, _| {});
     NAMES.iter().find_map(|name| {
         let mut places = memchr::memmem::find_iter(&bytes, &name[..]);
         let place = places.next()? as u64;

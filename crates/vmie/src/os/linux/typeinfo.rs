@@ -8,12 +8,10 @@ use super::btf::Btf;
 use super::hints::window;
 use super::scan::each_chunk;
 use super::vmcoreinfo::VmCoreInfo;
-use crate::addr::{Address, Gva};
+use crate::addr::{Address, Gva, PAGE_SIZE};
 use crate::memory::{Memory, read_around_holes};
 use crate::os::types::kept::{Kept, KernelId};
 use crate::os::{BuildId, Finding, FindingKind, Guest, OsError, TypeStore, Types};
-
-const PAGE: u64 = 4096;
 
 /// The largest BTF blob that is read. Distribution kernels have about 6 MiB.
 const MAX_BTF: u64 = 128 << 20;
@@ -164,10 +162,16 @@ impl Linux {
         let mut bytes = vec![0; len as usize];
         let mut first = None;
         let mut missing = 0;
-        let got = read_around_holes(&self.space, start, &mut bytes, PAGE, |_, len, fault| {
-            first.get_or_insert(fault);
-            missing += len;
-        });
+        let got = read_around_holes(
+            &self.space,
+            start,
+            &mut bytes,
+            PAGE_SIZE,
+            |_, len, fault| {
+                first.get_or_insert(fault);
+                missing += len;
+            },
+        );
         if let Some(fault) = first
             && got == 0
         {
@@ -189,7 +193,7 @@ impl Linux {
                 (why, bytes)
             }
         };
-        let skew = (start.raw() % PAGE) as usize;
+        let skew = (start.raw() % PAGE_SIZE) as usize;
         let (btf, losses) = Btf::salvage(bytes, skew)
             .map_err(|_| unavailable(format!("BTF at {start} is damaged: {why}")))?;
         let kind = match first {

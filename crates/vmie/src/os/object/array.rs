@@ -2,11 +2,9 @@
 
 use super::findings::{Budget, Findings};
 use super::pointer::{BadLink, link};
-use crate::addr::{Address, Gva};
+use crate::addr::{Address, Gva, PAGE_SIZE};
 use crate::memory::{Memory, read_around_holes};
 use crate::os::FindingKind;
-
-const PAGE: u64 = 4096;
 
 /// Elements of an array, each of which has one word that counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,9 +32,9 @@ impl Words {
     ) -> Vec<(u64, u64)> {
         let mut found = Vec::new();
         let stride = self.stride.max(8);
-        let each = (PAGE / stride).max(1);
+        let each = (PAGE_SIZE / stride).max(1);
         // Of an element only its word is read when elements are large.
-        let mut buffer = vec![0; PAGE.min(stride.saturating_mul(each)) as usize];
+        let mut buffer = vec![0; PAGE_SIZE.min(stride.saturating_mul(each)) as usize];
         let mut index = 0;
         while index < self.count {
             if !budget.take() {
@@ -53,7 +51,7 @@ impl Words {
             bytes.fill(0);
             let mut fault = None;
             let mut holes = Vec::new();
-            read_around_holes(memory, here, bytes, PAGE, |offset, len, hole| {
+            read_around_holes(memory, here, bytes, PAGE_SIZE, |offset, len, hole| {
                 fault.get_or_insert(hole);
                 holes.push(offset..offset + len);
             });

@@ -7,14 +7,12 @@
 use std::ops::Range;
 
 use super::pointer::{BadLink, link, until_nul};
-use crate::addr::{Address, Gva};
+use crate::addr::{Address, Gva, PAGE_SIZE};
 use crate::memory::{Fault, Memory, read_around_holes};
 use crate::os::types::{Field, Type, TypeError, TypeId, Types};
 
 /// No plan reads more of an object than this. `task_struct` has some 10 KiB.
 const MAX_OBJECT: u64 = 64 << 10;
-
-const PAGE: u64 = 4096;
 
 /// Where a member is within its structure, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -174,7 +172,7 @@ impl Plan {
         let mut absent = Vec::new();
         let mut first = None;
         let len = bytes.len();
-        read_around_holes(memory, from, &mut bytes, PAGE, |offset, len, fault| {
+        read_around_holes(memory, from, &mut bytes, PAGE_SIZE, |offset, len, fault| {
             first.get_or_insert(fault);
             absent.push(offset..offset + len);
         });

@@ -35,7 +35,7 @@ pub(super) fn read_bytes(
     pointer: u64,
     limit: usize,
 ) -> Result<Vec<u8>, BadLink> {
-    const PAGE: usize = 4096;
+    const PAGE: usize = crate::addr::PAGE_SIZE as usize;
     let mut bytes = Vec::new();
     let at = address(pointer)?;
     while bytes.len() < limit {

@@ -8,11 +8,9 @@ use super::error::{ObjectError, Why};
 use super::pointer::{address, link, read_bytes, until_nul};
 use super::reader::Objects;
 use super::route::{Route, Target};
-use crate::addr::{Address, Gva};
+use crate::addr::{Address, Gva, PAGE_SIZE};
 use crate::memory::{Fault, read_around_holes};
 use crate::os::types::{Type, TypeError, TypeId};
-
-const PAGE: u64 = 4096;
 
 /// The largest object that [`Object::load`] reads in one piece.
 const MAX_LOAD: u64 = 64 << 10;
@@ -217,7 +215,7 @@ impl<'o> Object<'o> {
         let mut bytes = vec![0; size.min(MAX_LOAD) as usize];
         let mut holes = Vec::new();
         let memory = self.objects.memory();
-        read_around_holes(memory, self.at, &mut bytes, PAGE, |offset, len, _| {
+        read_around_holes(memory, self.at, &mut bytes, PAGE_SIZE, |offset, len, _| {
             holes.push(offset..offset + len);
         });
         // An object cannot reach over the end of all addresses: such a one is read, and refused, member by member.

@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use super::imports::{ImportName, Imports, Slot, SlotKind, Stub};
 use super::table::SymbolTable;
-use crate::addr::{AddrRange, Gva};
+use crate::addr::{AddrRange, Gva, PAGE_SIZE};
 use crate::memory::Memory;
 use crate::os::{Finding, FindingKind, Guest, Module, OsError, Process};
 
@@ -522,7 +522,6 @@ impl Search<'_> {
 
     /// Pointers that were made read-only when they were filled, and are no slots.
     fn constants(&self, routes: &mut Routes, image: &Image, taken: &HashSet<Gva>) {
-        const PAGE: u64 = 4096;
         let Some(range) = image.imports.constant else {
             return;
         };
@@ -537,7 +536,7 @@ impl Search<'_> {
         }
         let end = end.min(at.saturating_add(MAX_CONSTANT));
         while at <= end {
-            let to = end.min(at | (PAGE - 1));
+            let to = end.min(at | (PAGE_SIZE - 1));
             let mut bytes = vec![0; (to - at + 1) as usize];
             if self.memory.read(Gva(at), &mut bytes).is_ok() {
                 let skip = at.wrapping_neg() % width;

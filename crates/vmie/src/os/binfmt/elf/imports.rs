@@ -7,7 +7,7 @@ use super::stubs::{AROUND, Code, Found};
 use super::symbols::{MAX_NAMES_READ, MAX_SYMBOLS};
 use super::table::{MAX_NAME, Table};
 use super::{ElfError, ElfImage, Fields};
-use crate::addr::{AddrRange, Gva};
+use crate::addr::{AddrRange, Gva, PAGE_SIZE};
 use crate::os::{ImportName, Imports, Slot, SlotKind, Stub};
 
 /// How many slots of an image are kept. The largest browsers have some ten thousand.
@@ -223,7 +223,7 @@ impl ElfImage<'_> {
         let within = va.0 - segment.range.start().0;
         let mut word = [0; 4];
         let offset = segment.offset.checked_add(within)?;
-        let whole = offset % super::PAGE <= super::PAGE - 4 && within < segment.file_len;
+        let whole = offset % PAGE_SIZE <= PAGE_SIZE - 4 && within < segment.file_len;
         (whole && file(offset, &mut word)).then(|| u32::from_le_bytes(word).into())
     }
 

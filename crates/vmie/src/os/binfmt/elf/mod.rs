@@ -30,11 +30,9 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use crate::addr::{AddrRange, Address, Gva};
+use crate::addr::{AddrRange, Address, Gva, PAGE_SIZE};
 use crate::memory::{Fault, Memory, Prot};
 use crate::width::ProgramWidth;
-
-const PAGE: u64 = 4096;
 
 /// How many program headers are read. Linkers make some fifteen.
 const MAX_SEGMENTS: u64 = 512;
@@ -248,8 +246,8 @@ impl<'m> ElfImage<'m> {
         let (first, last) = first
             .zip(last)
             .ok_or_else(|| damaged("segments are none"))?;
-        let first = first.align_down(PAGE);
-        let last = Gva(last.raw() | (PAGE - 1));
+        let first = first.align_down(PAGE_SIZE);
+        let last = Gva(last.raw() | (PAGE_SIZE - 1));
         image.range =
             AddrRange::inclusive(first, last).ok_or_else(|| damaged("segments are in no order"))?;
         Ok(image)
@@ -309,7 +307,7 @@ impl<'m> ElfImage<'m> {
 fn bias(base: Gva, headers: &[Fields<'_>], kind: u64) -> Result<u64, ElfError> {
     let first = headers.iter().find(|header| {
         let offset = header.address(4, 8);
-        header.number(0, 4) == num::PT_LOAD && offset < PAGE
+        header.number(0, 4) == num::PT_LOAD && offset < PAGE_SIZE
     });
     let Some(first) = first else {
         return Err(ElfError::Damaged(

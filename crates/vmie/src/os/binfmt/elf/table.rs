@@ -1,7 +1,7 @@
 //! Tables of an image, some of whose bytes may not be there.
 
-use super::{ElfImage, PAGE};
-use crate::addr::{AddrRange, Gva};
+use super::ElfImage;
+use crate::addr::{AddrRange, Gva, PAGE_SIZE};
 use crate::memory::read_around_holes;
 
 /// No table is read beyond this.
@@ -26,7 +26,7 @@ impl Table {
         }
         let mut bytes = vec![0; len as usize];
         let mut holes = Vec::new();
-        read_around_holes(image.memory, at, &mut bytes, PAGE, |at, len, _| {
+        read_around_holes(image.memory, at, &mut bytes, PAGE_SIZE, |at, len, _| {
             holes.push((at, at + len));
         });
         Some(Self { bytes, holes })
@@ -39,7 +39,7 @@ impl Table {
         let mut at = 0;
         while at < bytes.len() {
             let here = offset.wrapping_add(at as u64);
-            let len = ((PAGE - here % PAGE) as usize).min(bytes.len() - at);
+            let len = ((PAGE_SIZE - here % PAGE_SIZE) as usize).min(bytes.len() - at);
             if !file(here, &mut bytes[at..at + len]) {
                 holes.push((at, at + len));
             }

@@ -23,7 +23,7 @@ use std::ops::Range;
 
 use super::{Btf, Head, MAGIC, at, head_at, kind, word};
 
-const PAGE: usize = 4096;
+const PAGE: usize = crate::addr::PAGE_SIZE as usize;
 
 /// What of a blob is lost, in words.
 pub(in crate::os::linux) type Losses = Vec<String>;

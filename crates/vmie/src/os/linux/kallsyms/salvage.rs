@@ -23,7 +23,7 @@ use super::{
 use crate::addr::{Address, Gva};
 use crate::memory::{Memory, read_around_holes};
 
-const PAGE: usize = 4096;
+const PAGE: usize = crate::addr::PAGE_SIZE as usize;
 
 /// No symbol of a kernel takes more tokens than this, as far as damage is told by it.
 const MAX_TOKENS: usize = 120;
