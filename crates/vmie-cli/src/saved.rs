@@ -8,7 +8,7 @@ use vmie::snapshot::{self, Origin};
 use vmie::{AddrRange, Gva};
 use vmie_rows::Time;
 
-use crate::candidates::Whose;
+use crate::candidates::{Whose, told};
 use crate::regions::Arranged;
 
 /// What a snapshot says about itself, as JSON in the file.
@@ -59,7 +59,7 @@ pub(crate) fn regions(origin: &Origin) -> Arranged {
 /// What a snapshot is of, in words.
 pub(crate) fn of(origin: &Origin) -> String {
     match about(origin) {
-        Some(about) => format!("{} of {}", about.space, about.source),
+        Some(about) => format!("{} of {}", told(&about.space), about.source),
         None => whose(origin).to_string(),
     }
 }

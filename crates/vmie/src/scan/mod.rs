@@ -141,13 +141,14 @@ pub fn scan_each<T: Target + ?Sized, S: Scanner + ?Sized>(
 /// # }
 /// ```
 pub struct Scan<'m, A: Address, S: Scanner + ?Sized> {
-    cursor: Cursor<'m, A, (A, S::Item), Look<'m, A, S::Item>>,
+    cursor: Windows<'m, A, S::Item>,
     scanner: &'m S,
     run: Run<'m>,
     ready: VecDeque<Match<A, S::Item>>,
     stopped: bool,
 }
 
+type Windows<'m, A, T> = Cursor<'m, A, (A, T), Look<'m, A, T>>;
 type Look<'m, A, T> = Box<dyn Fn(&Window<'_, A>, &mut Found<(A, T)>) + Sync + 'm>;
 
 impl<'m, A: Address, S: Scanner + ?Sized> Scan<'m, A, S> {

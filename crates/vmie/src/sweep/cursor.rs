@@ -19,6 +19,9 @@ use super::{
 use crate::addr::Address;
 use crate::memory::{Coverage, Memory};
 
+/// A step, and what was seen where it is a window that was looked at.
+type Planned<A, R> = (Step<A>, Option<Looked<A, R>>);
+
 /// See the module.
 pub(crate) struct Cursor<'m, A: Address, R, F> {
     memory: &'m dyn Memory<Addr = A>,
@@ -30,7 +33,7 @@ pub(crate) struct Cursor<'m, A: Address, R, F> {
     /// `None` until it is needed; without a pool (the system may refuse threads) everything still works on this thread.
     pool: Option<Option<Pool>>,
     /// Planned, and windows among them that were looked at.
-    ahead: VecDeque<(Step<A>, Option<Looked<A, R>>)>,
+    ahead: VecDeque<Planned<A, R>>,
     /// Parts of a window that had too many results, the first one last.
     halves: Vec<Task<A>>,
     tally: Tally<'m, A>,
@@ -99,7 +102,7 @@ where
         }
     }
 
-    fn next_step(&mut self) -> Option<(Step<A>, Option<Looked<A, R>>)> {
+    fn next_step(&mut self) -> Option<Planned<A, R>> {
         if self.ahead.is_empty() {
             self.fill();
         }
