@@ -7,8 +7,8 @@
 use std::sync::{Arc, OnceLock};
 
 use vmie::os::{FindError, Finding, FindingKind, Guest, Listing, OsError, PageState, Process, Vma};
-use vmie::session::{ProcessError, System, user_range};
-use vmie::{AddrRange, Address as _, Gva, PAGE_SIZE};
+use vmie::session::{ProcessError, System};
+use vmie::{AddrRange, Address as _, Gpa, Gva, PAGE_SIZE};
 use vmie_rows::State;
 
 use crate::escape;
@@ -42,6 +42,11 @@ impl Os {
     /// All processes.
     pub(crate) fn processes(&self) -> Result<&Listing<Process>, Failure> {
         self.system.processes().map_err(not_listed)
+    }
+
+    /// The process whose space has this root.
+    pub(crate) fn by_root(&self, root: Gpa) -> Option<&Process> {
+        self.system.by_root(root)
     }
 
     /// The process of this number.
@@ -118,7 +123,11 @@ impl Os {
     /// Where a page of a process is that the CPU does not see; `None` when there is no more to say.
     pub(crate) fn whereabouts(&self, process: &Process, va: Gva) -> Option<Whereabouts> {
         let space = self.guest().space_of(process).ok()?;
-        if user_range::<Gva>(space.mode()).is_some_and(|half| !half.contains(va)) {
+        if space
+            .mode()
+            .user_range::<Gva>()
+            .is_some_and(|half| !half.contains(va))
+        {
             let hidden = process.user_root == Some(space.root())
                 && self.guest().kernel_space().translate(va).is_ok();
             return hidden.then(|| Whereabouts {

@@ -145,9 +145,7 @@ impl<'s> Names<'s> {
                     Failure::new("")
                         .found("a name, but no names are known here: no operating system was found")
                 })?;
-                let processes = os.processes().map_or(&[][..], |listing| &listing.items);
-                let owner = processes.iter().find(|process| process.has_root(root));
-                Ok(match owner {
+                Ok(match os.by_root(root) {
                     Some(process) => Resolver::of_process(os.guest(), process),
                     None => Resolver::of_kernel(os.guest()),
                 })

@@ -5,7 +5,6 @@
 //! one space after the other, and only for those in which something is found.
 
 use vmie::os::{OsError, Process};
-use vmie::session::user_range;
 use vmie::{AddrRange, AddressSpace, Coverage, Gva, ManyOutcome, ProgramWidth, SpacePart};
 use vmie_rows::{Hex, Place, Site};
 
@@ -53,7 +52,7 @@ impl<'s> Spaces<'s> {
             match os.guest().space_of(process) {
                 Ok(space) => members.push(Member {
                     process: Some(process),
-                    range: user_range(space.mode()).unwrap_or_else(AddrRange::all),
+                    range: space.mode().user_range().unwrap_or_else(AddrRange::all),
                     space: args.seen(space),
                 }),
                 // Kernel threads and what has exited have no memory to look at.

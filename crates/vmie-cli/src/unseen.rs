@@ -4,7 +4,6 @@
 //! as if there were such pages, and not otherwise, so that a verb on a bare root does not wait for that.
 
 use vmie::os::linux::looks_resident;
-use vmie::session::user_range;
 use vmie::{AddrRange, AddressSpace, Gva, Memory, PAGE_SIZE};
 
 use crate::escape;
@@ -14,7 +13,7 @@ use crate::source::Source;
 
 /// Says how much a root given as `--cr3` leaves out, and how to see it.
 pub(crate) fn tell(source: &Source, space: &AddressSpace, reporter: &Reporter) {
-    let range = user_range(space.mode()).unwrap_or_else(AddrRange::all);
+    let range = space.mode().user_range().unwrap_or_else(AddrRange::all);
     let looks = looks_resident(space, range);
     if looks == 0 {
         return;

@@ -7,7 +7,6 @@
 use vmie::os::{OsError, Process, ProcessWidth};
 use vmie::paging::Mode;
 use vmie::pointers::Width;
-use vmie::session::user_range;
 use vmie::xref::CodeBits;
 use vmie::{AddrRange, Address, ProgramWidth};
 
@@ -59,7 +58,7 @@ impl Space<'_> {
         let Some(mode) = self.mode() else {
             return ProgramWidth::UNKNOWN;
         };
-        let half: Option<AddrRange<A>> = user_range(mode);
+        let half: Option<AddrRange<A>> = mode.user_range();
         if let Some((half, part)) = half.zip(part)
             && !half.contains(part.start())
         {

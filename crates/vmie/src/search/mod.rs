@@ -1,8 +1,8 @@
 //! Typed values, text and strings in memory.
 //!
 //! Both searches are [`Scanner`](crate::Scanner)s: [`Finder`] looks for values and texts that somebody
-//! names, [`Strings`] for whatever reads as text. [`seek`](crate::seek()) sends them over one memory,
-//! [`seek_many`](crate::seek_many()) over many spaces. What was found can be looked at again at a later
+//! names, [`Strings`] for whatever reads as text. [`scan`](crate::scan) sends them over one memory
+//! or many spaces. What was found can be looked at again at a later
 //! moment by a [`Narrowing`], which keeps what has changed as its [`Relation`]s say.
 
 mod case;

@@ -28,7 +28,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::addr::{Gpa, Gva};
 use crate::memory::Memory;
-use crate::os::{self, FindError, FindOptions, Guest, Listing, OsError, Process, TypeStore};
+use crate::os::{self, FindError, FindOptions, Guest, Listing, OsError, Process};
 use crate::snapshot::Snapshot;
 
 pub use ask::Changes;
@@ -37,7 +37,7 @@ pub use process::{ProcessError, System, with_resident};
 #[cfg(all(feature = "live", target_os = "linux"))]
 pub use source::LiveSource;
 pub use source::{SessionError, SourceInfo, SourceKind, SourceOption, live_socket};
-pub use space::{Owner, Root, Space, SpaceError, Target, Who, user_range};
+pub use space::{Owner, Root, Space, SpaceError, Target, Who};
 
 /// A source that was opened, and what was found out about it. See the module documentation.
 pub struct Session {
@@ -244,11 +244,6 @@ impl Session {
         };
         let since = changed.duration_since(UNIX_EPOCH).ok()?;
         Some((len, u64::try_from(since.as_nanos()).ok()?))
-    }
-
-    /// The stores in which types of kernels are looked for.
-    pub fn type_stores(&self) -> &[TypeStore] {
-        &self.known.stores
     }
 }
 

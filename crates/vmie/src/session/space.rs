@@ -137,14 +137,6 @@ impl From<ProcessError> for SpaceError {
     }
 }
 
-/// The half of a space that is user mode's; `None` where that is not a matter of the paging mode.
-///
-/// The other half of a process's space is the kernel's, the same in every process, and maps all of physical memory:
-/// whoever asks for a process does not ask for that.
-pub fn user_range<A: Address>(mode: Mode) -> Option<AddrRange<A>> {
-    mode.user_range()
-}
-
 impl Target {
     /// The memory, where addresses are virtual.
     pub fn by_virtual(&self) -> Option<&dyn Memory<Addr = Gva>> {
@@ -168,7 +160,7 @@ impl Target {
     /// was taken of, else (`None`) all.
     pub fn user_range<A: Address>(&self, of_process: bool) -> Option<AddrRange<A>> {
         match self {
-            Self::Virtual(space) if of_process => user_range(space.mode()),
+            Self::Virtual(space) if of_process => space.mode().user_range(),
             Self::Saved(snapshot) => {
                 let range = snapshot.range();
                 AddrRange::inclusive(A::new(range.start().0), A::new(range.last().0))

@@ -51,7 +51,7 @@ fn a_process_is_named_and_its_half_is_meant() {
         assert_eq!(code[0], 0xe8);
         let of_process = !matches!(who, Who::Root(_));
         assert_eq!(space.process().is_some(), of_process);
-        let range = user_range(Mode::FourLevel).filter(|_| of_process);
+        let range = Mode::FourLevel.user_range().filter(|_| of_process);
         assert_eq!(space.user_range::<Gva>(), range);
     }
     let kernel = session.space(&Who::Kernel).expect("there");

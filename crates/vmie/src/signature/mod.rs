@@ -233,7 +233,7 @@ impl FromStr for Signature {
 
 /// Signatures compiled to be found together in one pass.
 ///
-/// It never changes once it is compiled, so threads can share it. [`scan`] finds it in a memory; over
+/// It never changes once it is compiled, so threads can share it. [`scan`](crate::scan::scan()) finds it in a memory; over
 /// bytes from anywhere else it works by itself, with a [`Matcher`] where there are many pieces of them:
 ///
 /// ```

@@ -231,6 +231,19 @@ impl<'m, A: Address> Stretches<'m, A> {
     /// Looks at nothing more: what is left counts as lost, by [`Cause::Limit`].
     pub fn give_up(&mut self) {
         self.plan.exhaust();
+        let (first, behind) = self.held;
+        for seen in self.parts.drain(..) {
+            let (Seen::Bytes { at, len } | Seen::Hole { at, len, .. }) = seen;
+            let low = at.max(behind);
+            if let Some(start) = first.checked_add(low as u64).filter(|_| low < at + len) {
+                let gap = Gap {
+                    start,
+                    len: (at + len - low) as u64,
+                    cause: Cause::Limit,
+                };
+                self.tally.gap(gap, Heading::Lost);
+            }
+        }
     }
 
     /// What was looked at so far.
@@ -306,6 +319,17 @@ mod tests {
                 prop_assert_eq!(runs, memory.readable(perm, range));
             }
         }
+    }
+
+    #[test]
+    fn what_is_left_of_a_window_is_lost_too() {
+        let memory = TestMemory::<Gva>::of(0x1000, &[7; 0x3000]).absent(0x2000, 0x1000);
+        let mut stretches = Stretches::new(&memory, &SweepOptions::default());
+        assert!(stretches.next().is_some());
+        stretches.give_up();
+        assert_eq!(stretches.next(), None);
+        let coverage = stretches.coverage();
+        assert_eq!((coverage.read, coverage.lost), (0x1000, 0x2000));
     }
 
     #[test]

@@ -9,7 +9,6 @@ use std::path::Path;
 use vmie::dissect::{Common, Dissector, Kind, Life, MAX_INSTANCES, MAX_LEN, Value};
 use vmie::pointers::{Edge, PointerMap, Referrers, Width};
 use vmie::scan::{Run, Selection, scan_each};
-use vmie::session::user_range;
 use vmie::{AddrRange, Address, Coverage, Memory, Prot};
 use vmie_rows::{Compared, FieldRow, Hex, OtherValue, Row as _};
 
@@ -301,7 +300,7 @@ impl<'a, A: Address> Alike<'a, A> {
                 .into());
         }
         // The kernel's half maps all memory once more: the same objects at other addresses.
-        let half = space.mode().and_then(user_range);
+        let half = space.mode().and_then(vmie::Mode::user_range);
         let half = half.filter(|half: &AddrRange<A>| half.contains(start));
         let range = space
             .range(None)?

@@ -171,7 +171,7 @@ impl XrefIndex {
         self.len() == 0
     }
 
-    /// All references to a range of addresses, as [`scan`](super::scan) finds them in the code that was
+    /// All references to a range of addresses, as [`scan`](crate::scan::scan()) finds them in the code that was
     /// looked at, by address.
     ///
     /// # Cost
