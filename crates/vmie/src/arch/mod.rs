@@ -13,7 +13,9 @@
 //! 1. A folder beside [`x86`], with its page-table formats as `static`s and its registers.
 //! 2. A variant of [`Architecture`], and one of [`Mode`] for each format, with name, width and format.
 //! 3. In `vmie-synth`, an encoder for its entries (`guest/entry.rs`), written from the manual and not from here; the
-//!    modes in the lists of the paging tests. The walk, its naive twin and the translation need no change.
+//!    modes in the lists of the paging tests. The walk, its naive twin and the translation need no change: they know
+//!    spaces with a root for each half ([`Above::Alike`] and [`Roots`](crate::paging::Roots)). A mode has one arm in `by_mode`
+//!    (`paging/space.rs`), which makes its format a constant.
 //! 4. Where sources know its registers: `image/notes.rs`, `live/registers.rs`.
 
 mod mode;
@@ -23,7 +25,7 @@ pub mod x86;
 use std::fmt;
 
 pub use mode::{Mode, UnknownMode};
-pub use spec::{EntryKind, Flag, Level, Rights, Spec, Target, Test};
+pub use spec::{Above, EntryKind, Flag, Level, Rights, Spec, Target, Test};
 
 /// A processor architecture.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

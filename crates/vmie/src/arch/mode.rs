@@ -63,21 +63,12 @@ impl Mode {
     /// The rest of a process's space is the kernel's, the same in every process, and maps all of physical memory:
     /// whoever asks for a process does not ask for that.
     pub fn user_range<A: Address>(self) -> Option<AddrRange<A>> {
-        self.halves().map(|[user, _]| user)
+        self.spec().halves().map(|[user, _]| user)
     }
 
     /// The part of a space that is the kernel's by the address alone; `None` where that is not a matter of the mode.
     pub fn kernel_range<A: Address>(self) -> Option<AddrRange<A>> {
-        self.halves().map(|[_, kernel]| kernel)
-    }
-
-    /// Where addresses are sign-extended, the half without and the half with the sign.
-    fn halves<A: Address>(self) -> Option<[AddrRange<A>; 2]> {
-        let spec = self.spec();
-        let half = spec.sign_extended.then(|| 1_u64 << (spec.va_bits - 1))?;
-        let user = AddrRange::new(A::new(0), half)?;
-        let kernel = AddrRange::inclusive(A::new(half.wrapping_neg()), A::new(u64::MAX))?;
-        Some([user, kernel])
+        self.spec().halves().map(|[_, kernel]| kernel)
     }
 
     /// How wide the code that the CPU runs in this mode usually is, and its pointers: those of the kernel whose

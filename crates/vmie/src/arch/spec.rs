@@ -6,6 +6,7 @@
 //! architecture's folder, and bits of either polarity can be described: a right
 //! is a [`Test`], not a bit number.
 
+use crate::addr::{AddrRange, Address};
 use crate::memory::Prot;
 
 /// A question about an entry: do the bits under `mask` have this `value`?
@@ -159,6 +160,17 @@ pub enum EntryKind {
     Malformed,
 }
 
+/// What the bits of an address must be that stand above the translated ones.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Above {
+    /// Zero: the space ends there.
+    Zero,
+    /// Like the top translated bit: x86's canonical addresses. Each half of the space has half of a root table.
+    Sign,
+    /// All alike, whatever the translated bits are: each half of the space has a root table of its own, as with AArch64.
+    Alike,
+}
+
 /// A page-table format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Spec {
@@ -166,8 +178,8 @@ pub struct Spec {
     pub entry_bytes: usize,
     /// Bits of a virtual address that are translated.
     pub va_bits: u8,
-    /// Whether addresses are sign-extended from the top translated bit (else the space ends there).
-    pub sign_extended: bool,
+    /// What the bits above those that are translated must be.
+    pub above: Above,
     /// The bits of the root register that locate the root table.
     pub root_mask: u64,
     /// Which entries are present, at every level.
@@ -219,21 +231,54 @@ impl Spec {
     #[inline]
     pub const fn is_canonical(&self, va: u64) -> bool {
         let unused = 64 - self.va_bits as u32;
-        if self.sign_extended {
-            ((va << unused) as i64 >> unused) as u64 == va
-        } else {
-            (va << unused) >> unused == va
+        match self.above {
+            Above::Zero => (va << unused) >> unused == va,
+            Above::Sign => ((va << unused) as i64 >> unused) as u64 == va,
+            Above::Alike => matches!(va as i64 >> self.va_bits, 0 | -1),
         }
     }
 
-    /// The address whose translated bits are `bits`, in the form the CPU accepts.
+    /// The address whose translated bits are `bits`, in the form the CPU accepts; where both halves have it, that in the lower
+    /// one.
     #[inline]
     pub const fn canonical(&self, bits: u64) -> u64 {
         let unused = 64 - self.va_bits as u32;
-        if self.sign_extended {
-            ((bits << unused) as i64 >> unused) as u64
-        } else {
-            bits
+        match self.above {
+            Above::Zero | Above::Alike => bits,
+            Above::Sign => ((bits << unused) as i64 >> unused) as u64,
+        }
+    }
+
+    /// The two halves of the space, the lower and the upper one; `None` where it has no such halves.
+    pub fn halves<A: Address>(&self) -> Option<[AddrRange<A>; 2]> {
+        let last = u64::MAX >> (64 - self.va_bits);
+        let last = match self.above {
+            Above::Zero => return None,
+            Above::Sign => last >> 1,
+            Above::Alike => last,
+        };
+        Some([
+            AddrRange::inclusive(A::new(0), A::new(last))?,
+            AddrRange::inclusive(A::new(!last), A::new(u64::MAX))?,
+        ])
+    }
+
+    /// Every address that the format can translate, ascending.
+    pub(crate) fn ranges<A: Address>(&self) -> impl Iterator<Item = AddrRange<A>> + use<A> {
+        let last = u64::MAX >> (64 - self.va_bits);
+        let (halves, all) = match self.halves() {
+            Some(halves) => (Some(halves), None),
+            None => (None, AddrRange::inclusive(A::new(0), A::new(last))),
+        };
+        halves.into_iter().flatten().chain(all)
+    }
+
+    /// The address of entry 0 of the root table that translates `va`.
+    #[inline]
+    pub(crate) const fn root_base(&self, va: u64) -> u64 {
+        match va >> 63 {
+            0 => 0,
+            _ => u64::MAX << self.va_bits,
         }
     }
 }

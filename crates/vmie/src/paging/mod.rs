@@ -4,6 +4,7 @@ mod detect;
 mod enumerate;
 #[cfg(test)]
 mod naive;
+mod roots;
 mod software;
 mod space;
 #[cfg(test)]
@@ -11,9 +12,12 @@ mod tests;
 mod viewed;
 mod walk;
 
-pub use crate::arch::{EntryKind, Flag, Level, Mode, Rights, Spec, Target, Test, UnknownMode};
+pub use crate::arch::{
+    Above, EntryKind, Flag, Level, Mode, Rights, Spec, Target, Test, UnknownMode,
+};
 pub use detect::{DetectError, Detection, detect};
 pub use enumerate::{Extent, ExtentItem, ExtentWalk, RegionWalk};
+pub use roots::Roots;
 pub use software::{Backing, Bits, Elsewhere, Form, Frame, Meaning, SoftwareEntries};
 pub use space::{AddressSpace, Mapping, Step, Walk};
 pub use walk::{SelfRef, WalkStats};

@@ -5,17 +5,53 @@ use super::enumerate::{Extent, ExtentItem};
 use super::software::{Bits, Elsewhere, Frame, Meaning};
 use super::space::AddressSpace;
 use crate::addr::{AddrRange, Address, Gpa, Gva};
+use crate::arch::{Above, Level, Spec};
 use crate::memory::{Cause, Prot, Span, SpanKind};
 
 /// Every page of `range`, unmerged; a table that cannot be read yields what it spans as lost.
 pub(crate) fn pages(space: &AddressSpace, range: AddrRange<Gva>) -> Vec<ExtentItem> {
+    pages_by(space, space.mode().spec(), range)
+}
+
+/// The same by a format that may be no mode's.
+pub(crate) fn pages_by(
+    space: &AddressSpace,
+    spec: &Spec,
+    range: AddrRange<Gva>,
+) -> Vec<ExtentItem> {
     let mut out = Vec::new();
-    visit(space, space.root(), 0, 0, Prot::ALL, range, &mut out);
+    for upper in [false, true] {
+        if let Some(root) = space.roots().of_half(upper) {
+            let tables = Tables { space, spec, upper };
+            visit(&tables, root, 0, 0, Prot::ALL, range, &mut out);
+        }
+    }
     out
 }
 
+/// The tables of one half of a space.
+struct Tables<'t> {
+    space: &'t AddressSpace,
+    spec: &'t Spec,
+    upper: bool,
+}
+
+impl Tables<'_> {
+    /// The address with these translated bits, if it is in this half.
+    fn address(&self, bits: u64) -> Option<Gva> {
+        let va = match self.spec.above {
+            Above::Zero => bits,
+            Above::Sign if bits >> (self.spec.va_bits - 1) == 0 => bits,
+            Above::Sign => bits | u64::MAX << self.spec.va_bits,
+            Above::Alike if self.upper => bits | u64::MAX << self.spec.va_bits,
+            Above::Alike => bits,
+        };
+        (self.upper == (va >= 1 << 63)).then_some(Gva(va))
+    }
+}
+
 fn visit(
-    space: &AddressSpace,
+    tables: &Tables<'_>,
     table: Gpa,
     depth: usize,
     bits: u64,
@@ -23,11 +59,13 @@ fn visit(
     range: AddrRange<Gva>,
     out: &mut Vec<ExtentItem>,
 ) {
-    let spec = space.mode().spec();
+    let (space, spec) = (tables.space, tables.spec);
     let level = &spec.levels[depth];
     for index in 0..level.entries() as u64 {
         let bits = bits | (index << level.shift);
-        let va = Gva(spec.canonical(bits));
+        let Some(va) = tables.address(bits) else {
+            continue;
+        };
         let all = AddrRange::new(va, level.span()).expect("an entry's span does not wrap");
         let Some(asked) = all.intersect(range) else {
             continue;
@@ -50,7 +88,7 @@ fn visit(
             continue;
         };
         if !spec.present.holds(entry) {
-            out.extend(not_present(space, depth, entry, va, asked, inherited));
+            out.extend(not_present(space, level, entry, va, asked, inherited));
             continue;
         }
         let is_page = level.is_page.holds(entry);
@@ -69,7 +107,7 @@ fn visit(
                 prot,
             }));
         } else {
-            visit(space, Gpa(gpa), depth + 1, bits, prot, range, out);
+            visit(tables, Gpa(gpa), depth + 1, bits, prot, range, out);
         }
     }
 }
@@ -77,13 +115,12 @@ fn visit(
 /// What the operating system keeps behind an entry, from what its forms say in so many words.
 fn not_present(
     space: &AddressSpace,
-    depth: usize,
+    level: &Level,
     entry: u64,
     va: Gva,
     asked: AddrRange<Gva>,
     inherited: Prot,
 ) -> Option<ExtentItem> {
-    let level = &space.mode().spec().levels[depth];
     let software = space.software()?;
     let (forms, backing) = software.forms();
     if entry & software.empty().mask == software.empty().value {

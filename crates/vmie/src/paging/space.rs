@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::enumerate::{ExtentWalk, RegionWalk};
+use super::roots::Roots;
 use super::software::{Software, SoftwareEntries};
 use super::viewed::Viewed;
 use super::walk::{Tables, Walker, read_entries};
@@ -77,7 +78,9 @@ pub struct Walk {
 #[derive(Clone)]
 pub struct AddressSpace {
     phys: Viewed<Gpa>,
-    root: Gpa,
+    roots: Roots,
+    /// The root of each half, looked up by the top bit of an address.
+    tops: [Option<Gpa>; 2],
     mode: Mode,
     /// Bits of an entry that count.
     keep: u64,
@@ -89,7 +92,7 @@ pub struct AddressSpace {
 impl std::fmt::Debug for AddressSpace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AddressSpace")
-            .field("root", &self.root)
+            .field("roots", &self.roots)
             .field("mode", &self.mode)
             .finish()
     }
@@ -109,13 +112,14 @@ enum Descent {
 }
 
 impl AddressSpace {
-    /// The address space whose top page table is at `root`; PCID and flag bits of a CR3 value are
-    /// masked off. Nothing is read yet: a wrong root shows as a space without mappings.
-    pub fn new(phys: Arc<dyn Memory<Addr = Gpa>>, root: Gpa, mode: Mode) -> Self {
-        let root = Gpa(root.raw() & mode.spec().root_mask);
+    /// The address space whose top page table is at a root, or that has one for each half ([`Roots`]); PCID and flag bits of a
+    /// CR3 value are masked off. Nothing is read yet: a wrong root shows as a space without mappings.
+    pub fn new(phys: Arc<dyn Memory<Addr = Gpa>>, roots: impl Into<Roots>, mode: Mode) -> Self {
+        let roots = roots.into().masked(mode.spec().root_mask);
         Self {
-            phys: Viewed::new(phys, root),
-            root,
+            phys: Viewed::new(phys, roots.first().unwrap_or_default()),
+            roots,
+            tops: tops(roots),
             mode,
             keep: !0,
             software: None,
@@ -131,12 +135,15 @@ impl AddressSpace {
         self
     }
 
-    /// The space at another root of the same guest, as the CPU sees it: with the same mode, and ignoring the same
-    /// bits.
+    /// The space of another process of the same guest, as the CPU sees it: at its root, with the same mode, and ignoring the
+    /// same bits. Where each half has a root, that of the upper one stays.
     #[must_use]
     pub fn with_root(&self, root: Gpa) -> Self {
+        let roots = self.roots.with_process(root);
+        let roots = roots.masked(self.mode.spec().root_mask);
         Self {
-            root: Gpa(root.raw() & self.mode.spec().root_mask),
+            roots,
+            tops: tops(roots),
             ..self.hardware()
         }
     }
@@ -170,9 +177,14 @@ impl AddressSpace {
         self
     }
 
-    /// Physical address of the top page table.
+    /// Physical address of the top page table; where each half has one, that of the lower half, if it is known.
     pub fn root(&self) -> Gpa {
-        self.root
+        self.roots.first().unwrap_or_default()
+    }
+
+    /// Physical addresses of the top page tables.
+    pub fn roots(&self) -> Roots {
+        self.roots
     }
 
     /// The paging mode.
@@ -189,15 +201,20 @@ impl AddressSpace {
     ///
     /// Cost: each table once; about a nanosecond for an entry.
     pub fn region_walk(&self, range: AddrRange<Gva>) -> RegionWalk<'_> {
-        RegionWalk::new(self.walker(range, false))
+        RegionWalk::new(self.walker(self.mode.spec(), range, false))
     }
 
     /// Extents in ascending order: regions cut where they are not physically contiguous.
     pub fn extents(&self, range: AddrRange<Gva>) -> ExtentWalk<'_> {
-        ExtentWalk::new(self.walker(range, true))
+        ExtentWalk::new(self.walker(self.mode.spec(), range, true))
     }
 
-    fn walker(&self, range: AddrRange<Gva>, follow_frames: bool) -> Walker<'_> {
+    fn walker(
+        &self,
+        spec: &'static Spec,
+        range: AddrRange<Gva>,
+        follow_frames: bool,
+    ) -> Walker<'_> {
         let limit = *self.table_limit.get_or_init(|| {
             let bytes: u64 = self
                 .phys()
@@ -209,8 +226,8 @@ impl AddressSpace {
         });
         let tables = Tables {
             phys: &**self.phys.memory(),
-            root: self.root,
-            mode: self.mode,
+            roots: self.roots,
+            spec,
             keep: self.keep,
             software: self.software.as_ref(),
         };
@@ -236,6 +253,29 @@ impl AddressSpace {
         let phys = self.reader();
         let result = self.translate_in(spec, phys, va, &mut |step| steps.push(step));
         Walk { steps, result }
+    }
+
+    /// What an enumeration by a format yields that no mode has: regions and extents.
+    #[cfg(test)]
+    pub(super) fn enumerate_by(
+        &self,
+        spec: &'static Spec,
+        range: AddrRange<Gva>,
+    ) -> (RegionWalk<'_>, ExtentWalk<'_>) {
+        let regions = RegionWalk::new(self.walker(spec, range, false));
+        (regions, ExtentWalk::new(self.walker(spec, range, true)))
+    }
+
+    /// [`AddressSpace::translate`] by a format that no mode has.
+    #[cfg(test)]
+    pub(super) fn translate_by(&self, spec: &Spec, va: Gva) -> Result<Mapping, Fault<Gva>> {
+        self.translate_in(spec, self.reader(), va, &mut |_| ())
+    }
+
+    /// [`Memory::read`] by a format that no mode has.
+    #[cfg(test)]
+    pub(super) fn read_by(&self, spec: &Spec, va: Gva, buf: &mut [u8]) -> Result<(), Fault<Gva>> {
+        self.read_in(spec, va, buf)
     }
 
     #[inline]
@@ -278,7 +318,7 @@ impl AddressSpace {
         if spec.entry_bytes != 8 || !spec.is_canonical(va.raw()) {
             return None;
         }
-        let mut table = self.root;
+        let mut table = self.tops[half(va)]?;
         for level in spec.levels {
             let at = entry_address(spec, level, table, va);
             let entry = view.read_u64(at)? & self.keep;
@@ -332,14 +372,14 @@ impl AddressSpace {
         va: Gva,
         seen: &mut impl FnMut(Step),
     ) -> Result<Descent, Fault<Gva>> {
-        if !spec.is_canonical(va.raw()) {
+        let Some(table) = self.tops[half(va)].filter(|_| spec.is_canonical(va.raw())) else {
             return Err(Fault {
                 addr: va,
                 cause: Cause::NonCanonical,
             });
-        }
+        };
         let mut at = Table {
-            table: self.root,
+            table,
             inherited: Prot::ALL,
         };
         for level in &spec.levels[..spec.levels.len() - 1] {
@@ -635,6 +675,17 @@ impl AddressSpace {
             entry,
         })
     }
+}
+
+/// The root of each half.
+fn tops(roots: Roots) -> [Option<Gpa>; 2] {
+    [false, true].map(|upper| roots.of_half(upper))
+}
+
+/// In which half an address is, as an index.
+#[inline]
+fn half(va: Gva) -> usize {
+    (va.raw() >> 63) as usize
 }
 
 #[inline]

@@ -1,13 +1,15 @@
 //! The walk, translation and reading against the naive twin, on tables made of arbitrary entries.
 
+mod halves;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::enumerate::ExtentItem;
 use super::{
-    AddressSpace, Backing, Bits, Elsewhere, Form, Frame, Meaning, Mode, SoftwareEntries, Test,
-    naive,
+    AddressSpace, Backing, Bits, Elsewhere, Form, Frame, Meaning, Mode, Roots, SoftwareEntries,
+    Test, naive,
 };
 use crate::addr::{AddrRange, Address, Gpa, Gva};
 use crate::memory::{Cause, Fault, Memory, Prot, Span, SpanKind, Spans};
@@ -24,6 +26,15 @@ impl Pages {
         let page = self.0[(gpa / 4096) as usize].as_mut().expect("present");
         let at = (gpa % 4096) as usize;
         page[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    }
+
+    fn with_roots(self, lower: Option<u64>, upper: Option<u64>) -> AddressSpace {
+        let (lower, upper) = (lower.map(Gpa), upper.map(Gpa));
+        AddressSpace::new(
+            Arc::new(self),
+            Roots::Halves { lower, upper },
+            Mode::FourLevel,
+        )
     }
 
     fn space(self, root: u64, mode: Mode) -> AddressSpace {

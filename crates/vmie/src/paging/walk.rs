@@ -30,9 +30,10 @@ use std::collections::{HashMap, VecDeque};
 
 use zerocopy::IntoBytes;
 
+use super::roots::Roots;
 use super::software::{Meaning, Software, SoftwareEntries};
 use crate::addr::{AddrRange, Address, Gpa, Gva};
-use crate::arch::{Level, Mode, Spec, Target};
+use crate::arch::{Level, Spec, Target};
 use crate::memory::{Cause, Memory, Prot};
 
 /// What a walk met besides mappings.
@@ -132,10 +133,9 @@ pub(super) struct Walker<'a> {
     spec: &'static Spec,
     keep: u64,
     software: Option<&'a SoftwareEntries>,
-    root: Gpa,
     follow_frames: bool,
     /// The request, cut into canonical pieces; the front one is being walked.
-    pieces: VecDeque<(u64, u64)>,
+    pieces: VecDeque<Piece>,
     started: bool,
     stack: Vec<Frame>,
     spare: Vec<Box<[u64]>>,
@@ -144,12 +144,20 @@ pub(super) struct Walker<'a> {
     stats: WalkStats,
 }
 
+/// A part of a request that one root translates.
+#[derive(Clone, Copy)]
+struct Piece {
+    lo: u64,
+    hi: u64,
+    root: Gpa,
+}
+
 /// Whose tables a walk goes over.
 #[derive(Clone, Copy)]
 pub(super) struct Tables<'a> {
     pub(super) phys: &'a dyn Memory<Addr = Gpa>,
-    pub(super) root: Gpa,
-    pub(super) mode: Mode,
+    pub(super) roots: Roots,
+    pub(super) spec: &'static Spec,
     /// Bits of an entry that count.
     pub(super) keep: u64,
     /// What entries that are not present mean.
@@ -163,15 +171,14 @@ impl<'a> Walker<'a> {
         follow_frames: bool,
         budget: u64,
     ) -> Self {
-        let spec = tables.mode.spec();
+        let spec = tables.spec;
         Self {
             phys: tables.phys,
             spec,
             keep: tables.keep,
             software: tables.software,
-            root: tables.root,
             follow_frames,
-            pieces: canonical_pieces(spec, range),
+            pieces: canonical_pieces(spec, tables.roots, range),
             started: false,
             stack: Vec::with_capacity(spec.levels.len()),
             spare: Vec::new(),
@@ -187,7 +194,7 @@ impl<'a> Walker<'a> {
 
     pub(super) fn next_run(&mut self) -> Option<Run> {
         loop {
-            let &(lo, hi) = self.pieces.front()?;
+            let &Piece { lo, hi, root } = self.pieces.front()?;
             let Some(top) = self.stack.last_mut() else {
                 if self.started {
                     self.started = false;
@@ -195,13 +202,8 @@ impl<'a> Walker<'a> {
                     continue;
                 }
                 self.started = true;
-                let half = self.spec.is_canonical(lo) && lo >> 63 != 0;
-                let base = if half && self.spec.va_bits < 64 {
-                    u64::MAX << self.spec.va_bits
-                } else {
-                    0
-                };
-                if let Some(run) = self.enter(self.root, 0, base, Prot::ALL, Prot::ALL, lo) {
+                let base = self.spec.root_base(lo);
+                if let Some(run) = self.enter(root, 0, base, Prot::ALL, Prot::ALL, lo) {
                     return Some(run);
                 }
                 continue;
@@ -289,7 +291,7 @@ impl<'a> Walker<'a> {
         own: Prot,
         from: u64,
     ) -> Option<Run> {
-        let (lo, hi) = self.pieces[0];
+        let Piece { lo, hi, .. } = self.pieces[0];
         let level = &self.spec.levels[depth];
         let lowest = depth + 1 == self.spec.levels.len();
         let last_va = base + ((level.entries() as u64 - 1) << level.shift) + (level.span() - 1);
@@ -429,20 +431,14 @@ impl<'a> Walker<'a> {
     }
 }
 
-/// The parts of `range` that the format can translate, ascending.
-fn canonical_pieces(spec: &Spec, range: AddrRange<Gva>) -> VecDeque<(u64, u64)> {
-    let halves = if spec.sign_extended {
-        let half = 1 << (spec.va_bits - 1);
-        vec![(0, half - 1), (u64::MAX - (half - 1), u64::MAX)]
-    } else {
-        vec![(0, (1 << spec.va_bits) - 1)]
-    };
-    halves
-        .into_iter()
-        .filter_map(|(first, last)| {
-            let half = AddrRange::inclusive(Gva(first), Gva(last))?;
-            let piece = range.intersect(half)?;
-            Some((piece.start().raw(), piece.last().raw()))
+/// The parts of `range` that the format and the roots can translate, ascending.
+fn canonical_pieces(spec: &Spec, roots: Roots, range: AddrRange<Gva>) -> VecDeque<Piece> {
+    spec.ranges()
+        .filter_map(|part| {
+            let piece = range.intersect(part)?;
+            let (lo, hi) = (piece.start().raw(), piece.last().raw());
+            let root = roots.of_half(lo >> 63 != 0)?;
+            Some(Piece { lo, hi, root })
         })
         .collect()
 }

@@ -2,7 +2,7 @@
 //!
 //! Source: Intel SDM volume 3A, chapter 4 (tables 4-1 to 4-20), and AMD APM volume 2, chapter 5.
 
-use crate::arch::spec::{Flag, Level, Rights, Spec, Target, Test};
+use crate::arch::spec::{Above, Flag, Level, Rights, Spec, Target, Test};
 
 const NO_EXEC: Test = Test::set(63);
 const RIGHTS_64: Rights = Rights {
@@ -111,7 +111,7 @@ const FLAGS_64: &[Flag] = &[
 pub(crate) static X86: Spec = Spec {
     entry_bytes: 4,
     va_bits: 32,
-    sign_extended: false,
+    above: Above::Zero,
     root_mask: 0xffff_f000,
     present: PRESENT,
     levels: &[
@@ -148,7 +148,7 @@ const PAE_RESERVED: u64 = 0x7ff0_0000_0000_0000;
 pub(crate) static PAE: Spec = Spec {
     entry_bytes: 8,
     va_bits: 32,
-    sign_extended: false,
+    above: Above::Zero,
     root_mask: 0xffff_ffe0,
     present: PRESENT,
     levels: &[
@@ -170,7 +170,7 @@ pub(crate) static PAE: Spec = Spec {
 pub(crate) static FOUR_LEVEL: Spec = Spec {
     entry_bytes: 8,
     va_bits: 48,
-    sign_extended: true,
+    above: Above::Sign,
     root_mask: FRAME_64,
     present: PRESENT,
     levels: &[upper(4, 39), large(3, 30, 0), large(2, 21, 0), lowest(0)],
@@ -180,7 +180,7 @@ pub(crate) static FOUR_LEVEL: Spec = Spec {
 pub(crate) static FIVE_LEVEL: Spec = Spec {
     entry_bytes: 8,
     va_bits: 57,
-    sign_extended: true,
+    above: Above::Sign,
     root_mask: FRAME_64,
     present: PRESENT,
     levels: &[
