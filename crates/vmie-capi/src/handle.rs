@@ -360,6 +360,7 @@ pub(crate) fn prot(bits: u32) -> Result<vmie::Prot, Error> {
     u8::try_from(bits)
         .ok()
         .and_then(vmie::Prot::from_bits)
+        .filter(|prot| vmie::Prot::ALL.contains(*prot))
         .ok_or_else(|| Error::argument(format!("{bits:#x} has other bits than VMIE_PROT_")))
 }
 

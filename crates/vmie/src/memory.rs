@@ -25,6 +25,10 @@ use crate::view::View;
 /// What may be done with a page: a set of `r`, `w`, `x`, and whether user mode may do it.
 ///
 /// For virtual memory this is the *effective* protection, all table levels taken together.
+///
+/// Execution is a right of each mode. [`Prot::X`] is that of the mode to which the page belongs: of user mode where it may use the
+/// page, else of the kernel. Where the tables say more ([`Prot::OTHER_X`]), [`Prot::user_exec`] and [`Prot::kernel_exec`]
+/// tell them apart. x86's tables do not: whether its kernel may execute what is user mode's is up to a register (CR4.SMEP).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Prot(u8);
 
@@ -35,23 +39,28 @@ impl Prot {
     pub const R: Self = Self(1);
     /// May be written.
     pub const W: Self = Self(2);
-    /// May be executed.
+    /// May be executed by the mode to which the page belongs.
     pub const X: Self = Self(4);
     /// User mode may use it too.
     pub const USER: Self = Self(8);
     /// Read, write and execute: what physical memory answers.
     pub const RWX: Self = Self(7);
-    /// Everything.
+    /// Everything that can be asked for.
     pub const ALL: Self = Self(15);
+    /// The other mode may execute it, too: the kernel what is user mode's, user mode what is the kernel's. Only where the
+    /// page tables say so.
+    pub const OTHER_X: Self = Self(16);
+    /// Where the descent through tables begins: nothing is forbidden yet.
+    pub(crate) const UNLIMITED: Self = Self(31);
 
-    /// As a number: 1 to read, 2 to write, 4 to execute, 8 for user mode.
+    /// As a number: 1 to read, 2 to write, 4 to execute, 8 for user mode, 16 for the other mode to execute.
     pub const fn bits(self) -> u8 {
         self.0
     }
 
     /// From such a number; `None` when it has other bits.
     pub const fn from_bits(bits: u8) -> Option<Self> {
-        if bits & !Self::ALL.0 == 0 {
+        if bits & !Self::UNLIMITED.0 == 0 {
             Some(Self(bits))
         } else {
             None
@@ -83,6 +92,26 @@ impl Prot {
     /// Whether the page may be executed.
     pub const fn exec(self) -> bool {
         self.contains(Self::X)
+    }
+
+    /// Whether user mode may execute the page, by what the page tables say.
+    pub const fn user_exec(self) -> bool {
+        self.contains(if self.user() { Self::X } else { Self::OTHER_X })
+    }
+
+    /// Whether the kernel may execute the page, by what the page tables say.
+    pub const fn kernel_exec(self) -> bool {
+        self.contains(if self.user() { Self::OTHER_X } else { Self::X })
+    }
+
+    /// From execution by user mode as [`Prot::X`] and by the kernel as [`Prot::OTHER_X`], as tables with a right for each are
+    /// read, to the mode to which the page belongs and the other one.
+    pub(crate) const fn by_owner(self) -> Self {
+        const BOTH: u8 = Prot::X.0 | Prot::OTHER_X.0;
+        match (self.user(), self.0 & BOTH) {
+            (true, _) | (false, 0 | BOTH) => self,
+            (false, _) => Self(self.0 ^ BOTH),
+        }
     }
 
     /// Whether user mode may use the page.
@@ -124,7 +153,9 @@ impl fmt::Display for Prot {
 
 impl fmt::Debug for Prot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}{}", if self.user() { "u" } else { "-" })
+        let other = self.contains(Self::OTHER_X).then_some("+x");
+        let user = if self.user() { "u" } else { "-" };
+        write!(f, "{self}{user}{}", other.unwrap_or_default())
     }
 }
 

@@ -32,6 +32,14 @@ impl Test {
         }
     }
 
+    /// Holds when bit `n` is clear.
+    pub const fn clear(n: u8) -> Self {
+        Self {
+            mask: 1 << n,
+            value: 0,
+        }
+    }
+
     /// Whether it holds for `entry`.
     #[inline]
     pub const fn holds(self, entry: u64) -> bool {
@@ -42,27 +50,32 @@ impl Test {
 /// Which bits of an entry carry rights. Read permission comes with being present.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rights {
-    /// Writing is allowed.
-    pub write: Test,
+    /// Writing is forbidden.
+    pub no_write: Test,
     /// User mode is allowed.
     pub user: Test,
-    /// Execution is forbidden.
+    /// Execution is forbidden: to user mode alone, if the kernel has a right of its own.
     pub no_exec: Test,
+    /// Execution is forbidden to the kernel; `None` where the format has one right for both. Alike in all levels of a format,
+    /// but that those without rights need none.
+    pub no_kernel_exec: Option<Test>,
 }
 
 impl Rights {
     /// An entry without rights of its own: it takes nothing away.
     pub const NEUTRAL: Self = Self {
-        write: Test::ALWAYS,
+        no_write: Test::NEVER,
         user: Test::ALWAYS,
         no_exec: Test::NEVER,
+        no_kernel_exec: Some(Test::NEVER),
     };
 
-    /// What this entry allows.
+    /// What this entry allows, execution by user mode as [`Prot::X`] and by the kernel as [`Prot::OTHER_X`]: what the
+    /// intersection over all levels means, [`Spec::effective`] says.
     #[inline]
     pub const fn of(self, entry: u64) -> Prot {
         let mut prot = Prot::R;
-        if self.write.holds(entry) {
+        if !self.no_write.holds(entry) {
             prot = prot.union(Prot::W);
         }
         if self.user.holds(entry) {
@@ -71,11 +84,20 @@ impl Rights {
         if !self.no_exec.holds(entry) {
             prot = prot.union(Prot::X);
         }
+        if let Some(no_kernel_exec) = self.no_kernel_exec
+            && !no_kernel_exec.holds(entry)
+        {
+            prot = prot.union(Prot::OTHER_X);
+        }
         prot
     }
 
     const fn mask(self) -> u64 {
-        self.write.mask | self.user.mask | self.no_exec.mask
+        let kernel = match self.no_kernel_exec {
+            Some(test) => test.mask,
+            None => 0,
+        };
+        self.no_write.mask | self.user.mask | self.no_exec.mask | kernel
     }
 }
 
@@ -197,6 +219,16 @@ impl Spec {
     /// Bytes in the smallest page, the granule that the format translates by.
     pub const fn page_size(&self) -> u64 {
         self.levels[self.levels.len() - 1].span()
+    }
+
+    /// The protection of a page, from what all entries on the way to it allow ([`Rights::of`]).
+    #[inline]
+    pub const fn effective(&self, allowed: Prot) -> Prot {
+        let page = &self.levels[self.levels.len() - 1].page;
+        match page.rights.no_kernel_exec {
+            Some(_) => allowed.by_owner(),
+            None => allowed,
+        }
     }
 
     /// What `entry` is when it stands in a table of the level with this number; `None` when the

@@ -23,7 +23,7 @@ pub(crate) fn pages_by(
     for upper in [false, true] {
         if let Some(root) = space.roots().of_half(upper) {
             let tables = Tables { space, spec, upper };
-            visit(&tables, root, 0, 0, Prot::ALL, range, &mut out);
+            visit(&tables, root, 0, 0, Prot::UNLIMITED, range, &mut out);
         }
     }
     out
@@ -104,12 +104,34 @@ fn visit(
                 gpa: Gpa(gpa + (asked.start().raw() - va.raw())),
                 len: asked.len(),
                 page_size: level.span(),
-                prot,
+                prot: of_page(spec, prot),
             }));
         } else {
             visit(tables, Gpa(gpa), depth + 1, bits, prot, range, out);
         }
     }
+}
+
+/// The protection of a page from what all levels allow, one right after the other.
+fn of_page(spec: &Spec, allowed: Prot) -> Prot {
+    let splits = spec
+        .levels
+        .last()
+        .is_some_and(|level| level.page.rights.no_kernel_exec.is_some());
+    if !splits {
+        return allowed;
+    }
+    let (user, kernel) = (allowed.contains(Prot::X), allowed.contains(Prot::OTHER_X));
+    let (own, other) = if allowed.user() {
+        (user, kernel)
+    } else {
+        (kernel, user)
+    };
+    let only = |right: Prot, is_so: bool| if is_so { right } else { Prot::NONE };
+    allowed
+        .intersect(Prot::R.union(Prot::W).union(Prot::USER))
+        .union(only(Prot::X, own))
+        .union(only(Prot::OTHER_X, other))
 }
 
 /// What the operating system keeps behind an entry, from what its forms say in so many words.

@@ -380,7 +380,7 @@ impl AddressSpace {
         };
         let mut at = Table {
             table,
-            inherited: Prot::ALL,
+            inherited: Prot::UNLIMITED,
         };
         for level in &spec.levels[..spec.levels.len() - 1] {
             let entry = self.entry(spec, phys, level, at.table, va, seen)?;
@@ -629,7 +629,7 @@ impl AddressSpace {
         Ok(Mapping {
             gpa: Gpa(level.page.address(entry) | (va.raw() & (level.span() - 1))),
             page_size: level.span(),
-            prot: at.inherited.intersect(level.page.rights.of(entry)),
+            prot: spec.effective(at.inherited.intersect(level.page.rights.of(entry))),
             valid: true,
         })
     }

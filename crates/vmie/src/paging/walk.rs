@@ -203,7 +203,7 @@ impl<'a> Walker<'a> {
                 }
                 self.started = true;
                 let base = self.spec.root_base(lo);
-                if let Some(run) = self.enter(root, 0, base, Prot::ALL, Prot::ALL, lo) {
+                if let Some(run) = self.enter(root, 0, base, Prot::UNLIMITED, Prot::UNLIMITED, lo) {
                     return Some(run);
                 }
                 continue;
@@ -259,7 +259,7 @@ impl<'a> Walker<'a> {
             if level.is_page.holds(entry) {
                 top.summary.note(Some(own));
                 let kind = RunKind::Mapped {
-                    prot,
+                    prot: self.spec.effective(prot),
                     gpa,
                     page_size: level.span(),
                 };
@@ -303,7 +303,7 @@ impl<'a> Walker<'a> {
                 if let (Summary::Uniform(all), false) = (known, self.follow_frames) {
                     let parent = &mut self.stack.last_mut()?.summary;
                     parent.note(all.map(|rel| rel.intersect(own)));
-                    let prot = inherited.intersect(all?);
+                    let prot = self.spec.effective(inherited.intersect(all?));
                     let kind = RunKind::Mapped {
                         prot,
                         gpa: 0,
@@ -539,7 +539,7 @@ impl How<'_> {
                 va: frame.base + ((start as u64) << level.shift),
                 len: (len as u64) << level.shift,
                 kind: RunKind::Mapped {
-                    prot: frame.inherited.intersect(own),
+                    prot: spec.effective(frame.inherited.intersect(own)),
                     gpa: level.page.address(first),
                     page_size: level.span(),
                 },

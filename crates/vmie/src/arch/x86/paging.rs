@@ -6,14 +6,16 @@ use crate::arch::spec::{Above, Flag, Level, Rights, Spec, Target, Test};
 
 const NO_EXEC: Test = Test::set(63);
 const RIGHTS_64: Rights = Rights {
-    write: Test::set(1),
+    no_write: Test::clear(1),
     user: Test::set(2),
     no_exec: NO_EXEC,
+    no_kernel_exec: None,
 };
 const RIGHTS_32: Rights = Rights {
-    write: Test::set(1),
+    no_write: Test::clear(1),
     user: Test::set(2),
     no_exec: Test::NEVER,
+    no_kernel_exec: None,
 };
 /// Bits 51:12; the CPU's own MAXPHYADDR may be lower, but no memory image tells it.
 const FRAME_64: u64 = 0x000f_ffff_ffff_f000;

@@ -7,15 +7,16 @@ use proptest::prelude::*;
 use super::{arbitrary_pages, assert_same, chain, check_against_naive};
 use crate::addr::{AddrRange, Gpa, Gva};
 use crate::arch::{Above, Level, Mode, Rights, Spec, Target, Test};
-use crate::memory::{Cause, Fault, Memory};
+use crate::memory::{Cause, Fault, Memory, Prot};
 use crate::paging::{AddressSpace, ExtentItem, Roots, naive};
 
 /// A format as AArch64 has it: 36 bits of an address are translated, in either half, each by tables of its own.
 static HALVES: Spec = {
     const RIGHTS: Rights = Rights {
-        write: Test::set(1),
+        no_write: Test::clear(1),
         user: Test::set(2),
         no_exec: Test::set(63),
+        no_kernel_exec: Some(Test::set(9)),
     };
     const fn target(reserved: u64) -> Target {
         Target {
@@ -151,4 +152,40 @@ fn each_half_has_its_root() {
     assert_eq!(kernel.read_u64(last).ok(), Some(0x1234));
     assert_eq!(kernel.regions(AddrRange::all()).count(), 1);
     assert_eq!(kernel.root(), Gpa(0x6000));
+}
+
+#[test]
+fn each_mode_has_its_right_to_execute() {
+    const NO_USER: u64 = 1 << 63;
+    const NO_KERNEL: u64 = 1 << 9;
+    let rx = Prot::R.union(Prot::X);
+    // What the table above forbids, the page, and who may execute it: user mode, the kernel.
+    for (above, page, user, kernel) in [
+        (0, 1, true, true),
+        (0, 1 | NO_USER, false, true),
+        (0, 1 | NO_KERNEL, true, false),
+        (NO_USER, 1, false, true),
+        (NO_USER, 1 | NO_KERNEL, false, false),
+        (0, 5, true, true),
+        (0, 5 | NO_KERNEL, true, false),
+        (0, 5 | NO_USER, false, true),
+        (NO_KERNEL, 5, true, false),
+        (NO_KERNEL, 5 | NO_USER, false, false),
+    ] {
+        let mut pages = chain();
+        pages.put(0x2000, 0x3000 | 7 | above);
+        pages.put(0x3000, 0x5000 | page);
+        let space = pages.with_roots(Some(0x1000), None);
+        let prot = space.translate_by(&HALVES, Gva(0)).expect("mapped").prot;
+        assert_eq!((prot.user_exec(), prot.kernel_exec()), (user, kernel));
+        assert_eq!(prot.user(), page & 4 != 0);
+        // That of the mode to which it belongs is the one that is shown and asked for.
+        let own = if prot.user() { user } else { kernel };
+        assert_eq!(prot.exec(), own);
+        assert_eq!(prot.contains(rx), own);
+        check_halves(&space, AddrRange::all());
+        // x86 has one right, and never says anything of the other mode.
+        let plain = space.translate(Gva(0)).map(|mapping| mapping.prot);
+        assert!(plain.is_err() || plain.is_ok_and(|prot| !prot.contains(Prot::OTHER_X)));
+    }
 }
