@@ -81,6 +81,8 @@ pub struct AddressSpace {
     roots: Roots,
     /// The root of each half, looked up by the top bit of an address.
     tops: [Option<Gpa>; 2],
+    /// The root that tells spaces apart.
+    root: Gpa,
     mode: Mode,
     /// Bits of an entry that count.
     keep: u64,
@@ -116,10 +118,12 @@ impl AddressSpace {
     /// CR3 value are masked off. Nothing is read yet: a wrong root shows as a space without mappings.
     pub fn new(phys: Arc<dyn Memory<Addr = Gpa>>, roots: impl Into<Roots>, mode: Mode) -> Self {
         let roots = roots.into().masked(mode.spec().root_mask);
+        let root = roots.first().unwrap_or_default();
         Self {
-            phys: Viewed::new(phys, roots.first().unwrap_or_default()),
+            phys: Viewed::new(phys, root),
             roots,
             tops: tops(roots),
+            root,
             mode,
             keep: !0,
             software: None,
@@ -144,6 +148,7 @@ impl AddressSpace {
         Self {
             roots,
             tops: tops(roots),
+            root: roots.first().unwrap_or_default(),
             ..self.hardware()
         }
     }
@@ -179,7 +184,7 @@ impl AddressSpace {
 
     /// Physical address of the top page table; where each half has one, that of the lower half, if it is known.
     pub fn root(&self) -> Gpa {
-        self.roots.first().unwrap_or_default()
+        self.root
     }
 
     /// Physical addresses of the top page tables.
