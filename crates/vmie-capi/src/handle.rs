@@ -6,13 +6,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use vmie::os::Guest;
-use vmie::paging::detect;
 use vmie::scan::Run;
-use vmie::session::{Session, SessionOptions, with_resident};
+use vmie::session::{Root, Session, SessionOptions, System, Who};
 use vmie::snapshot::Snapshot;
 use vmie::{
-    AddrRange, Address, AddressSpace, Gpa, Gva, Hints, Layout, LiveGuest, Memory, Mode, Paused,
+    AddrRange, Address, AddressSpace, Gpa, Gva, Layout, LiveGuest, Memory, Mode, Paused,
     ProgramWidth,
 };
 
@@ -27,25 +25,14 @@ const MAX_KNOWN: usize = 4096;
 
 /// The memory of one guest: `vmie_mem`.
 pub struct Mem {
-    source: Source,
+    pub(crate) session: Session,
     pub(crate) format: CString,
-    pub(crate) ranges: Vec<AddrRange<Gpa>>,
-    pub(crate) hints: Hints,
     pub(crate) notes: Vec<CString>,
-    pub(crate) live: bool,
     threads: AtomicUsize,
-    sweep_bound: u64,
     spaces: Mutex<Spaces>,
-    programs: Mutex<Programs>,
+    /// The operating system, once the caller has had it found.
+    system: Mutex<Option<Arc<System>>>,
     pub(crate) pause: Option<Pause>,
-}
-
-/// Where the bytes come from.
-enum Source {
-    /// Physical memory.
-    Physical(Arc<dyn Memory<Addr = Gpa>>),
-    /// A moment of one address space.
-    Saved(Arc<Snapshot<Gva>>),
 }
 
 /// A running guest, and what keeps it still.
@@ -61,15 +48,6 @@ struct Spaces {
     mode: Option<Mode>,
     /// By cr3 as it was given.
     known: HashMap<usize, Tables>,
-}
-
-/// What is known about the programs whose spaces the roots are.
-#[derive(Default)]
-struct Programs {
-    /// The operating system, once the caller has had it found.
-    guest: Option<Arc<dyn Guest>>,
-    /// By root; of guests that do not change.
-    known: HashMap<u64, ProgramWidth>,
 }
 
 /// An address space behind page tables.
@@ -102,44 +80,37 @@ const _: () = {
 impl Mem {
     /// Opens what the caller names: see `vmie_open` in memmodel.h.
     pub(crate) fn open(source: &Path) -> Result<Self, Error> {
-        Ok(Self::of(&Session::open(source)?))
+        Ok(Self::of(Session::open(source)?))
     }
 
     /// Opens a raw image with its layout.
     pub(crate) fn raw(path: &Path, layout: Layout) -> Result<Self, Error> {
         let options = SessionOptions::default().layout(Some(layout));
-        Ok(Self::of(&Session::open_with(path, &options)?))
+        Ok(Self::of(Session::open_with(path, &options)?))
     }
 
-    fn of(session: &Session) -> Self {
+    fn of(session: Session) -> Self {
         let info = session.info();
         let pause = session.live().map(|live| Pause {
             guest: Arc::clone(&live.guest),
             held: Mutex::default(),
         });
         Self {
-            source: match session.saved() {
-                Some(snapshot) => Source::Saved(Arc::clone(snapshot)),
-                None => Source::Physical(Arc::clone(session.physical())),
-            },
             format: to_c(info.format.clone()),
-            ranges: info.ranges.clone(),
-            hints: info.hints.clone(),
             notes: info.notes.iter().cloned().map(to_c).collect(),
-            live: info.live,
             threads: AtomicUsize::new(0),
-            sweep_bound: session.sweep_bound(),
             spaces: Mutex::default(),
-            programs: Mutex::default(),
+            system: Mutex::default(),
             pause,
+            session,
         }
     }
 
     /// Physical memory, where the source has it.
     pub(crate) fn phys(&self) -> Result<&Arc<dyn Memory<Addr = Gpa>>, Error> {
-        match &self.source {
-            Source::Physical(memory) => Ok(memory),
-            Source::Saved(_) => Err(Error::new(
+        match self.session.saved() {
+            None => Ok(self.session.physical()),
+            Some(_) => Err(Error::new(
                 Code::Unsupported,
                 "a snapshot of one address space holds no physical memory",
             )),
@@ -148,20 +119,20 @@ impl Mem {
 
     /// The memory that a cr3 names.
     pub(crate) fn space(&self, cr3: usize) -> Result<Space, Error> {
-        if let Source::Saved(snapshot) = &self.source {
-            return saved_space(snapshot, cr3);
+        if let Some(snapshot) = self.session.saved() {
+            return self.saved(snapshot, cr3);
         }
-        let phys = self.phys()?;
         if cr3 == PHYS {
+            let phys = Arc::clone(self.session.physical());
             return Ok(Space {
-                memory: Arc::new(Phys(Arc::clone(phys))),
+                memory: Arc::new(Phys(phys)),
                 tables: None,
                 mode: None,
                 kept: ProgramWidth::UNKNOWN,
                 confirmed: true,
             });
         }
-        let tables = self.tables(phys, cr3)?;
+        let tables = self.tables(cr3)?;
         Ok(Space {
             memory: Arc::new(tables.space.clone()),
             mode: Some(tables.space.mode()),
@@ -171,7 +142,32 @@ impl Mem {
         })
     }
 
-    fn tables(&self, phys: &Arc<dyn Memory<Addr = Gpa>>, cr3: usize) -> Result<Tables, Error> {
+    /// The space that a snapshot is of: by its own root, or by 0 where none was recorded.
+    fn saved(&self, snapshot: &Arc<Snapshot<Gva>>, cr3: usize) -> Result<Space, Error> {
+        let origin = snapshot.origin();
+        let who = match origin.space {
+            _ if cr3 == PHYS => Who::Physical,
+            None if cr3 == 0 => Who::Saved,
+            _ => Who::root(Gpa(cr3 as u64)),
+        };
+        if self.session.space(&who).is_err() {
+            let root = origin.space.map_or(0, |(root, _)| root.raw());
+            return Err(Error::new(
+                Code::Unsupported,
+                format!("a snapshot of the address space at cr3 {root:#x} holds no other memory"),
+            ));
+        }
+        let memory: Arc<Snapshot<Gva>> = Arc::clone(snapshot);
+        Ok(Space {
+            memory,
+            tables: None,
+            mode: origin.space.map(|(_, mode)| mode),
+            kept: origin.width,
+            confirmed: true,
+        })
+    }
+
+    fn tables(&self, cr3: usize) -> Result<Tables, Error> {
         let forced = {
             let spaces = lock(&self.spaces);
             if let Some(known) = spaces.known.get(&cr3) {
@@ -179,29 +175,19 @@ impl Mem {
             }
             spaces.mode
         };
-        let root = Gpa(cr3 as u64);
-        if let Err(fault) = phys.read_u32(Gpa(root.raw() & ROOT_PAGE)) {
-            return Err(Error::new(
-                Code::Paging,
-                format!("no page table can be read at cr3 {root}: {}", fault.cause),
-            ));
-        }
         // Without the lock: this reads from the guest.
-        let (mode, confirmed) = match forced {
-            Some(mode) => (mode, true),
-            None => {
-                let found = detect(&**phys, root, &self.hints.cpus);
-                let found = found.map_err(|error| Error::new(Code::Paging, error.to_string()))?;
-                (found.mode, found.confirmed)
-            }
-        };
-        let space = AddressSpace::new(Arc::clone(phys), root, mode);
-        let whole = self.with_resident(&space);
+        let found = self.session.space(&Who::Root(Root {
+            gpa: Gpa(cr3 as u64),
+            mode: forced,
+        }));
+        let found = found.map_err(|error| Error::new(Code::Paging, error.to_string()))?;
+        let space = found.tables().expect("a root leads to tables");
+        let whole = self.system().and_then(|system| system.with_resident(space));
         // What is known of a process's memory was read at one moment.
-        let keeps = !(self.live && whole.is_some());
+        let keeps = !(self.is_live() && whole.is_some());
         let tables = Tables {
-            space: whole.unwrap_or(space),
-            confirmed,
+            space: whole.unwrap_or_else(|| space.clone()),
+            confirmed: found.detection.is_none_or(|found| found.confirmed),
         };
         let mut spaces = lock(&self.spaces);
         if spaces.mode == forced && keeps {
@@ -213,23 +199,24 @@ impl Mem {
         Ok(tables)
     }
 
-    /// The same space with the pages in memory that the CPU faults on, when it is that of a process of the operating
-    /// system that was found.
-    fn with_resident(&self, space: &AddressSpace) -> Option<AddressSpace> {
-        let guest = lock(&self.programs).guest.clone()?;
-        let root = space.root();
-        let mut processes = guest.processes().ok()?.items.into_iter();
-        let owner = processes.find(|one| one.has_root(root))?;
-        with_resident(&*guest, &owner, space)
+    /// Whether it is a guest that runs.
+    pub(crate) fn is_live(&self) -> bool {
+        self.session.info().live
     }
 
-    /// Remembers the operating system that was found, which knows how wide programs are and what it keeps in memory.
-    pub(crate) fn set_guest(&self, guest: Arc<dyn Guest>) {
-        let mut programs = lock(&self.programs);
-        programs.guest = Some(guest);
-        programs.known.clear();
-        drop(programs);
+    /// The operating system as it is now, once the caller has had it found.
+    fn system(&self) -> Option<Arc<System>> {
+        Some(lock(&self.system).as_ref()?.now())
+    }
+
+    /// Finds the operating system, and remembers it: it knows how wide programs are and what it keeps in memory.
+    pub(crate) fn find_system(&self) -> Result<Arc<System>, Error> {
+        self.phys()?;
+        let system = self.session.system_now();
+        let system = system.map_err(|error| Error::new(Code::Os, error.to_string()))?;
+        *lock(&self.system) = Some(Arc::clone(&system));
         lock(&self.spaces).known.clear();
+        Ok(system)
     }
 
     /// How wide the pointers and the code are that stand from `va` on in a space.
@@ -240,44 +227,18 @@ impl Mem {
         let Some(mode) = space.mode else {
             return ProgramWidth::UNKNOWN;
         };
-        let own = match mode {
-            Mode::FourLevel | Mode::FiveLevel if va >> 63 == 0 => match &space.tables {
-                Some(tables) => self.program(tables.root()),
-                None => space.kept,
-            },
-            _ => ProgramWidth::UNKNOWN,
+        let user = mode.user_range::<Gva>();
+        let own = match (
+            user.is_some_and(|half| half.contains(Gva(va))),
+            &space.tables,
+        ) {
+            (false, _) => ProgramWidth::UNKNOWN,
+            (true, None) => space.kept,
+            (true, Some(tables)) => self.system().map_or(ProgramWidth::UNKNOWN, |system| {
+                system.width_of_root(tables.root())
+            }),
         };
         own.or(mode.width())
-    }
-
-    /// How wide the program is whose space has this root.
-    fn program(&self, root: Gpa) -> ProgramWidth {
-        let guest = {
-            let programs = lock(&self.programs);
-            if let Some(&known) = programs.known.get(&root.raw()) {
-                return known;
-            }
-            programs.guest.clone()
-        };
-        let Some(guest) = guest else {
-            return ProgramWidth::UNKNOWN;
-        };
-        // Without the lock: this reads from the guest.
-        let width = guest.processes().ok().and_then(|listing| {
-            let mut processes = listing.items.into_iter();
-            let owner = processes.find(|one| one.has_root(root));
-            Some(guest.width_of(&owner?).ok()?.width)
-        });
-        let width = width.unwrap_or_default();
-        // The next process with this root may be of another sort where the guest runs on.
-        if !self.live {
-            let mut programs = lock(&self.programs);
-            if programs.known.len() >= MAX_KNOWN {
-                programs.known.clear();
-            }
-            programs.known.insert(root.raw(), width);
-        }
-        width
     }
 
     /// Says which paging mode all spaces have; `None` lets it be found out.
@@ -300,17 +261,9 @@ impl Mem {
     pub(crate) fn run(&self) -> Run<'static> {
         Run::new()
             .threads(self.threads())
-            .max_bytes(self.sweep_bound())
-    }
-
-    /// How many bytes one sweep may look at.
-    pub(crate) fn sweep_bound(&self) -> u64 {
-        self.sweep_bound
+            .max_bytes(self.session.sweep_bound())
     }
 }
-
-/// Roots are on a page of their own, or within one.
-const ROOT_PAGE: u64 = 0x000f_ffff_ffff_f000;
 
 impl Pause {
     /// Stops the guest, unless it is stopped by us already.
@@ -364,29 +317,6 @@ pub(crate) fn prot(bits: u32) -> Result<vmie::Prot, Error> {
         .ok_or_else(|| Error::argument(format!("{bits:#x} has other bits than VMIE_PROT_")))
 }
 
-/// The space that a snapshot is of: by its own root, or by 0 where none was recorded.
-fn saved_space(snapshot: &Arc<Snapshot<Gva>>, cr3: usize) -> Result<Space, Error> {
-    let recorded = snapshot.origin().space;
-    let (root, mask) = match recorded {
-        Some((root, mode)) => (root.raw(), mode.spec().root_mask),
-        None => (0, !0),
-    };
-    if cr3 == PHYS || cr3 as u64 & mask != root & mask {
-        return Err(Error::new(
-            Code::Unsupported,
-            format!("a snapshot of the address space at cr3 {root:#x} holds no other memory"),
-        ));
-    }
-    let memory: Arc<Snapshot<Gva>> = Arc::clone(snapshot);
-    Ok(Space {
-        memory,
-        tables: None,
-        mode: recorded.map(|(_, mode)| mode),
-        kept: snapshot.origin().width,
-        confirmed: true,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use vmie_synth::guest::Machine;
@@ -430,8 +360,7 @@ mod tests {
         let before: Vec<ProgramWidth> = widths(0x1000);
         assert_eq!(before, all);
 
-        let phys = m.phys().expect("physical memory");
-        m.set_guest(vmie::os::find(phys, &m.hints).expect("a kernel").into());
+        m.find_system().expect("a kernel");
         let expected = [ProgramWidth::X86_64, ProgramWidth::I386, ProgramWidth::X32];
         for _ in 0..2 {
             let own: Vec<ProgramWidth> = widths(0x1000);

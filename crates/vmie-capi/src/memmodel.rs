@@ -224,7 +224,7 @@ pub unsafe extern "C" fn vmie_is_live(m: *mut Mem) -> c_int {
     guard(-1, || {
         // SAFETY: the caller's contract.
         let m = unsafe { handle(m) }?;
-        Ok(m.live.into())
+        Ok(m.is_live().into())
     })
 }
 
@@ -292,7 +292,7 @@ pub unsafe extern "C" fn vmie_ranges(m: *mut Mem, out: *mut CRegion, max: c_int)
         let m = unsafe { handle(m) }?;
         // SAFETY: the caller's contract.
         let mut list = unsafe { List::new(out, max) }?;
-        for range in &m.ranges {
+        for range in &m.session.info().ranges {
             list.push(CRegion {
                 va: range.start().raw(),
                 len: range.len(),
@@ -315,7 +315,7 @@ pub unsafe extern "C" fn vmie_cpus(m: *mut Mem, out: *mut CCpu, max: c_int) -> c
         let m = unsafe { handle(m) }?;
         // SAFETY: the caller's contract.
         let mut list = unsafe { List::new(out, max) }?;
-        for cpu in &m.hints.cpus {
+        for cpu in &m.session.info().hints.cpus {
             let mode = Mode::from_cpu(cpu);
             list.push(CCpu {
                 cr3: cpu.cr3 & mode.map_or(!0, |mode| mode.spec().root_mask),

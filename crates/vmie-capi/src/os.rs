@@ -6,7 +6,8 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use std::ptr;
 use std::sync::Arc;
 
-use vmie::os::{self, Finding, Guest, Listing, Module, OsError, Process, Resolver, SymbolTable};
+use vmie::os::{Finding, Guest, Listing, Module, OsError, Process, Resolver, SymbolTable};
+use vmie::session::{ProcessError, System};
 use vmie::{Address, Gva, views};
 
 use crate::error::{Code, Error, to_c};
@@ -20,7 +21,7 @@ const KERNEL: u32 = u32::MAX;
 
 /// `vmie_os` of os.h.
 pub struct Os {
-    guest: Arc<dyn Guest>,
+    system: Arc<System>,
     kind: CString,
     version: CString,
 }
@@ -104,40 +105,48 @@ impl From<OsError> for Error {
 }
 
 impl Os {
+    fn guest(&self) -> &dyn Guest {
+        self.system.guest()
+    }
+
     /// The process of this number; `None` stands for the kernel.
     fn process(&self, pid: u32) -> Result<Option<Process>, Error> {
         if pid == KERNEL {
             return Ok(None);
         }
-        let listing = self.guest.processes()?;
-        let found = listing.items.into_iter().find(|process| process.pid == pid);
-        found.map(Some).ok_or_else(|| {
-            let damaged = match listing.findings.len() {
-                0 => String::new(),
-                findings => format!("; the list is damaged ({findings} findings)"),
-            };
-            Error::new(
+        let system = self.system.now();
+        let damaged = || match system.processes() {
+            Ok(listing) if !listing.findings.is_empty() => {
+                let findings = listing.findings.len();
+                format!("; the list is damaged ({findings} findings)")
+            }
+            _ => String::new(),
+        };
+        match system.by_pid(pid) {
+            Ok(process) => Ok(Some(process.clone())),
+            Err(ProcessError::Os(error)) => Err(error.into()),
+            Err(_) => Err(Error::new(
                 Code::NotFound,
-                format!("no process has number {pid}{damaged}"),
-            )
-        })
+                format!("no process has number {pid}{}", damaged()),
+            )),
+        }
     }
 
     fn table(&self, pid: u32, module: Option<&str>) -> Result<Arc<SymbolTable>, Error> {
         let process = self.process(pid)?;
         let Some(name) = module else {
             return match process {
-                None => Ok(self.guest.symbols()?),
+                None => Ok(self.guest().symbols()?),
                 Some(_) => Err(Error::argument(
                     "module is NULL; a process has no symbols outside of its modules",
                 )),
             };
         };
-        let modules = self.guest.modules(process.as_ref())?.items;
+        let modules = self.guest().modules(process.as_ref())?.items;
         let module = modules.iter().find(|module| module.name == name);
         let module = module
             .ok_or_else(|| Error::new(Code::NotFound, format!("no module is named {name:?}")))?;
-        Ok(self.guest.module_symbols(process.as_ref(), module)?)
+        Ok(self.guest().module_symbols(process.as_ref(), module)?)
     }
 }
 
@@ -216,14 +225,11 @@ pub unsafe extern "C" fn vmie_os_find(m: *mut Mem) -> *mut Os {
     guard(ptr::null_mut(), || {
         // SAFETY: the caller's contract.
         let m = unsafe { handle(m) }?;
-        let guest = os::find(m.phys()?, &m.hints);
-        let guest = guest.map_err(|error| Error::new(Code::Os, error.to_string()))?;
-        let guest: Arc<dyn Guest> = guest.into();
-        m.set_guest(Arc::clone(&guest));
+        let system = m.find_system()?;
         Ok(Box::into_raw(Box::new(Os {
-            kind: to_c(guest.kind().to_string()),
-            version: to_c(guest.version().to_owned()),
-            guest,
+            kind: to_c(system.guest().kind().to_string()),
+            version: to_c(system.guest().version().to_owned()),
+            system,
         })))
     })
 }
@@ -270,7 +276,7 @@ pub unsafe extern "C" fn vmie_os_version(os: *mut Os) -> *const c_char {
 pub unsafe extern "C" fn vmie_os_kernel_cr3(os: *mut Os, cr3: *mut u64) -> c_int {
     status(|| {
         // SAFETY: the caller's contract.
-        let root = unsafe { system(os) }?.guest.kernel_space().root();
+        let root = unsafe { system(os) }?.guest().kernel_space().root();
         // SAFETY: the caller's contract.
         unsafe { required(cr3, root.raw(), "cr3") }
     })
@@ -300,7 +306,7 @@ pub unsafe extern "C" fn vmie_processes(os: *mut Os, out: *mut CProcess, max: c_
         let os = unsafe { system(os) }?;
         // SAFETY: the caller's contract.
         let mut list = unsafe { List::new(out, max) }?;
-        let processes = told(os.guest.processes()?);
+        let processes = told(os.guest().processes()?);
         processes
             .iter()
             .for_each(|process| list.push(process.into()));
@@ -327,7 +333,7 @@ pub unsafe extern "C" fn vmie_modules(
         // SAFETY: the caller's contract.
         let mut list = unsafe { List::new(out, max) }?;
         let process = os.process(pid)?;
-        let mut modules = told(views::modules(&*os.guest, process.as_ref())?);
+        let mut modules = told(views::modules(os.guest(), process.as_ref())?);
         modules.sort_by_key(|module| module.range.start());
         modules.iter().for_each(|module| list.push(module.into()));
         Ok(list.total())
@@ -387,7 +393,7 @@ pub unsafe extern "C" fn vmie_names_make(os: *mut Os, pid: u32) -> *mut Names {
         // SAFETY: the caller's contract.
         let os = unsafe { system(os) }?;
         let process = os.process(pid)?;
-        let (resolver, missing) = Resolver::shared(&os.guest, process);
+        let (resolver, missing) = Resolver::shared(os.system.shared_guest(), process);
         // Some names are better than none, but none at all are no answer.
         if resolver.is_empty() {
             let words: Vec<String> = missing.iter().map(ToString::to_string).collect();

@@ -5,10 +5,10 @@
 
 use std::ffi::{c_char, c_int};
 use std::fmt;
-use std::ptr;
+use std::{iter, ptr};
 
 use vmie::pointers::{BuildError, Edge, Foreign, PointerMap, PointerOptions, Width};
-use vmie::{AddrRange, Address as _, Gva, Memory, Prot};
+use vmie::{AddrRange, Address as _, Gva, Memory, Mode, Prot};
 
 use crate::coverage;
 use crate::error::{Code, Error};
@@ -207,7 +207,7 @@ pub unsafe extern "C" fn pmap_build(m: *mut Mem, cr3: usize, options: *const COp
         let (options, about) = options.read(|va| m.width(&space, va).pointers)?;
         let options = PointerOptions {
             threads: m.threads(),
-            max_bytes: m.sweep_bound(),
+            max_bytes: m.session.sweep_bound(),
             ..options
         };
         let map = PointerMap::build(&*space.memory, &options, &mut vmie::quiet);
@@ -391,7 +391,7 @@ pub unsafe extern "C" fn pmap_open(m: *mut Mem, cr3: usize, file: *const c_char)
         let space = m.space(cr3)?;
         let map = PointerMap::<Gva>::open(&file)
             .map_err(|error| Error::new(Code::Open, error.to_string()))?;
-        let about = of_this(&map, &*space.memory).map_err(|foreign| {
+        let about = of_this(&map, &*space.memory, space.mode).map_err(|foreign| {
             Error::new(
                 Code::Open,
                 format!(
@@ -406,15 +406,18 @@ pub unsafe extern "C" fn pmap_open(m: *mut Mem, cr3: usize, file: *const c_char)
 }
 
 /// Sees to it that a map is of this memory. One that we did not write does not say to us of which part: all of it,
-/// the lower half, which is a process's own, or the upper one.
-fn of_this(map: &PointerMap<Gva>, memory: &dyn Memory<Addr = Gva>) -> Result<About, Foreign> {
-    const HALF: u64 = 1 << 63;
+/// user mode's half, or the kernel's.
+fn of_this(
+    map: &PointerMap<Gva>,
+    memory: &dyn Memory<Addr = Gva>,
+    mode: Option<Mode>,
+) -> Result<About, Foreign> {
     if let Some(about) = About::parse(map.about()) {
         return map.check(memory, Some(about.range)).map(|()| about);
     }
-    let parts = [(0, u64::MAX), (0, HALF - 1), (HALF, u64::MAX)];
+    let halves = mode.and_then(|mode| Some([mode.user_range()?, mode.kernel_range()?]));
     let mut why = Foreign::Mapping;
-    for part in parts.into_iter().filter_map(|(lo, hi)| range(lo, hi).ok()) {
+    for part in iter::once(AddrRange::all()).chain(halves.into_iter().flatten()) {
         match map.check(memory, Some(part)) {
             Ok(()) => return Ok(About::all(part)),
             Err(Foreign::Content) => why = Foreign::Content,

@@ -10,7 +10,7 @@ use vmie::search::{Finder, Query, ValueQuery, ValueType};
 use vmie::signature::Set;
 use vmie::xref::{CodeBits, XrefKind, Xrefs};
 use vmie::{
-    Address as _, DEFAULT_WINDOW, Found, Gva, MAX_WINDOW, Piece, Prot, Scanner, SweepOptions,
+    Address as _, DEFAULT_WINDOW, Found, Gva, MAX_WINDOW, Mode, Piece, Prot, Scanner, SweepOptions,
     Window, quiet, sweep,
 };
 
@@ -162,7 +162,7 @@ pub unsafe extern "C" fn gva_sweep(
             overlap,
             // A window is copied when the one before has been looked at, so there is never more than one.
             threads: 1,
-            max_bytes: m.sweep_bound(),
+            max_bytes: m.session.sweep_bound(),
             ..SweepOptions::default()
         };
         let space = m.space(cr3)?;
@@ -317,10 +317,10 @@ pub unsafe extern "C" fn gva_code_xref(
         let usual = |va| m.width(&space, va).code.unwrap_or(CodeBits::B64);
         // A 32-bit program's half and the kernel's may be asked for together.
         let passes = match bits {
-            0 if usual(lo) != usual(hi) => vec![(usual(lo), false), (usual(hi), true)],
-            0 => vec![(usual(lo), lo >> 63 != 0)],
-            32 => vec![(CodeBits::B32, false)],
-            64 => vec![(CodeBits::B64, false)],
+            0 if usual(lo) != usual(hi) => vec![(usual(lo), true), (usual(hi), false)],
+            0 => vec![(usual(lo), true)],
+            32 => vec![(CodeBits::B32, true)],
+            64 => vec![(CodeBits::B64, true)],
             _ => {
                 return Err(Error::argument(format!(
                     "bits is {bits}; expected 0, 32 or 64"
@@ -328,10 +328,12 @@ pub unsafe extern "C" fn gva_code_xref(
             }
         };
         let both = passes.len() > 1;
-        for (bits, upper) in passes {
+        let user = space.mode.and_then(Mode::user_range::<Gva>);
+        let is_user = |at| user.is_none_or(|half| half.contains(at));
+        for (bits, of_user) in passes {
             let xrefs = Xrefs::to(targets, bits);
             find(&space, &xrefs, &selection, m.run(), |at, xref| {
-                if !both || (at.raw() >> 63 != 0) == upper {
+                if !both || is_user(at) == of_user {
                     list.push(CXref {
                         va: at.raw(),
                         target: xref.target.raw(),
@@ -511,7 +513,7 @@ pub unsafe extern "C" fn scan_pointer(
             width,
             align: width.bytes() as u64,
             threads: m.threads(),
-            max_bytes: m.sweep_bound(),
+            max_bytes: m.session.sweep_bound(),
             ..PointerOptions::default()
         };
         let mut go_on = || -> ControlFlow<()> { Continue(()) };

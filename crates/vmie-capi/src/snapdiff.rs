@@ -49,7 +49,7 @@ pub unsafe extern "C" fn snap_take(
                 all: Prot::NONE,
                 any: prot(prot_any)?,
             },
-            max_bytes: m.sweep_bound(),
+            max_bytes: m.session.sweep_bound(),
             max_kept: snapshot::memory_available(),
         };
         let space = m.space(cr3)?;
@@ -104,7 +104,7 @@ pub unsafe extern "C" fn snap_diff(
         let list = unsafe { List::new(changed, max) }?;
         let space = m.space(cr3)?;
         let options = DiffOptions {
-            max_bytes: m.sweep_bound(),
+            max_bytes: m.session.sweep_bound(),
             ..then.diff_options()
         };
         let mut runs = Runs { list, open: None };

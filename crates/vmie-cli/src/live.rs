@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, Once, PoisonError};
 use signal_hook::consts::{SIGHUP, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
-use vmie::session::LiveSource;
+use vmie::session::{LiveSource, Still};
 use vmie::{LiveError, LiveErrorKind, LiveGuest, Paused};
 
 use crate::escape::shell_word;
@@ -19,17 +19,10 @@ use crate::report::Reporter;
 use crate::size;
 
 /// The guests that were opened.
-static GUESTS: Mutex<Vec<Live>> = Mutex::new(Vec::new());
+static GUESTS: Mutex<Vec<LiveSource>> = Mutex::new(Vec::new());
 
 /// Listening for signals is begun once.
 static LISTENING: Once = Once::new();
-
-/// A live guest, and what keeps it still.
-#[derive(Clone)]
-struct Live {
-    guest: Arc<LiveGuest>,
-    paused: Option<Arc<Paused>>,
-}
 
 /// Stops the guest behind a QMP socket until this command ends, however that is.
 pub(crate) fn pause(socket: &Path) -> Result<Arc<Paused>, LiveError> {
@@ -55,10 +48,7 @@ pub(crate) fn opened(source: &LiveSource, reporter: &Reporter) {
             None => "is not running",
         }
     ));
-    guests().push(Live {
-        guest: Arc::clone(guest),
-        paused: paused.clone(),
-    });
+    guests().push(source.clone());
 }
 
 /// The guests that were opened, as `main` holds them.
@@ -69,18 +59,16 @@ impl Opened {
     /// beginning to end.
     pub(crate) fn finish(&self, reporter: &Reporter) -> Result<(), Failure> {
         let mut result = Ok(());
-        for Live { guest, paused } in guests().drain(..) {
-            let checked = match paused {
-                Some(paused) => {
-                    let resumed = paused.resume().map_err(|error| {
-                        failure(&error).hint("`cont` on a monitor of this guest, to resume it")
-                    });
-                    let alive = guest.is_alive().then_some(());
-                    resumed.and(alive.ok_or_else(|| gone(&guest)))
-                }
-                None => recheck(&guest, reporter),
-            };
-            result = result.and(checked);
+        for live in guests().drain(..) {
+            let resumed = live
+                .paused
+                .as_ref()
+                .map_or(Ok(()), |paused| paused.resume());
+            let resumed = resumed.map_err(|error| {
+                failure(&error).hint("`cont` on a monitor of this guest, to resume it")
+            });
+            let same = checked(&live, reporter);
+            result = result.and(resumed).and(same);
         }
         result
     }
@@ -104,30 +92,26 @@ impl Drop for Opened {
     }
 }
 
-fn guests() -> std::sync::MutexGuard<'static, Vec<Live>> {
+fn guests() -> std::sync::MutexGuard<'static, Vec<LiveSource>> {
     GUESTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether the layout is what it was.
-fn recheck(guest: &LiveGuest, reporter: &Reporter) -> Result<(), Failure> {
-    if !guest.is_alive() {
-        return Err(gone(guest));
-    }
-    match guest.recheck() {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(Failure::new(format!(
+/// Whether what was looked at was one guest.
+fn checked(live: &LiveSource, reporter: &Reporter) -> Result<(), Failure> {
+    let guest = &live.guest;
+    match live.check() {
+        Still::Gone => Err(gone(guest)),
+        Still::Rearranged => Err(Failure::new(format!(
             "the memory of the guest behind {} was rearranged while it was looked at",
             shell_word(guest.socket())
         ))
         .found("memory was plugged in or out; what was found may be of memory that was not the guest's")
         .hint("the same command again, or with --pause")),
-        Err(error) if matches!(error.kind, LiveErrorKind::Gone { .. }) => Err(gone(guest)),
-        Err(_) if !guest.is_alive() => Err(gone(guest)),
-        // Another client came in between.
-        Err(error) => {
+        Still::Unknown(error) => {
             reporter.detail(&format!("the layout was not asked for again: {error}"));
             Ok(())
         }
+        _ => Ok(()),
     }
 }
 

@@ -35,6 +35,7 @@ mod names;
 mod options;
 mod origin;
 mod output;
+mod pages;
 mod pointers;
 mod regions;
 mod report;

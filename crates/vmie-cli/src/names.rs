@@ -10,6 +10,7 @@
 use std::sync::OnceLock;
 
 use vmie::os::{OsError, Process, Resolver};
+use vmie::session::{self, Target};
 use vmie::{Gpa, Gva};
 
 use crate::candidates::Whose;
@@ -49,29 +50,29 @@ impl<'s> Names<'s> {
         }
     }
 
-    /// Of physical memory: none.
-    pub(crate) fn of_physical() -> Self {
-        Self::new(Owner::Physical)
+    /// Of a space of `source`; `os` is its system where the space is somebody's.
+    pub(crate) fn of(source: &'s Source, os: Option<&'s Os>, space: &session::Space<'s>) -> Self {
+        let owner = match (&space.target, &space.owner, os) {
+            (Target::Physical(_), ..) => Owner::Physical,
+            (Target::Saved(_), ..) => Owner::Snapshot,
+            (_, session::Owner::Kernel(_), Some(os)) => Owner::Kernel(os),
+            (_, session::Owner::Process(_, process), Some(os)) => Owner::Process(os, process),
+            (Target::Virtual(space), ..) => Owner::Root(source, space.root()),
+        };
+        Self::new(owner)
     }
 
-    /// Of a saved moment: none.
+    /// Of a process, or of the kernel.
+    pub(crate) fn of_owner(os: &'s Os, process: Option<&'s Process>) -> Self {
+        Self::new(match process {
+            Some(process) => Owner::Process(os, process),
+            None => Owner::Kernel(os),
+        })
+    }
+
+    /// None: those of a snapshot of an address space.
     pub(crate) fn of_snapshot() -> Self {
         Self::new(Owner::Snapshot)
-    }
-
-    /// Of whatever has this root.
-    pub(crate) fn of_root(source: &'s Source, root: Gpa) -> Self {
-        Self::new(Owner::Root(source, root))
-    }
-
-    /// Of the kernel.
-    pub(crate) fn of_kernel(os: &'s Os) -> Self {
-        Self::new(Owner::Kernel(os))
-    }
-
-    /// Of a process.
-    pub(crate) fn of_process(os: &'s Os, process: &'s Process) -> Self {
-        Self::new(Owner::Process(os, process))
     }
 
     /// The process, where the names are those of one.

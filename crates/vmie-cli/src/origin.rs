@@ -3,9 +3,10 @@
 use vmie::AddrRange;
 use vmie::Gva;
 use vmie::snapshot::Origin;
+use vmie::views::Regions;
 
 use crate::exit::Failure;
-use crate::regions::Arranged;
+use crate::regions;
 use crate::report::Reporter;
 use crate::saved::{About, Named};
 use crate::source::Source;
@@ -19,14 +20,14 @@ pub(crate) fn origin(
     space: &Space<'_>,
     reporter: &Reporter,
 ) -> Result<Origin, Failure> {
-    if let Target::Saved(snapshot) = &space.target {
+    if let Target::Saved(snapshot) = &space.of.target {
         // It is still of what it was of.
         return Ok(snapshot.origin().clone());
     }
-    let arranged = Arranged::of(&space.names, reporter).unwrap_or_else(|failure| {
+    let arranged = regions::of(&space.names, reporter).unwrap_or_else(|failure| {
         let what = &failure.what;
         reporter.warn(&format!("its regions have no names: {what}"));
-        Arranged::default()
+        Regions::default()
     });
     let named = |(range, name): (AddrRange<Gva>, &str)| Named {
         va: range.start().0,
@@ -41,7 +42,7 @@ pub(crate) fn origin(
     let about = serde_json::to_string(&about)
         .map_err(|error| Failure::new(format!("the snapshot cannot be described: {error}")))?;
     let width = space.known_width(reporter);
-    let space = match &space.target {
+    let space = match &space.of.target {
         Target::Virtual(space) => Some((space.root(), space.mode())),
         Target::Saved(snapshot) => snapshot.origin().space,
         Target::Physical(_) => None,

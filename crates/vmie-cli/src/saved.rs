@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use vmie::snapshot::{self, Origin};
+use vmie::views::Regions;
 use vmie::{AddrRange, Gva};
 use vmie_rows::Time;
 
 use crate::candidates::{Whose, told};
-use crate::regions::Arranged;
 
 /// What a snapshot says about itself, as JSON in the file.
 #[derive(Serialize, Deserialize)]
@@ -47,10 +47,10 @@ pub(crate) fn whose(origin: &Origin) -> Whose {
 }
 
 /// What a snapshot of a process says its regions are called.
-pub(crate) fn regions(origin: &Origin) -> Arranged {
+pub(crate) fn regions(origin: &Origin) -> Regions {
     let named = about(origin).map_or_else(Vec::new, |about| about.regions);
     // A file can say anything.
-    Arranged::kept(named.into_iter().filter_map(|one| {
+    Regions::kept(named.into_iter().filter_map(|one| {
         let range = AddrRange::new(Gva(one.va), one.len)?;
         Some((range, one.name))
     }))

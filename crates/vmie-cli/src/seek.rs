@@ -131,7 +131,7 @@ impl Seek<'_> {
         keep: Option<&mut dyn Keep<S::Item>>,
         row: impl FnMut(Place, S::Item, &dyn Around) -> Option<R>,
     ) -> Result<Done> {
-        match &space.target {
+        match &space.of.target {
             Target::Physical(memory) => {
                 let memory = &**memory;
                 self.one(source, space, (memory, memory), scanner, keep, row)

@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 
 use vmie::os::Process;
 use vmie::paging::{Detection, Mode};
-use vmie::session::{Root, SpaceError, Who};
-use vmie::{AddrRange, Address, CpuState, Gpa, ProgramWidth};
+use vmie::session::{self, Root, SpaceError, SpaceWidth, Who};
+use vmie::{AddrRange, Address, CpuState, Gpa};
 
 pub(crate) use vmie::session::Target;
 
@@ -18,7 +18,7 @@ use crate::args::{OwnerArgs, Paging, SpaceArgs};
 use crate::candidates::Whose;
 use crate::escape;
 use crate::exit::Failure;
-use crate::guest::{self, Os, tell_findings};
+use crate::guest::{self, Os};
 use crate::names::Names;
 use crate::output::SpaceKind;
 use crate::report::Reporter;
@@ -28,19 +28,19 @@ use crate::unseen;
 
 /// The memory that is meant, and what its addresses are called.
 pub(crate) struct Space<'s> {
-    /// The memory.
-    pub(crate) target: Target,
+    /// The memory, and whose it is.
+    pub(crate) of: session::Space<'s>,
     /// The names.
     pub(crate) names: Names<'s>,
     /// How wide what is in it is, once somebody has asked.
-    pub(crate) width: OnceLock<ProgramWidth>,
+    pub(crate) width: OnceLock<SpaceWidth>,
 }
 
 impl<'s> Space<'s> {
     /// A memory and its names.
-    pub(crate) fn new(target: Target, names: Names<'s>) -> Self {
+    pub(crate) fn new(of: session::Space<'s>, names: Names<'s>) -> Self {
         Self {
-            target,
+            of,
             names,
             width: OnceLock::new(),
         }
@@ -52,54 +52,45 @@ impl<'s> Space<'s> {
         args: &SpaceArgs,
         reporter: &Reporter,
     ) -> Result<Self, Failure> {
-        if source.saved().is_some() && args.is_typed() {
-            return Err(no_other_space(source));
-        }
-        if let Some((os, process)) = select_process(source, &args.owner, reporter)? {
-            let space = os.guest().space_of(process);
-            let space = space.map_err(|error| guest::failed(&error))?;
-            return Ok(Self::new(
-                Target::Virtual(args.seen(space)),
-                Names::of_process(os, process),
-            ));
-        }
-        let root = args.cr3.map(|root| Root {
-            gpa: Gpa(root),
-            mode: args.paging.mode(),
-        });
-        let who = match root {
+        let who = match &args.owner {
+            _ if source.saved().is_some() && args.is_typed() => return Err(no_other_space(source)),
             _ if source.saved().is_some() => Who::Saved,
             _ if args.phys => Who::Physical,
-            _ if args.owner.kernel => Who::Kernel,
-            Some(root) => Who::Root(root),
-            None => return Err(no_space(source)),
+            OwnerArgs { kernel: true, .. } => Who::Kernel,
+            OwnerArgs { pid: Some(pid), .. } => Who::Pid(*pid),
+            OwnerArgs {
+                process: Some(name),
+                ..
+            } => Who::named(name),
+            _ => Who::Root(Root {
+                gpa: Gpa(args.cr3.ok_or_else(|| no_space(source))?),
+                mode: args.paging.mode(),
+            }),
+        };
+        let os = match who {
+            Who::Kernel => Some(source.os()?),
+            Who::Pid(_) | Who::Named(_) => {
+                let os = source.os()?;
+                os.processes()?;
+                Some(os)
+            }
+            _ => None,
         };
         let space = source.session().space(&who);
-        let space = space.map_err(|error| no_such(source, error))?;
+        let space = space.map_err(|error| no_such(source, os, error, reporter))?;
         if let Some(found) = &space.detection {
             tell_mode(found, reporter);
         }
-        let (target, names) = match (who, space.target) {
-            (Who::Kernel, Target::Virtual(space)) => (
-                Target::Virtual(args.seen(space)),
-                Names::of_kernel(source.os()?),
-            ),
-            (_, Target::Virtual(space)) => {
-                if !args.hardware {
-                    unseen::tell(source, &space, reporter);
-                }
-                let names = Names::of_root(source, space.root());
-                (Target::Virtual(space), names)
-            }
-            (_, target @ Target::Saved(_)) => (target, Names::of_snapshot()),
-            (_, target @ Target::Physical(_)) => (target, Names::of_physical()),
-        };
-        Ok(Self::new(target, names))
+        if let (Who::Root(_), Some(tables), false) = (&who, space.tables(), args.hardware) {
+            unseen::tell(source, tables, reporter);
+        }
+        let names = Names::of(source, os, &space);
+        Ok(Self::new(args.seen(space), names))
     }
 
     /// Whose memory it is, to be told again at another moment.
     pub(crate) fn whose(&self) -> Whose {
-        match &self.target {
+        match &self.of.target {
             Target::Physical(_) => Whose::Phys,
             Target::Saved(snapshot) => saved::whose(snapshot.origin()),
             Target::Virtual(space) => self.names.whose().unwrap_or_else(|| Whose::Root {
@@ -111,12 +102,12 @@ impl<'s> Space<'s> {
 
     /// The paging mode of an address space.
     pub(crate) fn mode(&self) -> Option<Mode> {
-        self.target.mode()
+        self.of.mode()
     }
 
     /// Whether rows are about physical memory.
     pub(crate) fn kind(&self) -> SpaceKind {
-        match self.target {
+        match self.of.target {
             Target::Physical(_) => SpaceKind::Physical,
             Target::Virtual(_) | Target::Saved(_) => SpaceKind::Virtual,
         }
@@ -135,7 +126,7 @@ impl<'s> Space<'s> {
         if let Some(range) = typed {
             return range.resolve(&|name| self.lookup(name)).map(Some);
         }
-        Ok(self.target.user_range(self.names.process().is_some()))
+        Ok(self.of.user_range())
     }
 }
 
@@ -154,11 +145,10 @@ pub(crate) fn select_process<'s>(
         (None, Some(name)) => os.by_name(name),
         (None, None) => return Ok(None),
     };
-    if let (Err(_), Ok(listing)) = (&found, os.processes()) {
-        // What does not add up in the list may be why it is not there.
-        tell_findings(&listing.findings, reporter);
-    }
-    Ok(Some((os, found?)))
+    Ok(Some((
+        os,
+        found.map_err(|error| os.not_there(error, reporter))?,
+    )))
 }
 
 impl Paging {
@@ -175,7 +165,15 @@ impl Paging {
 }
 
 /// What to say when there is no such space.
-fn no_such(source: &Source, error: SpaceError) -> Failure {
+fn no_such(source: &Source, os: Option<&Os>, error: SpaceError, reporter: &Reporter) -> Failure {
+    match (error, os) {
+        (SpaceError::Process(error), Some(os)) => os.not_there(error, reporter),
+        (error, _) => no_memory(source, error),
+    }
+}
+
+/// What to say when there is no such memory, whatever process was meant.
+pub(crate) fn no_memory(source: &Source, error: SpaceError) -> Failure {
     match error {
         SpaceError::RootAbsent(root) => root_absent(source, root),
         SpaceError::NoMode(error) => {

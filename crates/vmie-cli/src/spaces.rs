@@ -4,8 +4,9 @@
 //! and in which region. Results come space by space, so what is needed to name their places is made for
 //! one space after the other, and only for those in which something is found.
 
-use vmie::os::{OsError, Process};
-use vmie::{AddrRange, AddressSpace, Coverage, Gva, ManyOutcome, ProgramWidth, SpacePart};
+use vmie::session;
+use vmie::views::Regions;
+use vmie::{AddrRange, Coverage, Gva, ManyOutcome, ProgramWidth, SpacePart};
 use vmie_rows::{Hex, Place, Site};
 
 use crate::addr::RangeExpr;
@@ -15,26 +16,19 @@ use crate::exit::Failure;
 use crate::guest::{Os, tell_findings};
 use crate::names::Names;
 use crate::output::{Totals, totals_of_many, with_beyond};
-use crate::regions::Arranged;
+use crate::regions;
 use crate::report::{Beyond, Reporter, Words};
 use crate::size;
 use crate::source::Source;
-use crate::space::{Space, Target};
+use crate::space::{Space, no_memory};
 use crate::width;
 
 /// All spaces of a guest.
 pub(crate) struct Spaces<'s> {
     os: &'s Os,
-    members: Vec<Member<'s>>,
+    of: session::Spaces<'s>,
     /// Whether no space is missing.
     complete: bool,
-}
-
-struct Member<'s> {
-    /// Whose it is; `None` for the kernel's.
-    process: Option<&'s Process>,
-    space: AddressSpace,
-    range: AddrRange<Gva>,
 }
 
 impl<'s> Spaces<'s> {
@@ -45,98 +39,67 @@ impl<'s> Spaces<'s> {
         reporter: &Reporter,
     ) -> Result<Self, Failure> {
         let os = source.os()?;
-        let listing = os.processes()?;
-        let mut complete = !tell_findings(&listing.findings, reporter);
-        let mut members = Vec::new();
-        for process in &listing.items {
-            match os.guest().space_of(process) {
-                Ok(space) => members.push(Member {
-                    process: Some(process),
-                    range: space.mode().user_range().unwrap_or_else(AddrRange::all),
-                    space: args.seen(space),
-                }),
-                // Kernel threads and what has exited have no memory to look at.
-                Err(OsError::NoMemory { .. }) => {}
-                Err(error) => {
-                    complete = false;
-                    reporter.warn(&error.to_string());
-                }
-            }
+        os.processes()?;
+        let mut of = source
+            .session()
+            .spaces(args.owner.kernel)
+            .map_err(|error| no_memory(source, error))?;
+        tell_findings(of.findings, reporter);
+        for (_, error) in &of.failed {
+            reporter.warn(&error.to_string());
         }
-        if args.owner.kernel {
-            members.push(Member {
-                process: None,
-                space: args.seen(os.guest().kernel_space().clone()),
-                range: AddrRange::all(),
-            });
-        }
-        if members.is_empty() {
+        if of.members.is_empty() {
             return Err(
                 Failure::new("no process has memory that could be looked at")
-                    .found(format!("{} processes", listing.items.len()))
+                    .found(format!("{} processes", of.processes))
                     .hint("`vmie ps`, to list them")
                     .hint("--kernel, for the kernel"),
             );
         }
-        Ok(Self {
-            os,
-            members,
-            complete,
-        })
+        let complete = of.is_complete();
+        of.members = of.members.into_iter().map(|one| args.seen(one)).collect();
+        Ok(Self { os, of, complete })
     }
 
     /// How wide the program of each is.
     pub(crate) fn widths(&self, reporter: &Reporter) -> Vec<ProgramWidth> {
-        let members = self.members.iter();
-        let members: Vec<_> = members
-            .map(|member| (member.process, member.space.mode()))
-            .collect();
-        width::of_all(self.os, &members, reporter)
+        width::of_all(&self.of.members, reporter)
     }
 
     /// Whose memory they are, to be told again at another moment.
     pub(crate) fn whose(&self) -> Vec<Whose> {
-        let whose = |member: &Member<'_>| match member.process {
+        let whose = |member: &session::Space<'_>| match member.process() {
             Some(process) => Whose::process(process),
             None => Whose::kernel(self.os.guest()),
         };
-        self.members.iter().map(whose).collect()
+        self.of.members.iter().map(whose).collect()
     }
 
     /// What the engine looks at.
     pub(crate) fn parts(&self) -> Vec<SpacePart<'_>> {
-        let part = |member| {
-            let &Member {
-                ref space, range, ..
-            } = member;
-            SpacePart { space, range }
-        };
-        self.members.iter().map(part).collect()
+        self.of.parts()
     }
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.members.len()
+        self.of.members.len()
     }
 
     /// Space `index` alone, with its own names.
     pub(crate) fn space(&self, index: usize) -> Space<'s> {
-        let member = &self.members[index];
-        let names = match member.process {
-            Some(process) => Names::of_process(self.os, process),
-            None => Names::of_kernel(self.os),
-        };
-        Space::new(Target::Virtual(member.space.clone()), names)
+        let member = &self.of.members[index];
+        Space::new(member.clone(), Names::of_owner(self.os, member.process()))
     }
 
     /// The part of space `index` that is looked at.
     pub(crate) fn own(&self, index: usize) -> AddrRange<Gva> {
-        self.members[index].range
+        let member = &self.of.members[index];
+        member.user_range().unwrap_or_else(AddrRange::all)
     }
 
     /// Whose space `index` is, for rows; without a region.
     pub(crate) fn site(&self, index: usize) -> Site {
-        let process = self.members[index].process;
+        let process = self.of.members[index].process();
         Site {
             pid: process.map(|process| process.pid),
             process: process.map(|process| process.name.clone()),
@@ -146,7 +109,7 @@ impl<'s> Spaces<'s> {
 
     /// Whose space `index` is, for messages.
     pub(crate) fn title(&self, index: usize) -> String {
-        self.members[index].title()
+        title(&self.of.members[index])
     }
 
     /// The range that was typed; names in it are the kernel's.
@@ -154,7 +117,7 @@ impl<'s> Spaces<'s> {
         &self,
         typed: Option<&RangeExpr>,
     ) -> Result<Option<AddrRange<Gva>>, Failure> {
-        let names = Names::of_kernel(self.os);
+        let names = Names::of_owner(self.os, None);
         let resolve = |range: &RangeExpr| range.resolve(&|name| names.lookup(name));
         typed.map(resolve).transpose()
     }
@@ -194,27 +157,27 @@ impl<'s> Spaces<'s> {
         reporter: &Reporter,
     ) -> Result<(Totals, bool), Failure> {
         let total = outcome.total();
-        let all = || self.members.iter().zip(&outcome.coverage);
+        let all = || self.of.members.iter().zip(&outcome.coverage);
         if total.read == 0 {
             return Err(self.nothing_read(&total, source));
         }
         if outcome.looked_at > 0 {
             let looked = format!(
                 "{} spaces together: {}",
-                self.members.len(),
+                self.of.members.len(),
                 size::approx(outcome.looked_at)
             );
             reporter.detail(&format!("{looked} of physical memory looked at"));
         }
         let first = all().find(|(_, one)| words.gaps(one).next().is_some());
-        let place = |member: &Member<'_>| format!(" in {}", member.title());
+        let place = |member: &session::Space<'_>| format!(" in {}", title(member));
         let first = first.map_or_else(String::new, |(member, _)| place(member));
         let more = beyond.map(|all| all.iter().fold(Beyond::default(), |sum, one| sum.and(*one)));
-        reporter.coverage_of_many(&total, words, self.members.len(), &first, more);
+        reporter.coverage_of_many(&total, words, self.of.members.len(), &first, more);
         for (member, one) in all() {
             reporter.gaps(one, words, &place(member));
         }
-        let pid = |member: &Member<'_>| member.process.map(|process| process.pid);
+        let pid = |member: &session::Space<'_>| member.process().map(|process| process.pid);
         let totals = totals_of_many(&total, all().map(|(member, one)| (pid(member), one)));
         let whole = more.is_none_or(|more| more.missing == 0);
         let complete = self.complete && words.complete(&total) && whole;
@@ -224,7 +187,7 @@ impl<'s> Spaces<'s> {
     fn nothing_read(&self, total: &Coverage<Gva>, source: &Source) -> Failure {
         let mut failure = Failure::new(format!(
             "nothing could be read of {} spaces in {}",
-            self.members.len(),
+            self.of.members.len(),
             source.name()
         ));
         if total.absent > 0 {
@@ -242,12 +205,11 @@ impl<'s> Spaces<'s> {
     }
 }
 
-impl Member<'_> {
-    fn title(&self) -> String {
-        match self.process {
-            Some(process) => format!("{} ({})", process.name, process.pid),
-            None => "the kernel".to_owned(),
-        }
+/// Whose space it is, for messages.
+fn title(member: &session::Space<'_>) -> String {
+    match member.process() {
+        Some(process) => format!("{} ({})", process.name, process.pid),
+        None => "the kernel".to_owned(),
     }
 }
 
@@ -262,13 +224,13 @@ pub(crate) struct Places<'a, 's> {
 struct Current<'s> {
     index: usize,
     names: Names<'s>,
-    arranged: Arranged,
+    arranged: Regions,
 }
 
 impl<'s> Places<'_, 's> {
     /// The place of an address in space `index`.
     pub(crate) fn name(&mut self, index: usize, va: Gva) -> Place {
-        let process = self.spaces.members[index].process;
+        let process = self.spaces.of.members[index].process();
         let current = match self.current.take() {
             Some(current) if current.index == index => current,
             _ => self.enter(index),
@@ -276,7 +238,7 @@ impl<'s> Places<'_, 's> {
         let site = Site {
             pid: process.map(|process| process.pid),
             process: process.map(|process| process.name.clone()),
-            region: current.arranged.name(&current.names, va),
+            region: current.arranged.name(va, current.names.resolver()),
         };
         let place = Place {
             site: Some(site),
@@ -289,16 +251,14 @@ impl<'s> Places<'_, 's> {
 
     fn enter(&self, index: usize) -> Current<'s> {
         let os = self.spaces.os;
-        let names = match self.spaces.members[index].process {
-            Some(process) => Names::of_process(os, process),
-            None => Names::of_kernel(os),
-        };
-        let arranged = Arranged::of(&names, self.reporter).unwrap_or_else(|failure| {
-            let title = self.spaces.members[index].title();
+        let member = &self.spaces.of.members[index];
+        let names = Names::of_owner(os, member.process());
+        let arranged = regions::of(&names, self.reporter).unwrap_or_else(|failure| {
+            let title = title(member);
             let what = &failure.what;
             self.reporter
                 .warn(&format!("the regions of {title} have no names: {what}"));
-            Arranged::default()
+            Regions::default()
         });
         Current {
             index,

@@ -92,7 +92,7 @@ impl Texts {
         let finder = finder.map_err(|error| Failure::new(format!("--str: {error}")))?;
         let mut places = Vec::new();
         let run = run(verb, source, options);
-        let looked = match &space.target {
+        let looked = match &space.of.target {
             Target::Physical(memory) => {
                 let outcome = all(&**memory, &finder, space, run, &mut places)?;
                 Looked::of(&outcome, source, space)?

@@ -1,9 +1,11 @@
 //! The errors for "nothing at all could be looked at", which must never look like "nothing found".
 
+use vmie::views::Pages;
 use vmie::{Address, AddressSpace, Coverage, Gap, Gva, Prot};
 
 use crate::args;
 use crate::exit::Failure;
+use crate::pages;
 use crate::size;
 use crate::source::Source;
 use crate::space::{Space, Target, other_roots};
@@ -17,7 +19,7 @@ pub(crate) fn nothing_read<A: Address>(
     perm: Option<Prot>,
 ) -> Failure {
     let whole = range.is_none() && perm.is_none();
-    match (&space.target, coverage.gaps.first()) {
+    match (&space.of.target, coverage.gaps.first()) {
         (Target::Virtual(memory), None) if whole => return nothing_mapped(memory, source),
         (Target::Virtual(memory), Some(_)) if whole && coverage.absent == 0 => {
             return no_table(coverage, memory, source);
@@ -37,9 +39,11 @@ pub(crate) fn nothing_read<A: Address>(
             let failure = failure.found(gap_text(gap));
             let told = gap.cause.is_unmapped() || gap.cause.is_away();
             let is = space.names.process().filter(|_| told);
-            let is = is.and_then(|(os, process)| os.whereabouts(process, Gva(gap.start.raw())));
-            is.into_iter()
-                .fold(failure, |failure, is| failure.found(is.detail))
+            let is = is.and_then(|(os, process)| {
+                let is = Pages::new(os.guest(), process).state(Gva(gap.start.raw()))?;
+                pages::detail(&is)
+            });
+            is.into_iter().fold(failure, Failure::found)
         }
         (None, Some(perm)) => failure.found(format!(
             "no region allows at least {}",

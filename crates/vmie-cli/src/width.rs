@@ -4,17 +4,18 @@
 //! tells; everything else, and the kernel's half of a process's space, is as wide as the kernel, whose paging mode
 //! tells it. What is told about it on standard error is told once for each space.
 
-use vmie::os::{OsError, Process, ProcessWidth};
+use vmie::os::Process;
 use vmie::paging::Mode;
 use vmie::pointers::Width;
+use vmie::session::{self, PartWidth, SpaceWidth};
 use vmie::xref::CodeBits;
 use vmie::{AddrRange, Address, ProgramWidth};
 
 use crate::args::BitsArg;
 use crate::escape;
-use crate::guest::{Os, tell_findings};
+use crate::guest::tell_findings;
 use crate::report::Reporter;
-use crate::space::{Space, Target};
+use crate::space::Space;
 
 impl Space<'_> {
     /// How wide the pointers that stand in `part` are; without a part, those of what the space is of.
@@ -46,101 +47,114 @@ impl Space<'_> {
 
     /// What is known of the width of what the space is of, to be kept with it: nothing is assumed.
     pub(crate) fn known_width(&self, reporter: &Reporter) -> ProgramWidth {
-        let Some((os, process)) = self.names.process() else {
-            return self.mode().map_or(ProgramWidth::UNKNOWN, Mode::width);
-        };
-        let told = os.guest().width_of(process).unwrap_or_default();
-        tell_findings(&told.findings, reporter);
-        told.width
+        match self.of.program_width() {
+            SpaceWidth {
+                told: Some(Ok(told)),
+                ..
+            } => {
+                tell_findings(&told.findings, reporter);
+                told.width
+            }
+            SpaceWidth { told: Some(_), .. } => ProgramWidth::UNKNOWN,
+            is => is.width,
+        }
     }
 
     fn program<A: Address>(&self, part: Option<AddrRange<A>>, reporter: &Reporter) -> ProgramWidth {
-        let Some(mode) = self.mode() else {
+        if self.mode().is_none() {
             return ProgramWidth::UNKNOWN;
+        }
+        let Some(part) = part else {
+            return self.own(reporter).width;
         };
-        let half: Option<AddrRange<A>> = mode.user_range();
-        if let Some((half, part)) = half.zip(part)
-            && !half.contains(part.start())
+        // What is the kernel's alone is not a matter of the program: it is not asked for.
+        if let Some(kernel) = self.mode().and_then(Mode::kernel_range::<A>)
+            && kernel.covers(part)
         {
-            return mode.width();
+            return self.mode().map_or(ProgramWidth::UNKNOWN, Mode::width);
         }
-        let program = *self.width.get_or_init(|| self.find_out(mode, reporter));
-        if let Some((half, part)) = half.zip(part)
-            && !half.covers(part)
-            && program != mode.width()
-        {
+        let PartWidth { width, kernel, .. } = self.own(reporter).of_part(part);
+        if let Some(kernel) = kernel {
             reporter.warn(&format!(
-                "{part} is memory of the process and of the kernel; all of it is looked at as {program}, and the \
-                 kernel has {}: --bits, for a look at its part",
-                mode.width()
-            ));
-        }
-        program
-    }
-
-    /// What the operating system says of a process's half; of other spaces, what the paging mode says.
-    fn find_out(&self, mode: Mode, reporter: &Reporter) -> ProgramWidth {
-        if let Target::Saved(snapshot) = &self.target {
-            let width = snapshot.origin().width.or(mode.width());
-            if width != mode.width() {
-                reporter.note(&format!(
-                    "a snapshot of a program that has {width}; --bits overrides"
-                ));
-            }
-            return width;
-        }
-        let Some((os, process)) = self.names.process() else {
-            return mode.width();
-        };
-        let told = os.guest().width_of(process);
-        let title = title(process);
-        if let Ok(told) = &told {
-            tell_findings(&told.findings, reporter);
-            let grounds: Vec<&str> = told.grounds().collect();
-            if told.width != mode.width() && told.width != ProgramWidth::UNKNOWN {
-                reporter.note(&format!(
-                    "{title} has {}, by {}; --bits overrides",
-                    told.width,
-                    grounds.join(", ")
-                ));
-            }
-        }
-        let (width, why) = known(told, mode);
-        if let Some(why) = why {
-            reporter.warn(&format!(
-                "how wide {title} is could not be told: {why}; it is taken to have {width}, and --bits overrides"
+                "{part} is memory of the process and of the kernel; all of it is looked at as {width}, and the \
+                 kernel has {kernel}: --bits, for a look at its part"
             ));
         }
         width
     }
+
+    /// How wide the space is, told once.
+    fn own(&self, reporter: &Reporter) -> &SpaceWidth {
+        self.width.get_or_init(|| {
+            let is = self.of.program_width();
+            tell(&self.of, &is, reporter);
+            is
+        })
+    }
 }
 
-/// The width of each process, for a look at all of them; `None` stands for the kernel.
-pub(crate) fn of_all(
-    os: &Os,
-    members: &[(Option<&Process>, Mode)],
-    reporter: &Reporter,
-) -> Vec<ProgramWidth> {
+/// Says what the width of a space was taken from, where that is not its kernel's.
+fn tell(space: &session::Space<'_>, is: &SpaceWidth, reporter: &Reporter) {
+    let Some(process) = space.process() else {
+        if is.width != is.kernel() {
+            reporter.note(&format!(
+                "a snapshot of a program that has {}; --bits overrides",
+                is.width
+            ));
+        }
+        return;
+    };
+    let title = title(process);
+    if let Some(Ok(told)) = &is.told {
+        tell_findings(&told.findings, reporter);
+        let grounds: Vec<&str> = told.grounds().collect();
+        if told.width != is.kernel() && told.width != ProgramWidth::UNKNOWN {
+            reporter.note(&format!(
+                "{title} has {}, by {}; --bits overrides",
+                told.width,
+                grounds.join(", ")
+            ));
+        }
+    }
+    if is.is_assumed() {
+        reporter.warn(&format!(
+            "how wide {title} is could not be told: {}; it is taken to have {}, and --bits overrides",
+            why(is),
+            is.width
+        ));
+    }
+}
+
+/// Why the width of a process had to be assumed.
+fn why(is: &SpaceWidth) -> String {
+    match &is.told {
+        Some(Err(error)) => error.to_string(),
+        Some(Ok(told)) if !told.signs.is_empty() => format!("all that is known is {}", told.width),
+        _ => "nothing in memory says so".to_owned(),
+    }
+}
+
+/// The width of each space, for a look at all of them.
+pub(crate) fn of_all(members: &[session::Space<'_>], reporter: &Reporter) -> Vec<ProgramWidth> {
     const SHOWN: usize = 8;
     let mut unknown = Vec::new();
     let mut narrow = Vec::new();
     let mut findings = Vec::new();
-    let widths = members.iter().map(|&(process, mode)| {
-        let Some(process) = process else {
-            return mode.width();
+    let widths = members.iter().map(|member| {
+        let is = member.program_width();
+        let Some(process) = member.process() else {
+            return is.width;
         };
-        let told = os.guest().width_of(process);
-        if let Ok(told) = &told {
+        if let Some(Ok(told)) = &is.told {
             findings.extend_from_slice(&told.findings);
         }
-        let (width, why) = known(told, mode);
-        if why.is_some() {
+        if is.is_assumed() {
             unknown.push(process);
         }
-        if width != mode.width() {
+        if is.width != is.kernel() {
             narrow.push(process);
         }
-        width
+        is.width
     });
     let widths = widths.collect();
     tell_findings(&findings, reporter);
@@ -168,21 +182,6 @@ pub(crate) fn of_all(
         ));
     }
     widths
-}
-
-/// What is known, completed by what the paging mode says; and why, where it had to be completed.
-fn known(told: Result<ProcessWidth, OsError>, mode: Mode) -> (ProgramWidth, Option<String>) {
-    match told {
-        Ok(told) => {
-            let whole = told.width.pointers.is_some() && told.width.code.is_some();
-            let why = (!whole).then(|| match told.signs.len() {
-                0 => "nothing in memory says so".to_owned(),
-                _ => format!("all that is known is {}", told.width),
-            });
-            (told.width.or(mode.width()), why)
-        }
-        Err(error) => (mode.width(), Some(error.to_string())),
-    }
 }
 
 fn title(process: &Process) -> String {

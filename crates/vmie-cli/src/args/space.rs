@@ -1,7 +1,7 @@
 //! Which memory of the guest is meant.
 
 use clap::{Args, ValueEnum};
-use vmie::AddressSpace;
+use vmie::session::Space;
 
 use crate::addr::parse_u64;
 
@@ -61,7 +61,7 @@ impl SpaceArgs {
     }
 
     /// What is to be seen of a space.
-    pub(crate) fn seen(&self, space: AddressSpace) -> AddressSpace {
+    pub(crate) fn seen<'s>(&self, space: Space<'s>) -> Space<'s> {
         match self.hardware {
             true => space.hardware(),
             false => space,

@@ -30,7 +30,7 @@ pub(super) fn run(args: &PathsArgs, options: &Options) -> Result<Done> {
     interrupt::listen();
     let source = Source::open(&args.source, &options.reporter)?;
     let space = Space::select(&source, &args.space, &options.reporter)?;
-    match &space.target {
+    match &space.of.target {
         Target::Physical(memory) => search(args, options, &source, &space, &**memory),
         Target::Virtual(memory) => search(args, options, &source, &space, memory),
         Target::Saved(memory) => search(args, options, &source, &space, &**memory),

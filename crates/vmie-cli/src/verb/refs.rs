@@ -92,7 +92,7 @@ pub(super) fn run(args: &RefsArgs, options: &Options) -> Result<Done> {
         _ => {
             let source = Source::open(&args.search.source, &options.reporter)?;
             let space = Space::select(&source, &args.search.space, &options.reporter)?;
-            match &space.target {
+            match &space.of.target {
                 Target::Physical(memory) => indexed(args, options, &source, &space, &**memory, &[]),
                 Target::Virtual(memory) => indexed(args, options, &source, &space, memory, &[]),
                 Target::Saved(memory) => indexed(args, options, &source, &space, &**memory, &[]),
@@ -197,7 +197,7 @@ fn to_texts(args: &RefsArgs, options: &Options) -> Result<Done> {
             value: Hex(value),
         })
     };
-    let done = match &space.target {
+    let done = match &space.of.target {
         Target::Physical(image) if args.index.is_some() => {
             indexed(args, options, &source, &space, &**image, places)
         }

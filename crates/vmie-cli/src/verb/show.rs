@@ -53,7 +53,7 @@ pub(super) fn run(args: &ShowArgs, options: &Options) -> Result<Done> {
         .expression(&args.name)
         .map_err(|error| unknown(&error))?;
     let space = Space::select(&source, &args.space.or_kernel(), &options.reporter)?;
-    let Target::Virtual(memory) = &space.target else {
+    let Target::Virtual(memory) = &space.of.target else {
         return Err(Failure::new("types hold virtual addresses")
             .hint("leave out --phys")
             .into());

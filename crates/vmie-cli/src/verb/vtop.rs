@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 use vmie::paging::{EntryKind, Mode, Spec};
+use vmie::views::Pages;
 use vmie::{AddressSpace, Cause, Coverage, Fault, Gpa, Gva};
 use vmie_rows::{Hex, Step, WalkRow};
 
@@ -14,6 +15,7 @@ use crate::escape;
 use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
 use crate::output::{SpaceKind, View, prot, totals};
+use crate::pages;
 use crate::size;
 use crate::source::Source;
 use crate::space::{Space, Target};
@@ -35,10 +37,10 @@ pub(crate) struct VtopArgs {
 pub(super) fn run(args: &VtopArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;
     let space = Space::select(&source, &args.space, &options.reporter)?;
-    if let Target::Saved(_) = space.target {
+    if let Target::Saved(_) = space.of.target {
         return Err(crate::source::no_tables(&source, "nothing can be translated").into());
     }
-    let Target::Virtual(memory) = &space.target else {
+    let Target::Virtual(memory) = &space.of.target else {
         return Err(Failure::new("physical addresses need no translation")
             .hint("--cr3 GPA, --pid N or --kernel instead of --phys, to translate through an address space")
             .into());
@@ -63,9 +65,9 @@ pub(super) fn run(args: &VtopArgs, options: &Options) -> Result<Done> {
             .map_or(!walked.valid, |fault| nowhere(fault.cause))
             && let Some((os, process)) = space.names.process()
             && !args.space.hardware
-            && let Some(is) = os.whereabouts(process, va)
+            && let Some(is) = Pages::new(os.guest(), process).state(va)
         {
-            (walked.row.state, walked.row.detail) = (Some(is.state), Some(is.detail));
+            (walked.row.state, walked.row.detail) = (pages::state(&is), pages::detail(&is));
         }
         match (walked.fault, walked.row.gpa, walked.row.in_image) {
             // An answer, and no address.

@@ -28,7 +28,7 @@ pub(super) fn run(args: &XrefArgs, options: &Options) -> Result<Done> {
         return everywhere::run(args, &source, options);
     }
     let space = Space::select(&source, &args.space, &options.reporter)?;
-    let Some(memory) = space.target.by_virtual() else {
+    let Some(memory) = space.of.target.by_virtual() else {
         return Err(
             Failure::new("physical memory has no instructions that refer to addresses")
                 .found("--phys; what code refers to are virtual addresses")

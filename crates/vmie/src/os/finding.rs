@@ -62,6 +62,14 @@ impl FindingKind {
     }
 }
 
+impl Finding {
+    /// Whether rows may be missing for it. What is hidden from one view is in the answer, and so is what two statements
+    /// differ about.
+    pub fn costs_rows(&self) -> bool {
+        !matches!(self.kind, FindingKind::Hidden | FindingKind::Inconsistent)
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.kind.label(), self.text)?;

@@ -4,10 +4,9 @@
 
 use std::ops::ControlFlow;
 
-use super::space::{Owner, Space, SpaceError, Target};
+use super::space::{Space, SpaceError, Target};
 use crate::addr::{AddrRange, Gva};
-use crate::paging::Mode;
-use crate::pointers::{PointerMap, PointerOptions, Width};
+use crate::pointers::{PointerMap, PointerOptions};
 use crate::scan::{Outcome, Run, Selection, scan};
 use crate::snapshot::{Change, DiffOptions, DiffOutcome, diff};
 use crate::sweep::{Scanner, quiet};
@@ -85,23 +84,5 @@ impl Space<'_> {
         };
         let memory = self.by_virtual().ok_or(SpaceError::NotVirtual)?;
         PointerMap::build(memory, &options, &mut quiet).map_err(SpaceError::Pointers)
-    }
-
-    /// How wide the pointers of this space are: those of its program, where the operating system knows, else as its
-    /// paging mode has them.
-    pub fn width(&self) -> Width {
-        let own = match &self.owner {
-            Owner::Process(system, process) => system.guest().width_of(process).ok(),
-            _ => None,
-        };
-        let own = own.map(|own| own.width).unwrap_or_default();
-        let kept = match &self.target {
-            Target::Saved(snapshot) => snapshot.origin().width,
-            _ => own,
-        };
-        let mode = self.mode().map(Mode::width);
-        kept.or(mode.unwrap_or_default())
-            .pointers
-            .unwrap_or(Width::Eight)
     }
 }

@@ -12,6 +12,8 @@
 //! | `source.rs` | opening sources of each kind |
 //! | `process.rs` | the operating system's processes, and which of them is meant |
 //! | `space.rs` | which memory is meant, and its parts |
+//! | `spaces.rs` | the spaces of all processes together |
+//! | `width.rs` | how wide pointers and code are in a space |
 //! | `ask.rs` | the shortest way to what occurs in it, what changed, how it is reached |
 
 mod ask;
@@ -19,8 +21,10 @@ mod options;
 mod process;
 mod source;
 mod space;
+mod spaces;
 #[cfg(test)]
 mod tests;
+mod width;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -33,11 +37,13 @@ use crate::snapshot::Snapshot;
 
 pub use ask::Changes;
 pub use options::SessionOptions;
-pub use process::{ProcessError, System, with_resident};
+pub use process::{ProcessError, System};
 #[cfg(all(feature = "live", target_os = "linux"))]
-pub use source::LiveSource;
+pub use source::{LiveSource, Still};
 pub use source::{SessionError, SourceInfo, SourceKind, SourceOption, live_socket};
-pub use space::{Owner, Root, Space, SpaceError, Target, Who};
+pub use space::{LeftOut, Owner, Root, Space, SpaceError, Target, Who};
+pub use spaces::Spaces;
+pub use width::{PartWidth, SpaceWidth};
 
 /// A source that was opened, and what was found out about it. See the module documentation.
 pub struct Session {
@@ -155,6 +161,20 @@ impl Session {
         self.system.get_or_init(|| self.find()).as_ref()
     }
 
+    /// The operating system as it is now: looked for anew in a guest that runs, which may have been started again since.
+    ///
+    /// Cost: as [`Session::system`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::system`].
+    pub fn system_now(&self) -> Result<Arc<System>, FindError> {
+        match self.kind() {
+            SourceKind::Live => self.find(),
+            _ => self.system().cloned().map_err(Clone::clone),
+        }
+    }
+
     fn find(&self) -> Result<Arc<System>, FindError> {
         if self.saved().is_some() {
             return Err(FindError {
@@ -172,7 +192,7 @@ impl Session {
             }
             None => os::find_with(phys, hints, &self.known)?,
         };
-        Ok(Arc::new(System::new(guest)))
+        Ok(Arc::new(System::new(guest, self.info().live)))
     }
 
     /// The guest as the operating-system layer has it: symbols, types, modules.

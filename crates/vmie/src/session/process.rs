@@ -1,19 +1,22 @@
 //! The operating system of a session, its processes, and which of them is meant by a name.
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use crate::addr::Gpa;
 use crate::os::{Guest, Listing, OsError, Process};
 use crate::paging::AddressSpace;
 use crate::search::fold_case;
+use crate::width::ProgramWidth;
 
 /// Names shorter than this are like any other.
 const SHORTEST: usize = 2;
 
 /// An operating system that was found, and its processes, listed once.
 pub struct System {
-    guest: Box<dyn Guest>,
+    guest: Arc<dyn Guest>,
+    /// Whether the guest goes on meanwhile.
+    runs: bool,
     processes: OnceLock<Result<Listing<Process>, OsError>>,
 }
 
@@ -76,9 +79,10 @@ impl fmt::Display for ProcessError {
 impl std::error::Error for ProcessError {}
 
 impl System {
-    pub(super) fn new(guest: Box<dyn Guest>) -> Self {
+    pub(super) fn new(guest: impl Into<Arc<dyn Guest>>, runs: bool) -> Self {
         Self {
-            guest,
+            guest: guest.into(),
+            runs,
             processes: OnceLock::new(),
         }
     }
@@ -86,6 +90,21 @@ impl System {
     /// The operating-system layer's view of it.
     pub fn guest(&self) -> &dyn Guest {
         &*self.guest
+    }
+
+    /// The same, to be kept.
+    pub fn shared_guest(&self) -> &Arc<dyn Guest> {
+        &self.guest
+    }
+
+    /// The system as it is now: in a guest that runs, its processes are listed again when they are next asked for. For
+    /// whoever keeps a session for longer than a question.
+    #[must_use]
+    pub fn now(self: &Arc<Self>) -> Arc<Self> {
+        match self.runs {
+            true => Arc::new(Self::new(Arc::clone(&self.guest), true)),
+            false => Arc::clone(self),
+        }
     }
 
     /// All processes, listed when first asked for.
@@ -187,22 +206,29 @@ impl System {
         let all = self.all().ok()?;
         all.iter().find(|process| process.has_root(root))
     }
-}
 
-/// The space of a process with what the operating system keeps in memory though the CPU faults on it, under the root
-/// that `space` has; `None` when it is no process's.
-pub fn with_resident(
-    guest: &dyn Guest,
-    owner: &Process,
-    space: &AddressSpace,
-) -> Option<AddressSpace> {
-    let whole = guest.space_of(owner).ok()?;
-    if whole.mode() != space.mode() {
-        return None;
+    /// The same space with what the operating system keeps in memory though the CPU faults on it, under the root that
+    /// `space` has; `None` when it is no process's.
+    pub fn with_resident(&self, space: &AddressSpace) -> Option<AddressSpace> {
+        let owner = self.by_root(space.root())?;
+        let whole = self.guest.space_of(owner).ok()?;
+        if whole.mode() != space.mode() {
+            return None;
+        }
+        // Either root of a process whose kernel keeps its own pages out of user mode's.
+        let software = whole.software()?.clone();
+        Some(whole.with_root(space.root()).with_software(software))
     }
-    // Either root of a process whose kernel keeps its own pages out of user mode's.
-    let software = whole.software()?.clone();
-    Some(whole.with_root(space.root()).with_software(software))
+
+    /// How wide the program is whose space, as the kernel or as user mode sees it, has this root; unknown when it is no
+    /// process's.
+    pub fn width_of_root(&self, root: Gpa) -> ProgramWidth {
+        let told = self.by_root(root).map(|owner| self.guest.width_of(owner));
+        match told {
+            Some(Ok(told)) => told.width,
+            _ => ProgramWidth::UNKNOWN,
+        }
+    }
 }
 
 impl fmt::Debug for System {

@@ -9,7 +9,7 @@ use crate::addr::{AddrRange, Address, Gpa, Gva};
 use crate::hints::Hints;
 use crate::image::{Image, ImageInfo, OpenError, OpenOptions};
 #[cfg(all(feature = "live", target_os = "linux"))]
-use crate::live::{LiveError, LiveGuest, Paused};
+use crate::live::{LiveError, LiveErrorKind, LiveGuest, Paused};
 use crate::memory::{Cause, Fault, Memory, Region, Spans};
 #[cfg(all(feature = "live", target_os = "linux"))]
 use crate::os::Identity;
@@ -143,6 +143,45 @@ pub struct LiveSource {
     pub guest: Arc<LiveGuest>,
     /// What keeps it still: it runs on when the last of these is dropped.
     pub paused: Option<Arc<Paused>>,
+}
+
+/// Whether what was looked at was one guest from beginning to end: see [`LiveSource::check`].
+#[cfg(all(feature = "live", target_os = "linux"))]
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Still {
+    /// It was.
+    Same,
+    /// QEMU has ended: what was read is not all there was.
+    Gone,
+    /// Memory was plugged in or out: what was read may not have been the guest's.
+    Rearranged,
+    /// It could not be asked, for instance since another client came in between.
+    Unknown(LiveError),
+}
+
+#[cfg(all(feature = "live", target_os = "linux"))]
+impl LiveSource {
+    /// Asks whether the guest is still the one that was opened, and its memory laid out as it was. To be asked when all
+    /// was read.
+    ///
+    /// Cost: as [`LiveGuest::recheck`].
+    pub fn check(&self) -> Still {
+        if !self.guest.is_alive() {
+            return Still::Gone;
+        }
+        // Nothing changes in one that stands still, and QEMU would not answer.
+        if self.paused.is_some() {
+            return Still::Same;
+        }
+        match self.guest.recheck() {
+            Ok(true) => Still::Same,
+            Ok(false) => Still::Rearranged,
+            Err(error) if matches!(error.kind, LiveErrorKind::Gone { .. }) => Still::Gone,
+            Err(_) if !self.guest.is_alive() => Still::Gone,
+            Err(error) => Still::Unknown(error),
+        }
+    }
 }
 
 /// A source that was opened.

@@ -7,6 +7,7 @@ use super::Session;
 use super::process::{ProcessError, System};
 use crate::addr::{AddrRange, Address, Gpa, Gva};
 use crate::memory::Memory;
+use crate::os::linux::looks_resident;
 use crate::os::{FindError, OsError, Process};
 use crate::paging::{AddressSpace, DetectError, Detection, Mode, detect};
 use crate::pointers::BuildError;
@@ -159,23 +160,10 @@ impl Target {
             Self::Saved(snapshot) => snapshot.origin().space.map(|(_, mode)| mode),
         }
     }
-
-    /// The part that is meant when none is named: of a process (`of_process`) what is user mode's, of a snapshot what it
-    /// was taken of, else (`None`) all.
-    pub fn user_range<A: Address>(&self, of_process: bool) -> Option<AddrRange<A>> {
-        match self {
-            Self::Virtual(space) if of_process => space.mode().user_range(),
-            Self::Saved(snapshot) => {
-                let range = snapshot.range();
-                AddrRange::inclusive(A::new(range.start().0), A::new(range.last().0))
-            }
-            _ => None,
-        }
-    }
 }
 
 impl<'s> Space<'s> {
-    fn new(target: Target, owner: Owner<'s>) -> Self {
+    pub(super) fn new(target: Target, owner: Owner<'s>) -> Self {
         Self {
             target,
             owner,
@@ -185,7 +173,7 @@ impl<'s> Space<'s> {
 
     pub(super) fn select(session: &'s Session, who: &Who) -> Result<Self, SpaceError> {
         match (session.saved(), who) {
-            (Some(snapshot), Who::Saved) => {
+            (Some(snapshot), who) if is_of(snapshot, who) => {
                 let target = Target::Saved(Arc::clone(snapshot));
                 return Ok(Self::new(target, Owner::Unknown));
             }
@@ -230,7 +218,9 @@ impl<'s> Space<'s> {
     /// A bare root is the hardware's: nothing is looked for in the operating system.
     fn of_root(session: &Session, root: Root) -> Result<Self, SpaceError> {
         let phys = session.physical();
-        if phys.read_u32(root.gpa).is_err() {
+        // Flags and the number of the space (PCID) are no part of where the table is.
+        let mask = root.mode.unwrap_or(Mode::FourLevel).spec().root_mask;
+        if phys.read_u32(Gpa(root.gpa.0 & mask)).is_err() {
             return Err(SpaceError::RootAbsent(root.gpa));
         }
         let detection = match root.mode {
@@ -248,6 +238,15 @@ impl<'s> Space<'s> {
             owner: Owner::Unknown,
             detection,
         })
+    }
+
+    /// The same, without what the operating system keeps in memory though the CPU faults on it.
+    #[must_use]
+    pub fn hardware(mut self) -> Self {
+        if let Target::Virtual(space) = &mut self.target {
+            *space = space.hardware();
+        }
+        self
     }
 
     /// The memory, where addresses are virtual.
@@ -279,7 +278,66 @@ impl<'s> Space<'s> {
     /// The part that is meant when none is named: of a process what is user mode's, of a snapshot what it was taken
     /// of, else (`None`) all.
     pub fn user_range<A: Address>(&self) -> Option<AddrRange<A>> {
-        self.target.user_range(self.process().is_some())
+        match &self.target {
+            Target::Virtual(space) => self.process().and_then(|_| space.mode().user_range()),
+            Target::Saved(snapshot) => {
+                let range = snapshot.range();
+                AddrRange::inclusive(A::new(range.start().0), A::new(range.last().0))
+            }
+            Target::Physical(_) => None,
+        }
+    }
+}
+
+/// What the page tables under a bare root leave out, in bytes: see [`Session::left_out`].
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct LeftOut<'s> {
+    /// What looks, by its entries, as if it were in memory though the CPU faults on it.
+    pub looks: u64,
+    /// The process whose space it is, where that was found, and how much more is mapped in its space.
+    pub owner: Option<(&'s Process, u64)>,
+}
+
+impl Session {
+    /// How much of a process's memory the page tables of a space that was made of a bare root do not show: only the
+    /// operating system knows what it keeps behind entries that are not present. It is looked for when entries look as if
+    /// there were such pages, and not otherwise, so that whoever has only a root does not wait for that. `None` when
+    /// nothing is left out.
+    ///
+    /// Cost: a walk over the page tables; if there are such entries that of [`Session::system`], and three walks.
+    pub fn left_out(&self, space: &AddressSpace) -> Option<LeftOut<'_>> {
+        let range = space.mode().user_range().unwrap_or_else(AddrRange::all);
+        let looks = looks_resident(space, range);
+        if looks == 0 {
+            return None;
+        }
+        let system = self.system().ok();
+        let owner = system.and_then(|system| {
+            let owner = system.by_root(space.root())?;
+            let whole = system.guest().space_of(owner).ok()?;
+            let more = mapped(&whole, range).saturating_sub(mapped(&whole.hardware(), range));
+            Some((owner, more))
+        });
+        let nothing = owner.is_some_and(|(_, more)| more == 0);
+        (!nothing).then_some(LeftOut { looks, owner })
+    }
+}
+
+fn mapped(space: &AddressSpace, range: AddrRange<Gva>) -> u64 {
+    let lengths = space.regions(range).map(|region| region.len);
+    lengths.fold(0, u64::saturating_add)
+}
+
+/// Whether it is the space that a snapshot is of which is meant: by its own name, or by its root.
+fn is_of(snapshot: &Snapshot<Gva>, who: &Who) -> bool {
+    match (who, snapshot.origin().space) {
+        (Who::Saved, _) => true,
+        (Who::Root(root), Some((own, mode))) => {
+            let mask = mode.spec().root_mask;
+            root.gpa.0 & mask == own.0 & mask && root.mode.is_none_or(|typed| typed == mode)
+        }
+        _ => false,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::scan::Run;
 use crate::signature::{Set, Signature};
 use crate::snapshot::{SaveOptions, TakeOptions, take};
 use crate::sweep::quiet;
-use crate::{Gpa, Gva, Layout};
+use crate::{AddrRange, AddressSpace, Gpa, Gva, Layout, ProgramWidth};
 
 fn guest_of(dir: &Path, programs: &[Program]) -> PathBuf {
     let mut machine = Machine::new(0..32 << 20);
@@ -148,6 +148,66 @@ fn names_that_are_not_clear_are_data() {
 }
 
 #[test]
+fn all_spaces_are_looked_at_with_what_their_programs_may_use() {
+    let home = tempfile::tempdir().expect("a directory");
+    let programs = [
+        Program::of(1, "init", Sort::X86_64),
+        Program::of(5, "narrow", Sort::I386),
+    ];
+    let session = Session::open(guest_of(home.path(), &programs)).expect("opens");
+    let user = Mode::FourLevel.user_range::<Gva>().expect("halves");
+    let kernel = Mode::FourLevel.kernel_range::<Gva>().expect("halves");
+    let spaces = session.spaces(true).expect("a system");
+    assert!(spaces.is_complete() && spaces.processes == 2);
+    let pids = |one: &Space<'_>| one.process().map(|process| process.pid);
+    let owners: Vec<_> = spaces.members.iter().map(pids).collect();
+    assert_eq!(owners, [Some(1), Some(5), None]);
+    let ranges: Vec<_> = spaces.parts().iter().map(|part| part.range).collect();
+    assert_eq!(ranges, [user, user, AddrRange::all()]);
+    assert_eq!(session.spaces(false).expect("a system").members.len(), 2);
+
+    let widths: Vec<SpaceWidth> = spaces.members.iter().map(Space::program_width).collect();
+    let all: Vec<ProgramWidth> = widths.iter().map(|is| is.width).collect();
+    let wide = ProgramWidth::X86_64;
+    assert_eq!(all, [wide, ProgramWidth::I386, wide]);
+    assert!(
+        widths
+            .iter()
+            .all(|is| !is.is_assumed() && is.kernel() == wide)
+    );
+    let narrow = |part: AddrRange<Gva>| {
+        let is = widths[1].of_part(part);
+        (is.width, is.kernel)
+    };
+    assert_eq!(narrow(user), (ProgramWidth::I386, None));
+    assert_eq!(narrow(AddrRange::all()), (ProgramWidth::I386, Some(wide)));
+    assert_eq!(narrow(kernel), (wide, None));
+    assert_eq!(widths[0].of_part(AddrRange::<Gva>::all()).kernel, None);
+
+    let physical = session.space(&Who::Physical).expect("there");
+    assert_eq!(physical.program_width().width, ProgramWidth::UNKNOWN);
+    let root = session
+        .process("narrow")
+        .expect("runs")
+        .root
+        .expect("memory");
+    let system = session.system().expect("a kernel");
+    assert_eq!(system.width_of_root(root), ProgramWidth::I386);
+    assert_eq!(system.width_of_root(Gpa(0)), ProgramWidth::UNKNOWN);
+    // The number of the space and flags are no part of a root, whether the mode is known or not.
+    for mode in [None, Some(Mode::FourLevel)] {
+        let gpa = Gpa(root.0 | 1 << 63 | 0xfff);
+        let space = session
+            .space(&Who::Root(Root { gpa, mode }))
+            .expect("there");
+        assert_eq!(space.tables().map(AddressSpace::root), Some(root));
+        // It is the hardware's, and nobody's: as wide as the kernel, for all that is known.
+        assert_eq!(space.program_width().width, wide);
+        assert!(session.left_out(space.tables().expect("tables")).is_none());
+    }
+}
+
+#[test]
 fn roots_that_are_none_say_why() {
     let home = tempfile::tempdir().expect("a directory");
     server(home.path()).expect("written");
@@ -199,6 +259,25 @@ fn a_snapshot_of_a_space_is_that_and_nothing_else() {
         SpaceError::OnlySaved
     );
     assert!(saved.system().is_err());
+    // It may be named by its root, if that is known.
+    let root = space.tables().expect("tables").root();
+    assert!(saved.space(&Who::root(root)).is_err());
+    let origin = crate::snapshot::Origin {
+        space: Some((root, Mode::FourLevel)),
+        width: ProgramWidth::X32,
+        ..crate::snapshot::Origin::default()
+    };
+    let named = home.path().join("named.snap");
+    let saving = SaveOptions::default();
+    let with_origin = taken.with_origin(origin);
+    with_origin
+        .save(&named, &saving, &mut quiet)
+        .expect("saved");
+    let named = Session::open(&named).expect("opens");
+    let of = |who: &Who| named.space(who).map(|space| space.program_width().width);
+    assert_eq!(of(&Who::root(Gpa(root.0 | 0x18))), Ok(ProgramWidth::X32));
+    assert_eq!(of(&Who::Saved), Ok(ProgramWidth::X32));
+    assert_eq!(of(&Who::root(Gpa(0))), Err(SpaceError::OnlySaved));
     let (from, to) = (space.changes(&kept), kept.changes(&space));
     assert!(
         from.is_ok_and(|same| same.items.is_empty()) && to.is_ok_and(|same| same.items.is_empty())

@@ -42,7 +42,11 @@
 //!    guest of the lab against what the guest itself said, and one with damage.
 
 mod modules;
+mod pages;
 mod processes;
+mod regions;
 
 pub use modules::modules;
+pub use pages::{PageIs, Pages};
 pub use processes::{Order, ProcessView, processes};
+pub use regions::Regions;

@@ -39,7 +39,7 @@ const MAX_POINTERS: usize = 1 << 20;
 pub(super) fn run(args: &DissectArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;
     let space = Space::select(&source, &args.space, &options.reporter)?;
-    match &space.target {
+    match &space.of.target {
         Target::Physical(memory) => dissect(args, options, &source, &space, &**memory),
         Target::Virtual(memory) => dissect(args, options, &source, &space, memory),
         Target::Saved(memory) => dissect(args, options, &source, &space, &**memory),

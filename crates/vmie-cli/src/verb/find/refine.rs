@@ -48,7 +48,7 @@ pub(super) fn run(args: &FindArgs, file: &Path, options: &Options) -> Result<Don
         return refine.everywhere(saved);
     }
     let space = Space::select(&source, &search.space, &options.reporter)?;
-    match &space.target {
+    match &space.of.target {
         Target::Physical(memory) => refine.one(saved, &space, &**memory),
         Target::Virtual(memory) => refine.one(saved, &space, memory),
         Target::Saved(memory) => refine.one(saved, &space, &**memory),

@@ -11,7 +11,9 @@ mod args;
 mod residency;
 mod vmas;
 
+use vmie::os::Resolver;
 use vmie::paging::{Extent, ExtentItem, WalkStats};
+use vmie::views::Regions;
 use vmie::{
     AddrRange, Address, AddressSpace, Cause, Coverage, Gap, Gva, Memory, Prot, Region, SpanKind,
 };
@@ -20,7 +22,7 @@ use vmie_rows::{ExtentRow, Hex, RegionRow};
 use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
 use crate::output::{Cell, Row, Sink, prot, totals};
-use crate::regions::Regions;
+use crate::regions;
 use crate::report::{Reporter, Words};
 use crate::saved;
 use crate::size;
@@ -41,7 +43,7 @@ pub(super) fn run(args: &MapsArgs, options: &Options) -> Result<Done> {
         false => options.sink::<RegionRow>(space.kind()),
     };
     let sink = sink.named(space.names.shown());
-    match &space.target {
+    match &space.of.target {
         Target::Physical(_) if args.extents => Err(Failure::new("physical memory has no extents")
             .hint("leave out --extents")
             .into()),
@@ -55,10 +57,9 @@ pub(super) fn run(args: &MapsArgs, options: &Options) -> Result<Done> {
         Target::Saved(snapshot) => {
             let arranged = saved::regions(snapshot.origin());
             let sink = sink.named(!arranged.is_empty());
-            let names = Regions::of_snapshot(&space.names, arranged);
             let list = List::new(args, &space, options, sink)?;
             let missing = |region| snapshot.missing(region).collect();
-            list.plain(&**snapshot, missing, |region| names.cut(region))
+            list.plain(&**snapshot, missing, |region| arranged.cut(region, None))
         }
         Target::Virtual(memory) => {
             let list = List::new(args, &space, options, sink)?;
@@ -68,7 +69,8 @@ pub(super) fn run(args: &MapsArgs, options: &Options) -> Result<Done> {
                 list.regions(
                     memory,
                     &source,
-                    &Regions::new(&space.names, &options.reporter)?,
+                    &regions::of(&space.names, &options.reporter)?,
+                    space.names.resolver(),
                 )
             }
         }
@@ -171,7 +173,8 @@ impl List<'_, Gva> {
         mut self,
         space: &AddressSpace,
         source: &Source,
-        names: &Regions<'_, '_>,
+        names: &Regions,
+        resolver: Option<&Resolver<'_>>,
     ) -> Result<Done> {
         let bounded = bounded(space);
         let mut residency = Residency::new(&bounded, self.range);
@@ -190,7 +193,7 @@ impl List<'_, Gva> {
                         len: span.len,
                         prot,
                     };
-                    for (part, name) in names.cut(region.range()) {
+                    for (part, name) in names.cut(region.range(), resolver) {
                         let absent = residency.of(part, &mut self.coverage);
                         let region = Region {
                             start: part.start(),

@@ -19,7 +19,7 @@ use crate::size;
 use crate::space::{Space, Target};
 
 pub(super) fn run(args: &MapsArgs, options: &Options, space: &Space<'_>) -> Result<Done> {
-    let (Target::Virtual(memory), Some((os, process))) = (&space.target, space.names.process())
+    let (Target::Virtual(memory), Some((os, process))) = (&space.of.target, space.names.process())
     else {
         return Err(Failure::new("--vmas lists what a process has arranged")
             .hint("--pid N or --process NAME")

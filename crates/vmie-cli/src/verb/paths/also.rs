@@ -83,7 +83,7 @@ impl<'s> Also<'s> {
     pub(super) fn follow<A: Address>(&self, path: &Path<A>, from: &Space<'_>) -> Option<u64> {
         let width = self.width;
         let base = self.base(path.base.addr().raw(), from)?;
-        let led = match &self.space.target {
+        let led = match &self.space.of.target {
             Target::Physical(memory) => follow(path, base, &**memory, width)?,
             Target::Virtual(space) => follow(path, base, space, width)?,
             Target::Saved(memory) => follow(path, base, &**memory, width)?,

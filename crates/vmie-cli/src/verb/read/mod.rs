@@ -37,7 +37,7 @@ pub(super) fn run(args: &ReadArgs, options: &Options) -> Result<Done> {
         source: &source,
         space: &space,
     };
-    match &space.target {
+    match &space.of.target {
         Target::Physical(memory) => reading.run(&**memory),
         Target::Virtual(memory) => reading.run(memory),
         Target::Saved(memory) => reading.run(&**memory),
@@ -127,7 +127,7 @@ impl Reading<'_, '_> {
             Some(_) => return Bits::B64,
             None => {}
         }
-        let code = match &self.space.target {
+        let code = match &self.space.of.target {
             Target::Virtual(_) | Target::Saved(_) => {
                 let reporter = &self.options.reporter;
                 Some(self.space.code(BitsArg::Auto, Some(range), reporter))

@@ -202,7 +202,7 @@ fn rows_do_not_depend_on_how_the_bytes_come() {
     check("u64", &|parts| rows(Words64, &memory, range, parts));
     check("asm", &|parts| {
         rows(
-            Asm::new(Bits::B64, &Names::of_physical()),
+            Asm::new(Bits::B64, &Names::of_snapshot()),
             &memory,
             range,
             parts,
@@ -228,7 +228,7 @@ fn only_code_looks_behind_the_range() {
     assert_eq!(taken(rows(Words64, &memory, range, &[&bytes])), 20);
     assert!(
         taken(rows(
-            Asm::new(Bits::B64, &Names::of_physical()),
+            Asm::new(Bits::B64, &Names::of_snapshot()),
             &memory,
             range,
             &[&bytes]

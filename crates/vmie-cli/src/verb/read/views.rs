@@ -6,6 +6,7 @@
 use std::ops::ControlFlow;
 
 use vmie::os::Process;
+use vmie::views::Pages;
 use vmie::{AddrRange, Address, Cause, Gva, Memory};
 use vmie_rows::{Bytes, BytesRow, Field, Hex, Hole, InstructionRow, Piece, State, WordRow};
 
@@ -15,6 +16,7 @@ use crate::exit::Result;
 use crate::guest::Os;
 use crate::names::Names;
 use crate::output::{Cell, Row, Sink, Totals, View as RowView, cells};
+use crate::pages::state;
 use crate::size;
 
 /// A way to cut bytes into rows.
@@ -248,14 +250,15 @@ pub(super) struct Rows<'a, V: View> {
     at: u64,
     waiting: Vec<V::Row>,
     started: bool,
-    process: Option<(&'a Os, &'a Process)>,
+    /// Of a process: its pages, where there are holes.
+    pages: Option<Pages<'a>>,
 }
 
 impl<'a, V: View> Rows<'a, V> {
     /// Rows for `sink`; of memory of `process`, where it is that of one.
     pub(super) fn new(view: V, sink: Sink<'a>, process: Option<(&'a Os, &'a Process)>) -> Self {
         Self {
-            process,
+            pages: process.map(|(os, process)| Pages::new(os.guest(), process)),
             view,
             sink,
             run: Vec::new(),
@@ -298,14 +301,15 @@ impl<'a, V: View> Rows<'a, V> {
     /// The parts of a gap of which there is different things to say: where the pages of a process are that
     /// its tables do not map.
     fn parts(&self, start: u64, len: u64, cause: Cause) -> Vec<(u64, u64, Option<State>)> {
-        let process = self
-            .process
+        let pages = self
+            .pages
+            .as_ref()
             .filter(|_| cause.is_unmapped() || cause.is_away());
-        match process.zip(AddrRange::new(Gva(start), len)) {
-            Some(((os, process), range)) => os
-                .parts(process, range)
+        match pages.zip(AddrRange::new(Gva(start), len)) {
+            Some((pages, range)) => pages
+                .parts(range)
                 .into_iter()
-                .map(|(part, state)| (part.start().0, part.len(), state))
+                .map(|(part, is)| (part.start().0, part.len(), is.as_ref().and_then(state)))
                 .collect(),
             None => vec![(start, len, None)],
         }

@@ -59,7 +59,7 @@ pub(super) fn run(args: &ScanArgs, options: &Options) -> Result<Done> {
         return scan.everywhere();
     }
     let space = Space::select(&source, &args.search.space, reporter)?;
-    match &space.target {
+    match &space.of.target {
         Target::Physical(memory) => scan.one(&space, &**memory),
         Target::Virtual(memory) => scan.one(&space, memory),
         Target::Saved(memory) => scan.one(&space, &**memory),

@@ -95,7 +95,7 @@ pub(super) fn run(args: &SnapDiffArgs, options: &Options) -> Result<Done> {
         before: &before,
         after: &after,
     };
-    match (&before.target, &after.target) {
+    match (&before.of.target, &after.of.target) {
         (Target::Physical(one), Target::Physical(other)) => comparing.run(&**one, &**other),
         (one, other) => match (one.by_virtual(), other.by_virtual()) {
             (Some(one), Some(other)) => comparing.run(one, other),
@@ -197,7 +197,7 @@ impl Comparing<'_, '_> {
             })?;
         }
         for space in [self.before, self.after] {
-            if let Target::Saved(snapshot) = &space.target {
+            if let Target::Saved(snapshot) = &space.of.target {
                 wanted.filter.all = wanted.filter.all.union(snapshot.filter().all);
                 wanted.filter.any = snapshot.filter().any;
             }

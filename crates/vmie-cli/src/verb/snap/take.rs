@@ -32,7 +32,7 @@ pub(super) fn run(args: &SnapTakeArgs, options: &Options) -> Result<Done> {
         space: &space,
         compression,
     };
-    match &space.target {
+    match &space.of.target {
         Target::Physical(memory) => taking.run(&**memory),
         Target::Virtual(memory) => taking.run(memory),
         Target::Saved(memory) => taking.run(&**memory),

@@ -161,7 +161,7 @@ impl Watch<'_> {
             space: &space,
             reporter: &reporter,
         };
-        let row = match &space.target {
+        let row = match &space.of.target {
             Target::Physical(memory) => self.add(&**memory, &moment)?,
             Target::Virtual(memory) => self.add(memory, &moment)?,
             Target::Saved(memory) => self.add(&**memory, &moment)?,

@@ -75,7 +75,7 @@ impl Asked {
 
     /// The memory with the code that is not mapped; `None` where there is none.
     pub(super) fn code<'c>(&'c self, space: &'c Space<'_>) -> Option<Code<'c>> {
-        match &space.target {
+        match &space.of.target {
             Target::Virtual(memory) if !self.unmapped.cached.is_empty() => {
                 Some(Code::new(memory, &self.unmapped))
             }

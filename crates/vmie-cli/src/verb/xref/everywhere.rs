@@ -20,7 +20,7 @@ use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
 use crate::options::Options;
 use crate::output::SpaceKind;
-use crate::regions::Arranged;
+use crate::regions;
 use crate::report::{Beyond, Reporter, Words};
 use crate::rows::Rows;
 use crate::seek::{Bar, Ended, In, go_on, run_within, said_if_stopped};
@@ -91,7 +91,7 @@ pub(super) fn run(args: &XrefArgs, source: &Source, options: &Options) -> Result
             Some(range) => range.intersect(own),
             None => Some(own),
         };
-        let (Some(range), Some(memory)) = (range, space.target.by_virtual()) else {
+        let (Some(range), Some(memory)) = (range, space.of.target.by_virtual()) else {
             continue;
         };
         let targets = match targets(args, &space, own) {
@@ -136,12 +136,12 @@ pub(super) fn run(args: &XrefArgs, source: &Source, options: &Options) -> Result
         let mut emit = |xref: Xref| {
             go_on()?;
             let (at, arranged) = site.get_or_insert_with(|| {
-                let arranged = Arranged::of(&space.names, reporter).unwrap_or_default();
+                let arranged = regions::of(&space.names, reporter).unwrap_or_default();
                 (spaces.site(index), arranged)
             });
             let place = Place {
                 site: Some(Site {
-                    region: arranged.name(&space.names, xref.va),
+                    region: arranged.name(xref.va, space.names.resolver()),
                     ..at.clone()
                 }),
                 va: Hex(xref.va.0),

@@ -10,6 +10,7 @@ use std::path::Path;
 use vmie::replace;
 use vmie::snapshot::series::{self, History, RegionHistory, Series, Step};
 use vmie::snapshot::{DiffOptions, FileErrorKind, Filter, Origin};
+use vmie::views::Regions;
 use vmie::{AddrRange, Address, Gpa, Gva, Prot};
 use vmie_rows::{Hex, HistoryRow};
 
@@ -20,7 +21,6 @@ use crate::interrupt;
 use crate::names::Names;
 use crate::options::Options;
 use crate::output::{Cell, Row, SpaceKind, prot, totals};
-use crate::regions::Arranged;
 use crate::report::{Reporter, Words};
 use crate::saved;
 use crate::seek::{go_on, said_if_stopped};
@@ -107,7 +107,7 @@ struct Looking<'a, A: Address> {
     series: &'a Series<A>,
     wanted: &'a DiffOptions<A>,
     kind: SpaceKind,
-    arranged: Arranged,
+    arranged: Regions,
     names: Names<'static>,
 }
 
@@ -234,7 +234,7 @@ impl<A: Address> Looking<'_, A> {
     fn name(&self, range: AddrRange<A>) -> Option<String> {
         let va = Gva(range.start().raw());
         (self.kind == SpaceKind::Virtual)
-            .then(|| self.arranged.name(&self.names, va))
+            .then(|| self.arranged.name(va, self.names.resolver()))
             .flatten()
     }
 
