@@ -14,7 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 use vmie::dissect::Dissector;
 use vmie::pointers::{PointerMap, PointerOptions, Referrers, Width};
 use vmie::scan::{Run, Selection, scan_each};
-use vmie::{AddrRange, AddressSpace, Gva, Image, Memory, Mode, Prot, quiet};
+use vmie::{AddrRange, AddressSpace, Gva, Image, Memory, Mode, Prot};
 use vmie_synth::guest::{Flags, Machine, PageSize, Paging, Space};
 
 const ROUNDS: usize = 5;
@@ -123,11 +123,8 @@ fn main() {
 
     let table = Gva(DATA + 16);
     let what = AddrRange::inclusive(table, table).expect("one address");
-    let options = PointerOptions {
-        threads: 1,
-        ..PointerOptions::default()
-    };
-    let map = PointerMap::build(&space, &options, &mut quiet).expect("builds");
+    let options = PointerOptions::default();
+    let map = PointerMap::build(&space, &options, Run::new().threads(1)).expect("builds");
     let selection = Selection::all().perm(Prot::W);
     let scanner = Referrers::new(what, Width::Eight, 8);
     let (mut searched, mut indexed) = (Vec::new(), Vec::new());

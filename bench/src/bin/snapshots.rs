@@ -12,11 +12,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vmie::paging::ExtentItem;
+use vmie::scan::Run;
 use vmie::snapshot::series::Recorder;
 use vmie::snapshot::{self, DiffOptions, Origin, SaveOptions, Snapshot, TakeOptions, diff};
 use vmie::{
     AddrRange, Address, AddressSpace, Gpa, Gva, Image, Layout, LiveGuest, Memory, Mode,
-    OpenOptions, os, quiet,
+    OpenOptions, os,
 };
 
 const ROUNDS: usize = 7;
@@ -89,15 +90,14 @@ fn made(dir: &Path) {
 
 /// A watch: every other moment is of another memory, which an idle guest may come to.
 fn watching<A: Address>(dir: &Path, before: &dyn Memory<Addr = A>, after: &dyn Memory<Addr = A>) {
-    let options = SaveOptions {
-        threads: 1,
-        ..SaveOptions::default()
-    };
+    let options = SaveOptions::default();
     let dir = dir.join("series");
-    let mut recorder = Recorder::create(&dir, &options).expect("a new series");
+    let mut recorder = Recorder::create(&dir, &options)
+        .expect("a new series")
+        .threads(1);
     let mut add = |memory: &dyn Memory<Addr = A>| {
         let wanted = TakeOptions::default();
-        let moment = recorder.capture(memory, &wanted, &mut quiet);
+        let moment = recorder.capture(memory, &wanted, Run::new());
         let moment = moment.expect("it fits");
         let read = moment.coverage().read;
         let recorded = moment.keep(Origin::default()).expect("it can be written");
@@ -192,7 +192,7 @@ fn table(dir: &Path, image: &Image, space: &AddressSpace, later: Option<(&Image,
         });
         // Before the next one, so that two are never there at once.
         drop(taken.take());
-        let now = capture.time(|| snapshot::take(space, &TakeOptions::default(), &mut quiet));
+        let now = capture.time(|| snapshot::take(space, &TakeOptions::default(), Run::new()));
         taken = Some(now.expect("it fits"));
     }
     let taken = taken.expect("at least one round");
@@ -227,10 +227,10 @@ fn differences(
     let new = || Best(Duration::MAX);
     let there = bytes(image, &frames(after));
     let flat: Vec<u8> = there.concat();
-    let later = snapshot::take(after, &TakeOptions::default(), &mut quiet).expect("it fits");
+    let later = snapshot::take(after, &TakeOptions::default(), Run::new()).expect("it fits");
     let count = |before: &dyn Memory<Addr = Gva>, after: &dyn Memory<Addr = Gva>| {
         let mut rows = 0u64;
-        let outcome = diff(before, after, &DiffOptions::default(), &mut quiet, |_| {
+        let outcome = diff(before, after, &DiffOptions::default(), Run::new(), |_| {
             rows += 1;
             ControlFlow::Continue(())
         });
@@ -283,10 +283,7 @@ fn differences(
 fn file(dir: &Path, taken: &Snapshot<Gva>, copy: &[u8], len: u64) {
     let (mut alone, mut saved) = (Best(Duration::MAX), Best(Duration::MAX));
     let path = dir.join("bench.snap");
-    let options = SaveOptions {
-        threads: 1,
-        ..SaveOptions::default()
-    };
+    let options = SaveOptions::default();
     let mut out = vec![0; lz4_flex::block::get_maximum_output_size(BLOCK)];
     let mut size = 0;
     for _ in 0..3 {
@@ -295,7 +292,7 @@ fn file(dir: &Path, taken: &Snapshot<Gva>, copy: &[u8], len: u64) {
             copy.chunks(BLOCK).map(pack).sum::<usize>()
         });
         size = saved
-            .time(|| taken.save(&path, &options, &mut quiet))
+            .time(|| taken.save(&path, &options, Run::new().threads(1)))
             .expect("it can be written")
             .bytes;
     }

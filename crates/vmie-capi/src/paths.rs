@@ -5,6 +5,7 @@ use std::ffi::{c_int, c_void};
 use std::ops::ControlFlow;
 
 use vmie::pointers::{Base, Path, PathOptions, find_paths};
+use vmie::scan::Run;
 use vmie::{AddrRange, Address as _, Gva};
 
 use crate::coverage;
@@ -168,7 +169,7 @@ unsafe fn search(
         map,
         Gva(search.target),
         &options,
-        &mut || ControlFlow::Continue(()),
+        &Run::new(),
         &mut |path| {
             found = true;
             emit(CPath::new(&path))

@@ -182,7 +182,6 @@ impl COptions {
                 0 => usual.max_edges,
                 most => most,
             },
-            ..usual
         };
         Ok((options, about))
     }
@@ -205,12 +204,7 @@ pub unsafe extern "C" fn pmap_build(m: *mut Mem, cr3: usize, options: *const COp
         options.read(|_| None)?;
         let space = m.space(cr3)?;
         let (options, about) = options.read(|va| m.width(&space, va).pointers)?;
-        let options = PointerOptions {
-            threads: m.threads(),
-            max_bytes: m.session.sweep_bound(),
-            ..options
-        };
-        let map = PointerMap::build(&*space.memory, &options, &mut vmie::quiet);
+        let map = PointerMap::build(&*space.memory, &options, m.run());
         let map = map.map_err(not_built)?;
         coverage::searched(map.coverage(), false)?;
         Ok(Box::into_raw(Box::new(Map { map, about })))

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
-use std::ops::ControlFlow::{self, Break, Continue};
+use std::ops::ControlFlow::{Break, Continue};
 
 use vmie::pointers::{BuildError, PathOptions, PointerOptions, find_paths_once};
 use vmie::scan::{Match, Run, Selection, scan_each};
@@ -512,11 +512,8 @@ pub unsafe extern "C" fn scan_pointer(
             range: asked(within),
             width,
             align: width.bytes() as u64,
-            threads: m.threads(),
-            max_bytes: m.session.sweep_bound(),
             ..PointerOptions::default()
         };
-        let mut go_on = || -> ControlFlow<()> { Continue(()) };
         let mut emit = |path: vmie::pointers::Path<Gva>| {
             let mut offsets = [0; PATH_DEPTH];
             for (place, &offset) in offsets.iter_mut().zip(&path.offsets) {
@@ -532,15 +529,9 @@ pub unsafe extern "C" fn scan_pointer(
             Continue(())
         };
         let memory = &*space.memory;
-        let (outcome, covered) = find_paths_once(
-            memory,
-            &pointers,
-            Gva(target),
-            &paths,
-            &mut go_on,
-            &mut emit,
-        )
-        .map_err(|error: BuildError| Error::new(Code::Limit, error.to_string()))?;
+        let (outcome, covered) =
+            find_paths_once(memory, &pointers, Gva(target), &paths, &m.run(), &mut emit)
+                .map_err(|error: BuildError| Error::new(Code::Limit, error.to_string()))?;
         match covered {
             Some(covered) => searched(&covered, outcome.stopped)?,
             None => coverage::set::<Gva>(&vmie::Coverage::default(), outcome.stopped),

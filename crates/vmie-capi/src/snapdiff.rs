@@ -5,9 +5,7 @@ use std::ffi::c_int;
 use std::ops::ControlFlow;
 use std::ptr;
 
-use vmie::snapshot::{
-    self, Change, ChangeKind, DiffOptions, Filter, Snapshot, TakeError, TakeOptions,
-};
+use vmie::snapshot::{self, Change, ChangeKind, Filter, Snapshot, TakeError, TakeOptions};
 use vmie::{Gva, Prot};
 
 use crate::coverage;
@@ -53,7 +51,7 @@ pub unsafe extern "C" fn snap_take(
             max_kept: snapshot::memory_available(),
         };
         let space = m.space(cr3)?;
-        let taken = snapshot::take(&*space.memory, &options, &mut vmie::quiet);
+        let taken = snapshot::take(&*space.memory, &options, m.run());
         let taken = taken.map_err(not_taken)?;
         let covered = taken.coverage();
         if covered.is_complete() {
@@ -103,12 +101,9 @@ pub unsafe extern "C" fn snap_diff(
         // SAFETY: the caller's contract.
         let list = unsafe { List::new(changed, max) }?;
         let space = m.space(cr3)?;
-        let options = DiffOptions {
-            max_bytes: m.session.sweep_bound(),
-            ..then.diff_options()
-        };
+        let options = then.diff_options();
         let mut runs = Runs { list, open: None };
-        let outcome = snapshot::diff(then, &*space.memory, &options, &mut vmie::quiet, |change| {
+        let outcome = snapshot::diff(then, &*space.memory, &options, m.run(), |change| {
             if let Some((run, prot)) = counts(&change, options.filter) {
                 runs.add(run, prot);
             }

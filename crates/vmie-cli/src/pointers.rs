@@ -12,7 +12,7 @@ use crate::escape;
 use crate::exit::{Failure, Result};
 use crate::interrupt;
 use crate::options::Options;
-use crate::seek::progress;
+use crate::seek::run;
 use crate::source::{Source, still_there};
 use crate::space::Space;
 
@@ -60,8 +60,6 @@ impl Indexing<'_, '_> {
             perm: filter.and_then(|filter| filter.perm).unwrap_or(Prot::NONE),
             width,
             align: pointer.align.unwrap_or(width.bytes() as u64),
-            threads: self.options.threads,
-            max_bytes: self.source.sweep_bound(),
             ..PointerOptions::default()
         })
     }
@@ -74,8 +72,7 @@ impl Indexing<'_, '_> {
     ) -> Result<PointerMap<A>> {
         interrupt::listen();
         let reporter = &self.options.reporter;
-        let mut progress = progress(self.verb, self.source, reporter);
-        let map = PointerMap::build(memory, pointers, &mut progress);
+        let map = PointerMap::build(memory, pointers, run(self.verb, self.source, self.options));
         reporter.progress_end();
         Ok(map.map_err(|error| not_indexed(&error))?)
     }

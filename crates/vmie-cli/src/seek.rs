@@ -6,9 +6,7 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use indicatif::ProgressBar;
 use vmie::scan::{self, Outcome, Run, Selection, scan_each};
 use vmie::search::{Text, continue_text};
-use vmie::{
-    Address, Coverage, Gva, ManyOutcome, Memory, PAGE_SIZE, Prot, Scanner, read_around_holes,
-};
+use vmie::{Address, Coverage, Gva, Memory, PAGE_SIZE, Prot, Scanner, read_around_holes};
 use vmie_rows::{Hex, Place};
 
 use crate::args::SearchArgs;
@@ -21,7 +19,7 @@ use crate::report::{Beyond, Reporter, Words};
 use crate::rows::Rows;
 use crate::source::Source;
 use crate::space::{Space, Target};
-use crate::spaces::Spaces;
+use crate::spaces::{Looked, Spaces};
 use crate::unread::nothing_read;
 
 /// The memory that a result is in.
@@ -274,12 +272,8 @@ impl Seek<'_> {
         let sink = rows.end()?;
         let found = sink.rows() > 0;
         said_if_stopped(outcome.stopped, found, reporter)?;
-        let outcome = ManyOutcome {
-            coverage: outcome.spaces,
-            looked_at: outcome.looked_at,
-            stopped: outcome.stopped,
-        };
-        let (totals, complete) = spaces.cover(&outcome, Words::SEARCH, source, reporter)?;
+        let looked = Looked::of(outcome);
+        let (totals, complete) = spaces.cover(&looked, Words::SEARCH, source, reporter)?;
         sink.finish(Some(&totals))?;
         let complete = complete && !interrupt::asked();
         Ok(Done { found, complete })
@@ -314,19 +308,6 @@ pub(crate) fn run_within(bar: Bar, done: u64, source: &Source, options: &Options
         .max_bytes(source.sweep_bound())
         .progress(move |more| bar.show(done + more))
         .cancel(interrupt::flag())
-}
-
-/// Shows how far work over a source is, and ends it when Ctrl-C was pressed.
-pub(crate) fn progress(
-    verb: &'static str,
-    source: &Source,
-    reporter: &Reporter,
-) -> impl FnMut(u64) -> ControlFlow<()> + use<> {
-    let bar = Bar::begin(verb, source, reporter);
-    move |done| {
-        bar.show(done);
-        go_on()
-    }
 }
 
 /// Shows how far a search over a source is.

@@ -4,9 +4,10 @@
 //! and in which region. Results come space by space, so what is needed to name their places is made for
 //! one space after the other, and only for those in which something is found.
 
+use vmie::scan::Outcome;
 use vmie::session;
 use vmie::views::Regions;
-use vmie::{AddrRange, Coverage, Gva, ManyOutcome, ProgramWidth, SpacePart};
+use vmie::{AddrRange, Coverage, Gva, ProgramWidth, SpacePart};
 use vmie_rows::{Hex, Place, Site};
 
 use crate::addr::RangeExpr;
@@ -29,6 +30,32 @@ pub(crate) struct Spaces<'s> {
     of: session::Spaces<'s>,
     /// Whether no space is missing.
     complete: bool,
+}
+
+/// What was looked at of all spaces.
+#[derive(Default)]
+pub(crate) struct Looked {
+    /// Of each space.
+    pub(crate) coverage: Vec<Coverage<Gva>>,
+    /// Bytes of physical memory, each frame counted as often as it was looked at; 0 where that is not known.
+    pub(crate) physical: u64,
+}
+
+impl Looked {
+    /// By a scan.
+    pub(crate) fn of<T>(outcome: Outcome<Gva, T>) -> Self {
+        Self {
+            coverage: outcome.spaces,
+            physical: outcome.looked_at,
+        }
+    }
+
+    /// In all spaces together.
+    pub(crate) fn total(&self) -> Coverage<Gva> {
+        let mut total = Coverage::default();
+        self.coverage.iter().for_each(|one| total.merge(one));
+        total
+    }
 }
 
 impl<'s> Spaces<'s> {
@@ -139,35 +166,34 @@ impl<'s> Spaces<'s> {
     /// When nothing could be looked at.
     pub(crate) fn cover(
         &self,
-        outcome: &ManyOutcome,
+        looked: &Looked,
         words: Words,
         source: &Source,
         reporter: &Reporter,
     ) -> Result<(Totals, bool), Failure> {
-        self.cover_beyond(outcome, None, words, source, reporter)
+        self.cover_beyond(looked, None, words, source, reporter)
     }
 
     /// As [`Spaces::cover`], with what belongs to the spaces and is not mapped, for each.
     pub(crate) fn cover_beyond(
         &self,
-        outcome: &ManyOutcome,
+        looked: &Looked,
         beyond: Option<&[Beyond]>,
         words: Words,
         source: &Source,
         reporter: &Reporter,
     ) -> Result<(Totals, bool), Failure> {
-        let total = outcome.total();
-        let all = || self.of.members.iter().zip(&outcome.coverage);
+        let total = looked.total();
+        let all = || self.of.members.iter().zip(&looked.coverage);
         if total.read == 0 {
             return Err(self.nothing_read(&total, source));
         }
-        if outcome.looked_at > 0 {
-            let looked = format!(
-                "{} spaces together: {}",
+        if looked.physical > 0 {
+            reporter.detail(&format!(
+                "{} spaces together: {} of physical memory looked at",
                 self.of.members.len(),
-                size::approx(outcome.looked_at)
-            );
-            reporter.detail(&format!("{looked} of physical memory looked at"));
+                size::approx(looked.physical)
+            ));
         }
         let first = all().find(|(_, one)| words.gaps(one).next().is_some());
         let place = |member: &session::Space<'_>| format!(" in {}", title(member));

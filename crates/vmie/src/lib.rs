@@ -78,9 +78,9 @@
 //!     let session = Session::open("qemu:/run/guest.qmp")?;
 //!     let space = session.space(&Who::named("nginx"))?;
 //!     let memory = space.by_virtual().ok_or("no virtual memory")?;
-//!     let before = take(memory, &TakeOptions::default(), &mut vmie::quiet)?;
+//!     let before = take(memory, &TakeOptions::default(), vmie::scan::Run::new())?;
 //!     std::thread::sleep(std::time::Duration::from_secs(1));
-//!     let outcome = diff(&before, memory, &DiffOptions::default(), &mut vmie::quiet, |change| {
+//!     let outcome = diff(&before, memory, &DiffOptions::default(), vmie::scan::Run::new(), |change| {
 //!         println!("{}+{:#x}", change.start, change.len);
 //!         Continue(())
 //!     });

@@ -7,8 +7,9 @@ mod body;
 use std::sync::Arc;
 
 use body::open_snapshot;
+use vmie::scan::Run;
 use vmie::snapshot::{self, Compression, SaveOptions, Snapshot, TakeOptions};
-use vmie::{AddressSpace, Gpa, Gva, Image, Memory, Mode, OpenOptions, Span, SpanKind, quiet};
+use vmie::{AddressSpace, Gpa, Gva, Image, Memory, Mode, OpenOptions, Span, SpanKind};
 use vmie_synth::guest::{Flags, Machine, Paging, Space};
 
 /// A small xorshift generator: the same damage in every run.
@@ -52,14 +53,13 @@ fn original(compression: Compression) -> (AddressSpace, Vec<u8>) {
     let raw = machine.phys.into_dense();
     let image = Image::from_bytes(raw, &OpenOptions::default()).expect("opens");
     let space = AddressSpace::new(Arc::new(image), Gpa(space.root()), Mode::FourLevel);
-    let taken = snapshot::take(&space, &TakeOptions::default(), &mut quiet).expect("fits");
+    let taken = snapshot::take(&space, &TakeOptions::default(), Run::new()).expect("fits");
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("snapshot");
-    let options = SaveOptions {
-        compression,
-        threads: 1,
-    };
-    taken.save(&path, &options, &mut quiet).expect("saves");
+    let options = SaveOptions { compression };
+    taken
+        .save(&path, &options, Run::new().threads(1))
+        .expect("saves");
     let bytes = std::fs::read(path).expect("reads");
     (space, bytes)
 }

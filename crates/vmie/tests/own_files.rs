@@ -4,9 +4,10 @@ use std::path::Path;
 
 use vmie::os::{Cache, Identity, Trail};
 use vmie::pointers::{PointerMap, PointerOptions};
+use vmie::scan::Run;
 use vmie::snapshot::series::Recorder;
 use vmie::snapshot::{SaveOptions, TakeOptions, take};
-use vmie::{Gpa, Image, Mode, OpenErrorKind, OpenOptions, quiet};
+use vmie::{Gpa, Image, Mode, OpenErrorKind, OpenOptions};
 
 /// What it is said to be; also when all that is left of it is its beginning.
 fn said(path: &Path) -> String {
@@ -33,16 +34,16 @@ fn they_are_refused_by_name() {
     let image = Image::from_bytes(vec![7; 0x3000], &OpenOptions::default()).expect("raw");
 
     let snapshot = dir.path().join("snapshot");
-    let taken = take(&image, &TakeOptions::default(), &mut quiet).expect("taken");
+    let taken = take(&image, &TakeOptions::default(), Run::new()).expect("taken");
     let options = SaveOptions::default();
     taken
-        .save(&snapshot, &options, &mut quiet)
+        .save(&snapshot, &options, Run::new())
         .expect("is saved");
     assert_eq!(said(&snapshot), "a snapshot that vmie took");
 
     let series = dir.path().join("series");
     let mut recorder = Recorder::<Gpa>::create(&series, &options).expect("begins");
-    let moment = recorder.capture(&image, &TakeOptions::default(), &mut quiet);
+    let moment = recorder.capture(&image, &TakeOptions::default(), Run::new());
     moment
         .expect("captured")
         .keep(taken.origin().clone())
@@ -54,7 +55,7 @@ fn they_are_refused_by_name() {
     assert_eq!(said(&series), "a series of moments that vmie recorded");
 
     let index = dir.path().join("index");
-    let map = PointerMap::build(&image, &PointerOptions::default(), &mut quiet).expect("built");
+    let map = PointerMap::build(&image, &PointerOptions::default(), Run::new()).expect("built");
     map.save(&index, "what it is of").expect("is saved");
     assert_eq!(said(&index), "an index of pointers that vmie saved");
 

@@ -16,8 +16,9 @@ use rustix::time::{ClockId, clock_gettime};
 use space::{BASE, Flat, LEN};
 use vmie::paging::ExtentItem;
 use vmie::pointers::{PathFinder, PathOptions, PointerMap, PointerOptions, find_paths_once};
+use vmie::scan::Run;
 use vmie::{
-    AddrRange, Address, AddressSpace, Gpa, Gva, Image, Layout, Memory, Mode, OpenOptions, os, quiet,
+    AddrRange, Address, AddressSpace, Gpa, Gva, Image, Layout, Memory, Mode, OpenOptions, os,
 };
 
 const ROUNDS: usize = 5;
@@ -43,11 +44,13 @@ fn main() {
     paths(&flat, &map);
 }
 
+/// On one thread.
+fn one() -> Run<'static> {
+    Run::new().threads(1)
+}
+
 fn options() -> PointerOptions<Gva> {
-    PointerOptions {
-        threads: 1,
-        ..PointerOptions::default()
-    }
+    PointerOptions::default()
 }
 
 /// CPU time of this thread: of what others do on the machine, only caches and memory are felt.
@@ -91,7 +94,7 @@ fn contiguous(flat: &Flat) -> PointerMap<Gva> {
     let mut to = vec![1; LEN];
     let mut map = None;
     let [build, copy] = race([
-        &mut || map = Some(PointerMap::build(flat, &options(), &mut quiet).expect("builds")),
+        &mut || map = Some(PointerMap::build(flat, &options(), one()).expect("builds")),
         &mut || {
             to.copy_from_slice(&flat.0);
             black_box(&to);
@@ -197,7 +200,7 @@ fn measure(what: &str, image: &Arc<Image>, space: &AddressSpace, range: AddrRang
     let mut pointers = 0;
     let [build, gather] = race([
         &mut || {
-            let map = PointerMap::build(space, &options, &mut quiet).expect("builds");
+            let map = PointerMap::build(space, &options, one()).expect("builds");
             pointers = map.len();
         },
         &mut || {
@@ -287,13 +290,12 @@ fn paths(flat: &Flat, map: &PointerMap<Gva>) {
             max_offset: 0x400,
             ..PathOptions::default()
         };
-        let mut go_on = || Continue(());
         let mut ours = Vec::new();
         let [search] = race([&mut || {
             ours.clear();
             let mut finder = PathFinder::new(map, &options);
             for &target in &targets {
-                let outcome = finder.find(target, &mut || Continue(()), &mut |path| {
+                let outcome = finder.find(target, &one(), &mut |path| {
                     ours.push(path);
                     Continue(())
                 });
@@ -319,7 +321,7 @@ fn paths(flat: &Flat, map: &PointerMap<Gva>) {
                     &self::options(),
                     target,
                     &options,
-                    &mut go_on,
+                    &one(),
                     &mut |path| {
                         once.push(path);
                         Continue(())

@@ -8,6 +8,7 @@ use std::ops::ControlFlow::{Break, Continue};
 use vmie::pointers::{
     Base, Path, PathOptions, PathOutcome, PointerOptions, find_paths, find_paths_once,
 };
+use vmie::scan::Run;
 use vmie::{AddrRange, Address, Coverage, Gva, Memory};
 use vmie_rows::{Hex, PathRow};
 
@@ -84,6 +85,10 @@ fn search<A: Address>(
     sink = sink.asked(!also.is_empty());
     let mut failed = None;
     let pointers: PointerOptions<A> = indexing.pointers(args.pointer, None)?;
+    let run = Run::new()
+        .threads(options.threads)
+        .max_bytes(source.sweep_bound())
+        .cancel(interrupt::flag());
     let mut emit = |path: Path<A>| {
         // One base may begin millions of paths.
         go_on()?;
@@ -102,7 +107,7 @@ fn search<A: Address>(
     };
     let (outcome, coverage): (PathOutcome, Coverage<A>) = if args.no_index {
         let (outcome, coverage) =
-            find_paths_once(memory, &pointers, target, &paths, &mut go_on, &mut emit)
+            find_paths_once(memory, &pointers, target, &paths, &run, &mut emit)
                 .map_err(|error| not_indexed(&error))?;
         (outcome, coverage.unwrap_or_default())
     } else {
@@ -110,7 +115,7 @@ fn search<A: Address>(
             Some(path) => indexing.open(path, memory)?,
             None => indexing.build(memory, &pointers)?,
         };
-        let outcome = find_paths(&map, target, &paths, &mut go_on, &mut emit);
+        let outcome = find_paths(&map, target, &paths, &run, &mut emit);
         (outcome, map.coverage().clone())
     };
     if let Some(stop) = failed {

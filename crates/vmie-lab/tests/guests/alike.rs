@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use vmie::dissect::Dissector;
 use vmie::pointers::{PointerMap, PointerOptions, Width};
-use vmie::{AddrRange, Gva, quiet};
+use vmie::scan::Run;
+use vmie::{AddrRange, Gva};
 use vmie_lab::{ImageFormat, Program, Snapshot, Type};
 
 use crate::command::{hex, run_bare, run_text};
@@ -27,7 +28,7 @@ fn every_instance_is_found_and_nothing_else() {
                 range: Some(user_half()),
                 ..PointerOptions::default()
             };
-            let map = PointerMap::build(&space, &options, &mut quiet).expect("few pointers");
+            let map = PointerMap::build(&space, &options, Run::new()).expect("few pointers");
             let mut dissector = Dissector::new(&space, Width::Eight);
             for (class, expected) in instances(program) {
                 let table = Gva(program.vtables[class]);

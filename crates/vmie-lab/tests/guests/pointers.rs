@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use vmie::pointers::{PointerMap, PointerOptions, Width};
-use vmie::{AddrRange, Gva, Memory, quiet};
+use vmie::scan::Run;
+use vmie::{AddrRange, Gva, Memory};
 use vmie_lab::{ImageFile, ImageFormat, Program, Snapshot};
 
 use crate::command::{hex, run_bare};
@@ -45,7 +46,7 @@ fn instances_are_what_points_at_the_virtual_table() {
                 range: Some(user_half()),
                 ..PointerOptions::default()
             };
-            let map = PointerMap::build(&space, &options, &mut quiet).expect("few pointers");
+            let map = PointerMap::build(&space, &options, Run::new()).expect("few pointers");
             let world = Gva(pointer(program, "g_world"));
             let heap = space
                 .regions(user_half())

@@ -33,15 +33,13 @@ mod refused;
 mod segments;
 mod table;
 
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::addr::{AddrRange, Address, Gpa};
 use crate::blocks::{BlockCache, Reader};
 use crate::hints::Hints;
 use crate::memory::{Cause, Fault, Memory, Spans};
-use crate::scan::{self, Match, Outcome, Run, Selection, Target};
-use crate::sweep::Scanner;
+use crate::scan::Whole;
 use crate::view::View;
 
 use crate::filemap::{FileMap, Writers, zeros};
@@ -342,16 +340,4 @@ impl Memory for Image {
     }
 }
 
-impl Target for Image {
-    type Addr = Gpa;
-
-    fn send<S: Scanner + ?Sized>(
-        &self,
-        scanner: &S,
-        selection: &Selection<Gpa>,
-        run: &mut Run<'_>,
-        emit: &mut dyn FnMut(Match<Gpa, S::Item>) -> ControlFlow<()>,
-    ) -> Outcome<Gpa, S::Item> {
-        scan::over(self, scanner, selection, run, emit)
-    }
-}
+impl Whole for Image {}

@@ -35,15 +35,13 @@ mod tests;
 
 use std::fs::File;
 use std::io;
-use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::addr::{AddrRange, Address, Gpa};
 use crate::arch::x86::CpuState;
 use crate::memory::{Cause, Fault, Memory, Prot, Span, SpanKind, Spans};
-use crate::scan::{self, Match, Outcome, Run, Selection, Target};
-use crate::sweep::Scanner;
+use crate::scan::Whole;
 
 pub use error::{LiveError, LiveErrorKind};
 use mtree::Section;
@@ -311,19 +309,7 @@ impl LiveGuest {
     }
 }
 
-impl Target for LiveGuest {
-    type Addr = Gpa;
-
-    fn send<S: Scanner + ?Sized>(
-        &self,
-        scanner: &S,
-        selection: &Selection<Gpa>,
-        run: &mut Run<'_>,
-        emit: &mut dyn FnMut(Match<Gpa, S::Item>) -> ControlFlow<()>,
-    ) -> Outcome<Gpa, S::Item> {
-        scan::over(self, scanner, selection, run, emit)
-    }
-}
+impl Whole for LiveGuest {}
 
 impl Memory for LiveGuest {
     type Addr = Gpa;

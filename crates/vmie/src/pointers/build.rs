@@ -15,7 +15,8 @@ use super::words::Words;
 use super::{BuildError, MAX_EDGES, PointerOptions};
 use crate::addr::{AddrRange, Address};
 use crate::memory::{Coverage, Memory};
-use crate::sweep::{DEFAULT_WINDOW, Found, SweepOptions, Window, sweep};
+use crate::scan::Run;
+use crate::sweep::{Found, SweepOptions, Window, sweep};
 
 /// No more memory than this is numbered: what is left of a word beside the offset.
 const MAX_NUMBERED: u64 = 1 << (64 - Batch::OFFSET);
@@ -33,7 +34,7 @@ pub(super) struct Built<A> {
 pub(super) fn build<A: Address>(
     memory: &dyn Memory<Addr = A>,
     options: &PointerOptions<A>,
-    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    mut run: Run<'_>,
 ) -> Result<Built<A>, BuildError> {
     let runs = number(memory, options)?;
     let most = options.max_edges.min(MAX_EDGES);
@@ -43,8 +44,8 @@ pub(super) fn build<A: Address>(
     let mut too_many = false;
     let outcome = sweep(
         memory,
-        &scan.sweep(options),
-        progress,
+        &scan.sweep(options, &run),
+        &mut |done| run.step(done),
         |window, found| scan.window(window, found),
         |batch| {
             edges += batch.edges.len() as u64;
@@ -102,15 +103,14 @@ impl<'r> Scan<'r> {
         Self { runs, words }
     }
 
-    pub(super) fn sweep<A: Address>(&self, options: &PointerOptions<A>) -> SweepOptions<A> {
+    pub(super) fn sweep<A: Address>(
+        &self,
+        options: &PointerOptions<A>,
+        run: &Run<'_>,
+    ) -> SweepOptions<A> {
         SweepOptions {
-            range: options.sources.or(options.range),
-            perm: options.perm,
-            window: DEFAULT_WINDOW,
             overlap: self.words.overlap(),
-            threads: options.threads,
-            max_bytes: options.max_bytes,
-            ..SweepOptions::default()
+            ..run.options(&options.selection())
         }
     }
 

@@ -410,7 +410,7 @@ mod tests {
     use crate::addr::Gva;
     use crate::pointers::PointerOptions;
     use crate::pointers::tests::rich_map;
-    use crate::sweep::quiet;
+    use crate::scan::Run;
 
     fn opened(bytes: Vec<u8>) -> Result<PointerMap<Gva>, Kind> {
         PointerMap::of(FileMap::from_bytes(bytes))
@@ -420,7 +420,7 @@ mod tests {
     fn saved() -> (PointerMap<Gva>, Vec<u8>) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("index");
-        let map = PointerMap::build(&rich_map(), &PointerOptions::default(), &mut quiet).unwrap();
+        let map = PointerMap::build(&rich_map(), &PointerOptions::default(), Run::new()).unwrap();
         map.save(&path, "of a test").unwrap();
         let names: Vec<_> = std::fs::read_dir(directory.path()).unwrap().collect();
         assert_eq!(names.len(), 1, "the temporary file is gone");

@@ -11,6 +11,7 @@ use super::tables::{Look, Numbers, Tables};
 use super::{BuildError, PointerOptions, Width};
 use crate::addr::{AddrRange, Address, PAGE_SIZE};
 use crate::memory::{Coverage, Memory};
+use crate::scan::Run;
 
 /// How many pages stand for the content of a memory.
 const SAMPLES: u64 = 64;
@@ -34,9 +35,10 @@ pub struct Edge<A> {
 ///
 /// ```
 /// use vmie::pointers::{PointerMap, PointerOptions};
-/// use vmie::{AddrRange, Gva, quiet};
+/// use vmie::scan::Run;
+/// use vmie::{AddrRange, Gva};
 /// # fn with(space: &dyn vmie::Memory<Addr = Gva>) -> Result<(), Box<dyn std::error::Error>> {
-/// let map = PointerMap::build(space, &PointerOptions::default(), &mut quiet)?;
+/// let map = PointerMap::build(space, &PointerOptions::default(), Run::new())?;
 /// let object = AddrRange::new(Gva(0x7f00_1000), 0x40).expect("not empty");
 /// for edge in map.referrers(object) {
 ///     println!("{} points at {}", edge.at, edge.value);
@@ -70,11 +72,9 @@ pub enum Foreign {
 impl<A: Address> PointerMap<A> {
     /// Builds the index of what is in memory now.
     ///
-    /// `progress` is called with the number of bytes looked at, and may end the build.
-    ///
     /// # Errors
     ///
-    /// When memory or its pointers are too many, see [`BuildError`], or `progress` ended it.
+    /// When memory or its pointers are too many, see [`BuildError`], or the run was cancelled. Sorting takes one thread.
     ///
     /// # Cost
     ///
@@ -82,13 +82,13 @@ impl<A: Address> PointerMap<A> {
     pub fn build(
         memory: &dyn Memory<Addr = A>,
         options: &PointerOptions<A>,
-        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+        run: Run<'_>,
     ) -> Result<Self, BuildError> {
         let Built {
             runs,
             tables,
             coverage,
-        } = build(memory, options, progress)?;
+        } = build(memory, options, run)?;
         Ok(Self {
             fingerprint: fingerprint(memory, &runs),
             runs,
@@ -104,16 +104,10 @@ impl<A: Address> PointerMap<A> {
     /// All paths to `target`, shortest first; [`find_paths`](super::find_paths) hands them on one by one.
     pub fn paths(&self, target: A, options: &super::PathOptions<A>) -> Vec<super::Path<A>> {
         let mut paths = Vec::new();
-        let _ = super::find_paths(
-            self,
-            target,
-            options,
-            &mut || ControlFlow::Continue(()),
-            &mut |path| {
-                paths.push(path);
-                ControlFlow::Continue(())
-            },
-        );
+        let _ = super::find_paths(self, target, options, &Run::new(), &mut |path| {
+            paths.push(path);
+            ControlFlow::Continue(())
+        });
         paths
     }
 

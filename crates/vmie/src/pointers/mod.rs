@@ -31,7 +31,7 @@ mod words;
 
 use crate::addr::{AddrRange, Address};
 use crate::memory::Prot;
-use crate::sweep::DEFAULT_MAX_BYTES;
+use crate::scan::Selection;
 pub use crate::width::Width;
 pub use file::{IndexError, IndexErrorKind};
 pub use map::{Edge, Foreign, PointerMap};
@@ -55,10 +55,6 @@ pub struct PointerOptions<A: Address> {
     /// Pointers stand at multiples of this: 1, 2, 4 or 8; other values are brought to one of these, and
     /// to no more than the width. Without alignment an index takes up to eight times as long to build.
     pub align: u64,
-    /// How many threads look; 0 takes as many as the machine has. Sorting takes one.
-    pub threads: usize,
-    /// Look at no more bytes than this; what is beyond counts as lost.
-    pub max_bytes: u64,
     /// Building fails beyond so many pointers, at most [`MAX_EDGES`]. Each takes up to 32 bytes while an
     /// index is built, and less than ten afterwards.
     pub max_edges: u64,
@@ -72,14 +68,18 @@ impl<A: Address> Default for PointerOptions<A> {
             perm: Prot::NONE,
             width: Width::Eight,
             align: 8,
-            threads: 0,
-            max_bytes: DEFAULT_MAX_BYTES,
             max_edges: 1 << 28,
         }
     }
 }
 
 impl<A: Address> PointerOptions<A> {
+    /// Where pointers stand.
+    fn selection(&self) -> Selection<A> {
+        let range = self.sources.or(self.range);
+        Selection::all().range(range).perm(self.perm)
+    }
+
     /// The alignment, brought into its bounds.
     fn alignment(&self) -> u64 {
         self.width.alignment(self.align)

@@ -1,14 +1,14 @@
 //! The index and its searches beside their naive twins, on memories of few pages full of pointers.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow::{self, Continue};
+use std::ops::ControlFlow::Continue;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::addr::Gva;
 use crate::memory::Memory;
-use crate::sweep::quiet;
+use crate::scan::Run;
 use crate::sweep::testmem::TestMemory;
 
 /// Pages that a small memory may have.
@@ -67,7 +67,7 @@ pub(super) fn rich_map() -> TestMemory<Gva> {
         .map(any_map)
         .find(|memory| {
             let options = PointerOptions::default();
-            let edges = PointerMap::build(memory, &options, &mut quiet)
+            let edges = PointerMap::build(memory, &options, Run::new())
                 .unwrap()
                 .len();
             memory.parts.len() > 2 && memory.absent.is_empty() && edges > 50
@@ -129,9 +129,8 @@ fn any_options() -> impl Strategy<Value = PointerOptions<Gva>> {
         prop::sample::select(vec![1u64, 2, 4, 8]),
         prop::sample::select(vec![Prot::NONE, Prot::W]),
         prop::option::of(0u64..0x6000),
-        1usize..3,
     )
-        .prop_map(|(wide, align, perm, cut, threads)| {
+        .prop_map(|(wide, align, perm, cut)| {
             let width = if wide { Width::Eight } else { Width::Four };
             PointerOptions {
                 // Aligned, so that no word begins before the range and ends in it.
@@ -141,7 +140,6 @@ fn any_options() -> impl Strategy<Value = PointerOptions<Gva>> {
                 width,
                 align: align.min(width.bytes() as u64),
                 perm,
-                threads,
                 ..PointerOptions::default()
             }
         })
@@ -152,10 +150,11 @@ proptest! {
     fn an_index_holds_all_pointers(
         seed: u64,
         options in any_options(),
+        threads in 1usize..3,
         asked in prop::collection::vec((0x1_0000u64..0x1_c000, 0u64..0x800), 10),
     ) {
         let memory = any_map(seed);
-        let map = PointerMap::build(&memory, &options, &mut quiet).unwrap();
+        let map = PointerMap::build(&memory, &options, Run::new().threads(threads)).unwrap();
         let edges = naive(&memory, &options);
         let all = AddrRange::all();
         prop_assert_eq!(map.pointees(all).collect::<Vec<_>>(), edges.clone());
@@ -175,7 +174,7 @@ proptest! {
             };
             let scanner = Referrers::new(range, options.width, options.align);
             let mut once = Vec::new();
-            let _ = crate::sweep::seek(&memory, &scanner, &sweep, &mut quiet, |at, value| {
+            let _ = crate::sweep::seek(&memory, &scanner, &sweep, &mut crate::quiet, |at, value| {
                 // A range may reach beyond what is mapped; what leads there leads nowhere.
                 if memory.regions(AddrRange::all()).any(|region| region.range().contains(Gva(value))) {
                     once.push(Edge::found(at, value));
@@ -204,7 +203,7 @@ proptest! {
     ) {
         let memory = any_map(seed);
         let (width, align) = if wide { (Width::Eight, 8) } else { (Width::Four, 4) };
-        let pointers = PointerOptions { threads: 1, width, align, ..PointerOptions::default() };
+        let pointers = PointerOptions { width, align, ..PointerOptions::default() };
         let options = PathOptions {
             ranges: vec![AddrRange::new(Gva(base), 0x800).unwrap(), AddrRange::new(Gva(base + 0x700), 0x300).unwrap()],
             values: value.map(Gva).into_iter().collect(),
@@ -214,10 +213,10 @@ proptest! {
             loops,
             ..PathOptions::default()
         };
-        let map = PointerMap::build(&memory, &pointers, &mut quiet).unwrap();
+        let run = || Run::new().threads(1);
+        let map = PointerMap::build(&memory, &pointers, run()).unwrap();
         let mut paths = Vec::new();
-        let mut go_on = || Continue(());
-        let outcome = find_paths(&map, Gva(target), &options, &mut go_on, &mut |path| {
+        let outcome = find_paths(&map, Gva(target), &options, &run(), &mut |path| {
             paths.push(path);
             Continue(())
         });
@@ -227,7 +226,7 @@ proptest! {
         }
         prop_assert_eq!(&paths, &chains(&naive(&memory, &pointers), target, &options));
         let mut once = Vec::new();
-        let (outcome, _) = find_paths_once(&memory, &pointers, Gva(target), &options, &mut go_on, &mut |path| {
+        let (outcome, _) = find_paths_once(&memory, &pointers, Gva(target), &options, &run(), &mut |path| {
             once.push(path);
             Continue(())
         }).unwrap();
@@ -309,14 +308,15 @@ fn chains(edges: &[Edge<Gva>], target: u64, options: &PathOptions<Gva>) -> Vec<P
 #[test]
 fn bounds_are_errors_and_not_answers() {
     let memory = rich_map();
-    let build = |options| PointerMap::build(&memory, &options, &mut quiet);
+    let build = |options| PointerMap::build(&memory, &options, Run::new());
     let few = PointerOptions {
         max_edges: 3,
         ..PointerOptions::default()
     };
     assert_eq!(build(few).unwrap_err(), BuildError::TooMany { most: 3 });
-    let mut stop = |_| ControlFlow::Break(());
-    let stopped = PointerMap::build(&memory, &PointerOptions::default(), &mut stop);
+    let stop = std::sync::atomic::AtomicBool::new(true);
+    let run = Run::new().cancel(&stop);
+    let stopped = PointerMap::build(&memory, &PointerOptions::default(), run);
     assert_eq!(stopped.unwrap_err(), BuildError::Stopped);
 
     let map = build(PointerOptions::default()).unwrap();
@@ -328,16 +328,14 @@ fn bounds_are_errors_and_not_answers() {
         depth: 5,
         ..PathOptions::default()
     };
-    let outcome = find_paths(&map, target, &options, &mut || Continue(()), &mut |_| {
-        Continue(())
-    });
+    let outcome = find_paths(&map, target, &options, &Run::new(), &mut |_| Continue(()));
     assert!(outcome.depth < 5 && !outcome.stopped, "{outcome:?}");
 }
 
 #[test]
 fn memory_that_is_another_or_has_changed_is_told_apart() {
     let memory = rich_map();
-    let map = PointerMap::build(&memory, &PointerOptions::default(), &mut quiet).unwrap();
+    let map = PointerMap::build(&memory, &PointerOptions::default(), Run::new()).unwrap();
     let mut changed = memory.clone();
     changed.parts[0].bytes[9] ^= 1;
     assert_eq!(map.check(&changed, None), Err(Foreign::Content));
@@ -349,7 +347,7 @@ fn memory_that_is_another_or_has_changed_is_told_apart() {
 #[test]
 fn memory_without_pointers_has_an_index_too() {
     for memory in [TestMemory::new(), TestMemory::<Gva>::of(0x1000, &[0; 256])] {
-        let map = PointerMap::build(&memory, &PointerOptions::default(), &mut quiet).unwrap();
+        let map = PointerMap::build(&memory, &PointerOptions::default(), Run::new()).unwrap();
         assert_eq!(map.len(), 0);
         assert_eq!(map.referrers(AddrRange::all()).count(), 0);
         assert_eq!(map.pointees(AddrRange::all()).count(), 0);

@@ -41,7 +41,7 @@ use crate::sweep::{Cursor, Found, Piece, Scanner, SweepOptions, Window, around};
 pub use outcome::{Match, Outcome};
 pub use run::Run;
 pub use target::Target;
-pub(crate) use target::over;
+pub(crate) use target::Whole;
 
 /// Which part of a memory is looked at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -177,11 +177,12 @@ impl<'m, A: Address, S: Scanner + ?Sized> Scan<'m, A, S> {
 
     /// What was looked at so far, and whether it was cancelled; without items.
     pub fn outcome(&self) -> Outcome<A, S::Item> {
+        let coverage = self.cursor.coverage();
         Outcome {
             items: Vec::new(),
-            coverage: self.cursor.coverage(),
+            looked_at: coverage.read,
+            coverage,
             spaces: Vec::new(),
-            looked_at: self.cursor.coverage().read,
             stopped: self.stopped,
         }
     }

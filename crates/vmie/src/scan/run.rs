@@ -1,4 +1,4 @@
-//! How a scan runs: threads, bounds, telling how far it is, being stopped.
+//! How a scan, or other work over memory, runs: threads, bounds, telling how far it is, being stopped.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -8,7 +8,8 @@ use super::Selection;
 use crate::addr::Address;
 use crate::sweep::{DEFAULT_MAX_BYTES, DEFAULT_WINDOW, Pool, SweepOptions};
 
-/// How a scan runs.
+/// How a scan, or other work over memory, runs: there is one way to say on how many threads, how much at most, how far it is
+/// and when to stop, for scans, indexes of pointers, snapshots and comparisons.
 pub struct Run<'r> {
     threads: usize,
     pool: Option<Pool>,
@@ -60,14 +61,14 @@ impl<'r> Run<'r> {
         self
     }
 
-    /// Told after each window how many bytes are done, on the calling thread.
+    /// Told now and then, after each window at the latest, how many bytes are done, on the calling thread.
     #[must_use]
     pub fn progress(mut self, progress: impl FnMut(u64) + 'r) -> Self {
         self.progress = Some(Box::new(progress));
         self
     }
 
-    /// Until this is set, from whichever thread: looked at after each window.
+    /// Until this is set, from whichever thread, or by what is told the progress: looked at after each window.
     #[must_use]
     pub fn cancel(mut self, cancel: &'r AtomicBool) -> Self {
         self.cancel = Some(cancel);
@@ -87,14 +88,34 @@ impl<'r> Run<'r> {
         }
     }
 
-    pub(crate) fn step(&mut self, done: u64) -> ControlFlow<()> {
-        if let Some(progress) = &mut self.progress {
-            progress(done);
-        }
+    /// How many threads; 0 for as many as the machine has.
+    pub(crate) fn thread_count(&self) -> usize {
+        self.threads
+    }
+
+    /// The threads that others may use as well, where some were given.
+    pub(crate) fn shared_pool(&self) -> Option<&Pool> {
+        self.pool.as_ref()
+    }
+
+    /// How many bytes may be looked at.
+    pub(crate) fn bound(&self) -> u64 {
+        self.max_bytes
+    }
+
+    /// Whether to go on, where it is not known how far it is.
+    pub(crate) fn check(&self) -> ControlFlow<()> {
         match self.cancel {
             Some(cancel) if cancel.load(Ordering::Relaxed) => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         }
+    }
+
+    pub(crate) fn step(&mut self, done: u64) -> ControlFlow<()> {
+        if let Some(progress) = &mut self.progress {
+            progress(done);
+        }
+        self.check()
     }
 }
 

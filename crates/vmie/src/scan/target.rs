@@ -38,8 +38,25 @@ impl<A: Address> Target for dyn Memory<Addr = A> + '_ {
     }
 }
 
-/// Sends a scanner over a memory from end to end: for memories that are targets themselves.
-pub(crate) fn over<A: Address, S: Scanner + ?Sized>(
+/// A memory of this crate's that is scanned from end to end, without it being made a `dyn Memory` first.
+pub(crate) trait Whole: Memory + Sized {}
+
+impl<M: Whole> Target for M {
+    type Addr = <M as Memory>::Addr;
+
+    fn send<S: Scanner + ?Sized>(
+        &self,
+        scanner: &S,
+        selection: &Selection<Self::Addr>,
+        run: &mut Run<'_>,
+        emit: &mut dyn FnMut(Match<Self::Addr, S::Item>) -> ControlFlow<()>,
+    ) -> Outcome<Self::Addr, S::Item> {
+        over(self, scanner, selection, run, emit)
+    }
+}
+
+/// Sends a scanner over a memory from end to end.
+fn over<A: Address, S: Scanner + ?Sized>(
     memory: &dyn Memory<Addr = A>,
     scanner: &S,
     selection: &Selection<A>,

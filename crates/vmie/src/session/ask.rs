@@ -9,7 +9,7 @@ use crate::addr::{AddrRange, Gva};
 use crate::pointers::{PointerMap, PointerOptions};
 use crate::scan::{Outcome, Run, Selection, scan};
 use crate::snapshot::{Change, DiffOptions, DiffOutcome, diff};
-use crate::sweep::{Scanner, quiet};
+use crate::sweep::Scanner;
 
 /// What changed between two moments.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,7 +64,7 @@ impl Space<'_> {
             ..DiffOptions::default()
         };
         let mut items = Vec::new();
-        let outcome = diff(before, after, &options, &mut quiet, |change| {
+        let outcome = diff(before, after, &options, Run::new(), |change| {
             items.push(change);
             ControlFlow::Continue(())
         });
@@ -83,6 +83,6 @@ impl Space<'_> {
             ..PointerOptions::default()
         };
         let memory = self.by_virtual().ok_or(SpaceError::NotVirtual)?;
-        PointerMap::build(memory, &options, &mut quiet).map_err(SpaceError::Pointers)
+        PointerMap::build(memory, &options, Run::new()).map_err(SpaceError::Pointers)
     }
 }

@@ -12,7 +12,6 @@ use crate::paging::Mode;
 use crate::scan::Run;
 use crate::signature::{Set, Signature};
 use crate::snapshot::{SaveOptions, TakeOptions, take};
-use crate::sweep::quiet;
 use crate::{AddrRange, AddressSpace, Gpa, Gva, Layout, ProgramWidth};
 
 fn guest_of(dir: &Path, programs: &[Program]) -> PathBuf {
@@ -242,10 +241,10 @@ fn a_snapshot_of_a_space_is_that_and_nothing_else() {
         ..TakeOptions::default()
     };
     let memory = space.by_virtual().expect("virtual");
-    let taken = take(memory, &options, &mut quiet).expect("small");
+    let taken = take(memory, &options, Run::new()).expect("small");
     let path = home.path().join("nginx.snap");
     taken
-        .save(&path, &SaveOptions::default(), &mut quiet)
+        .save(&path, &SaveOptions::default(), Run::new())
         .expect("saved");
     let saved = Session::open(&path).expect("opens");
     assert_eq!(
@@ -271,7 +270,7 @@ fn a_snapshot_of_a_space_is_that_and_nothing_else() {
     let saving = SaveOptions::default();
     let with_origin = taken.with_origin(origin);
     with_origin
-        .save(&named, &saving, &mut quiet)
+        .save(&named, &saving, Run::new())
         .expect("saved");
     let named = Session::open(&named).expect("opens");
     let of = |who: &Who| named.space(who).map(|space| space.program_width().width);

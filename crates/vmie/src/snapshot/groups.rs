@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 
 use crate::addr::{AddrRange, Address};
 use crate::memory::{Coverage, Memory, SpanKind};
+use crate::scan::Run;
 use crate::sweep::{Part, read_pieces};
 
 use super::DiffOptions;
@@ -24,12 +25,12 @@ const WINDOW: u64 = 16 << 10;
 pub struct GroupsOutcome<A> {
     /// Of the bytes that the first moment maps: those read in every moment (`read`), those that some
     /// moment could not give, for whatever cause (`absent`), and what is not known to be mapped in the
-    /// first moment or lies beyond [`DiffOptions::max_bytes`] (`lost`). A byte that is not mapped in the
+    /// first moment or lies beyond the bound of the run (`lost`). A byte that is not mapped in the
     /// first moment cannot be constant in its group and is not counted.
     pub coverage: Coverage<A>,
     /// Bytes that tell the groups apart.
     pub telling: u64,
-    /// Whether `emit` or `progress` ended it before the end.
+    /// Whether `emit`, or cancelling the run, ended it before the end.
     pub stopped: bool,
 }
 
@@ -39,8 +40,7 @@ pub struct GroupsOutcome<A> {
 /// A byte that cannot be read in some moment is not constant; it is counted in the coverage. The filter
 /// of `options` is asked about the protection in the first moment. With a single group, runs are what is
 /// constant; groups without a moment are left out, and without any moment there is nothing to look at.
-/// `progress` is called now and then with the number of bytes looked at, and may end the comparison, as
-/// `emit` may. The bytes of a run can be read from any moment of each group.
+/// `emit` may end the comparison, which runs on the calling thread. The bytes of a run can be read from any moment of each group.
 ///
 /// # Cost
 ///
@@ -49,10 +49,10 @@ pub struct GroupsOutcome<A> {
 pub fn tell_apart<A: Address>(
     groups: &[Vec<&dyn Memory<Addr = A>>],
     options: &DiffOptions<A>,
-    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    mut run: Run<'_>,
     emit: impl FnMut(AddrRange<A>) -> ControlFlow<()>,
 ) -> GroupsOutcome<A> {
-    tell_apart_knowing(groups, options, None, progress, emit)
+    tell_apart_knowing(groups, options, None, &mut run, emit)
 }
 
 /// As [`tell_apart`]; what `same` knows to be the same in all moments is not looked at.
@@ -60,7 +60,7 @@ pub(super) fn tell_apart_knowing<A: Address>(
     groups: &[Vec<&dyn Memory<Addr = A>>],
     options: &DiffOptions<A>,
     same: Option<&Same<'_, A>>,
-    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    run: &mut Run<'_>,
     mut emit: impl FnMut(AddrRange<A>) -> ControlFlow<()>,
 ) -> GroupsOutcome<A> {
     let mut outcome = GroupsOutcome {
@@ -69,7 +69,7 @@ pub(super) fn tell_apart_knowing<A: Address>(
         stopped: false,
     };
     let mut open: Option<AddrRange<A>> = None;
-    let mut flow = look(groups, options, same, progress, &mut outcome, &mut |run| {
+    let mut flow = look(groups, options, same, run, &mut outcome, &mut |run| {
         if let Some(before) = &mut open
             && before.last().checked_add(1) == Some(run.start())
             && let Some(joined) = AddrRange::inclusive(before.start(), run.last())
@@ -92,7 +92,7 @@ fn look<A: Address>(
     groups: &[Vec<&dyn Memory<Addr = A>>],
     options: &DiffOptions<A>,
     same: Option<&Same<'_, A>>,
-    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    run: &mut Run<'_>,
     outcome: &mut GroupsOutcome<A>,
     on: &mut impl FnMut(AddrRange<A>) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
@@ -100,7 +100,7 @@ fn look<A: Address>(
         return ControlFlow::Continue(());
     };
     let mut window = Window::new(groups);
-    let mut left = options.max_bytes;
+    let mut left = run.bound();
     for span in first.spans(options.range).filter(|span| span.len > 0) {
         let prot = match span.kind {
             SpanKind::Mapped(prot) => prot,
@@ -135,7 +135,7 @@ fn look<A: Address>(
             if same.is_some_and(|same| same(range) == len) {
                 outcome.coverage.add_read(len);
                 at += len;
-                progress(outcome.coverage.read)?;
+                run.step(outcome.coverage.read)?;
                 continue;
             }
             window.fill(here, len as usize, &mut outcome.coverage);
@@ -145,7 +145,7 @@ fn look<A: Address>(
                 on(AddrRange::new(start, len as u64).expect("within the window"))
             })?;
             at += len;
-            progress(outcome.coverage.read)?;
+            run.step(outcome.coverage.read)?;
         }
     }
     ControlFlow::Continue(())
@@ -255,7 +255,7 @@ pub(super) mod tests {
     use super::super::tests::any_moved;
     use super::*;
     use crate::addr::Gva;
-    use crate::sweep::quiet;
+    use crate::scan::Run;
     use crate::sweep::testmem::TestMemory;
 
     type Test = TestMemory<Gva>;
@@ -337,7 +337,7 @@ pub(super) mod tests {
             let range = AddrRange::new(Gva(0x3c000), 0xc000).unwrap();
             let options = DiffOptions { range, ..DiffOptions::default() };
             let mut runs: Vec<AddrRange<Gva>> = Vec::new();
-            let outcome = tell_apart(&groups, &options, &mut quiet, |run| {
+            let outcome = tell_apart(&groups, &options, Run::new(), |run| {
                 runs.push(run);
                 ControlFlow::Continue(())
             });
@@ -364,12 +364,10 @@ pub(super) mod tests {
             .each_ref()
             .map(|memory| memory as &dyn Memory<Addr = Gva>);
         let found = |groups: &[Vec<&dyn Memory<Addr = Gva>>], max_bytes| {
-            let options = DiffOptions {
-                max_bytes,
-                ..DiffOptions::default()
-            };
+            let options = DiffOptions::default();
             let mut runs = Vec::new();
-            let outcome = tell_apart(groups, &options, &mut quiet, |run| {
+            let bounded = Run::new().max_bytes(max_bytes);
+            let outcome = tell_apart(groups, &options, bounded, |run| {
                 runs.push((run.start().0, run.len()));
                 ControlFlow::Continue(())
             });
@@ -380,7 +378,7 @@ pub(super) mod tests {
         assert_eq!(found(&groups, u64::MAX), (vec![(0x4fff, 2)], true));
         assert_eq!(found(&groups, 0x1000), (vec![], false));
         assert_eq!(found(&[], u64::MAX), (vec![], true));
-        let stopped = tell_apart(&groups, &DiffOptions::default(), &mut quiet, |_| {
+        let stopped = tell_apart(&groups, &DiffOptions::default(), Run::new(), |_| {
             ControlFlow::Break(())
         });
         assert!(stopped.stopped);

@@ -6,12 +6,13 @@
 //!
 //! ```
 //! use vmie::snapshot::{self, TakeOptions};
-//! # use vmie::{Gpa, Image, OpenOptions, quiet};
+//! # use vmie::scan::Run;
+//! # use vmie::{Gpa, Image, OpenOptions};
 //! # let image = Image::from_bytes(vec![7; 0x3000], &OpenOptions::default())?;
-//! let then = snapshot::take(&image, &TakeOptions::default(), &mut quiet)?;
+//! let then = snapshot::take(&image, &TakeOptions::default(), Run::new())?;
 //! // ... later:
 //! let mut changes = Vec::new();
-//! let outcome = snapshot::diff(&then, &image, &then.diff_options(), &mut quiet, |change| {
+//! let outcome = snapshot::diff(&then, &image, &then.diff_options(), Run::new(), |change| {
 //!     changes.push(change);
 //!     std::ops::ControlFlow::Continue(())
 //! });
@@ -43,15 +44,13 @@ mod take;
 #[cfg(test)]
 mod tests;
 
-use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
 
 use crate::addr::{AddrRange, Address, Gpa};
 use crate::arch::x86::CpuState;
 use crate::memory::{Coverage, Fault, Gap, Memory, Prot, Region, SpanKind, Spans};
 use crate::paging::Mode;
-use crate::scan::{self, Match, Outcome, Run, Selection, Target};
-use crate::sweep::Scanner;
+use crate::scan::Whole;
 use crate::view::View;
 use crate::width::ProgramWidth;
 use content::Content;
@@ -170,7 +169,6 @@ impl<A: Address> Snapshot<A> {
         DiffOptions {
             range: self.range(),
             filter: self.filter(),
-            ..DiffOptions::default()
         }
     }
 }
@@ -235,16 +233,4 @@ impl<A: Address> Memory for Snapshot<A> {
     }
 }
 
-impl<A: Address> Target for Snapshot<A> {
-    type Addr = A;
-
-    fn send<S: Scanner + ?Sized>(
-        &self,
-        scanner: &S,
-        selection: &Selection<A>,
-        run: &mut Run<'_>,
-        emit: &mut dyn FnMut(Match<A, S::Item>) -> ControlFlow<()>,
-    ) -> Outcome<A, S::Item> {
-        scan::over(self, scanner, selection, run, emit)
-    }
-}
+impl<A: Address> Whole for Snapshot<A> {}

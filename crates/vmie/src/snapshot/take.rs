@@ -4,11 +4,11 @@
 //! zeros are taken out and those behind them moved up. Rejected: looking for pages that are there
 //! already. It would make each capture as slow as hashing, and a file does it anyway.
 
-use std::ops::ControlFlow;
 use std::time::{Instant, SystemTime};
 
 use crate::addr::{AddrRange, Address};
 use crate::memory::{Gap, Memory, Span};
+use crate::scan::Run;
 use crate::sweep::{Part, read_pieces};
 
 use super::content::{Chunks, Content};
@@ -85,7 +85,7 @@ pub enum TakeError {
         /// Bytes that were captured before.
         kept: u64,
     },
-    /// `progress` ended it.
+    /// The run was cancelled.
     #[error("stopped")]
     Stopped,
 }
@@ -95,11 +95,11 @@ const MAX_SPANS: usize = 1 << 22;
 
 /// Captures what is mapped.
 ///
-/// `progress` is called now and then with the number of bytes done, and may end it.
+/// Runs on the calling thread; the bound of the run does not count, [`TakeOptions::max_bytes`] does.
 ///
 /// # Errors
 ///
-/// When more is mapped than may be taken, there is no memory for it, or `progress` ends it. What cannot
+/// When more is mapped than may be taken, there is no memory for it, or the run is cancelled. What cannot
 /// be read is no error: the snapshot says so, see [`Snapshot::coverage`].
 ///
 /// # Cost
@@ -108,7 +108,7 @@ const MAX_SPANS: usize = 1 << 22;
 pub fn take<A: Address>(
     memory: &dyn Memory<Addr = A>,
     options: &TakeOptions<A>,
-    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    mut run: Run<'_>,
 ) -> Result<Snapshot<A>, TakeError> {
     let (taken, began) = (SystemTime::now(), Instant::now());
     let layout = list(memory, options)?;
@@ -128,8 +128,8 @@ pub fn take<A: Address>(
         .iter()
         .filter(|span| options.filter.keeps(span.kind))
         .peekable();
-    for &run in layout.runs() {
-        taking.run(run, &mut kept, progress)?;
+    for &pages in layout.runs() {
+        taking.run(pages, &mut kept, &mut run)?;
     }
     drop(kept);
     let layout = layout.with_gaps(taking.gaps).expect("gaps come in order");
@@ -184,7 +184,7 @@ impl<A: Address> Taking<'_, A> {
         &mut self,
         run: PageRun,
         spans: &mut std::iter::Peekable<impl Iterator<Item = &'s Span<A>>>,
-        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+        steps: &mut Run<'_>,
     ) -> Result<(), TakeError> {
         let mut done = 0;
         while done < run.count {
@@ -224,7 +224,7 @@ impl<A: Address> Taking<'_, A> {
             done += pages as u64;
             self.left -= pages as u64;
             let bytes = self.slots.len() as u64 * SNAPSHOT_PAGE as u64;
-            if progress(bytes).is_break() {
+            if steps.step(bytes).is_break() {
                 return Err(TakeError::Stopped);
             }
         }

@@ -7,6 +7,9 @@ use super::*;
 use crate::addr::Gva;
 use crate::memory::Cause;
 use crate::sweep::testmem::{TestMemory, any_memory};
+use std::sync::atomic::AtomicBool;
+
+use crate::scan::Run;
 use crate::sweep::{SweepOptions, quiet, sweep};
 
 type Test = TestMemory<Gva>;
@@ -100,7 +103,7 @@ proptest! {
         memory in any_moved(),
         reads in prop::collection::vec((0x3c000u64..0x48000, 1usize..0x5000), 8),
     ) {
-        let snapshot = take(&memory, &TakeOptions::default(), &mut quiet).unwrap();
+        let snapshot = take(&memory, &TakeOptions::default(), Run::new()).unwrap();
         assert_same(&memory, &snapshot);
         let options = SweepOptions { threads: 1, ..SweepOptions::default() };
         let swept = sweep(&memory, &options, &mut quiet, |_, _: &mut crate::Found<()>| (), |()| {
@@ -136,10 +139,10 @@ proptest! {
         let prot = |bits| Prot::from_bits(bits & 5).unwrap();
         let filter = Filter { all: prot(all), any: prot(any) };
         for range in [around(), AddrRange::inclusive(Gva(start), Gva(0x47fff)).unwrap()] {
-            let options = DiffOptions { range, filter, ..DiffOptions::default() };
+            let options = DiffOptions { range, filter };
             let check = |before: &dyn Memory<Addr = Gva>, after: &dyn Memory<Addr = Gva>| {
                 let mut rows = Vec::new();
-                let outcome = diff(before, after, &options, &mut quiet, |row| {
+                let outcome = diff(before, after, &options, Run::new(), |row| {
                     rows.push(row);
                     std::ops::ControlFlow::Continue(())
                 });
@@ -156,10 +159,10 @@ proptest! {
             };
             let rows = check(&before, &after);
             // Through a snapshot that kept everything, or what is asked about, nothing is different.
-            let whole = take(&before, &TakeOptions::default(), &mut quiet).unwrap();
+            let whole = take(&before, &TakeOptions::default(), Run::new()).unwrap();
             assert_eq!(&check(&whole, &after), &rows);
             let part = TakeOptions { range, filter, ..TakeOptions::default() };
-            let part = take(&before, &part, &mut quiet).unwrap();
+            let part = take(&before, &part, Run::new()).unwrap();
             check(&part, &after);
             check(&after, &part);
             assert_eq!(check(&whole, &before), []);
@@ -182,7 +185,7 @@ fn what_was_left_out_is_told_from_what_was_not_there() {
         },
         ..TakeOptions::default()
     };
-    let snapshot = take(&memory, &options, &mut quiet).unwrap();
+    let snapshot = take(&memory, &options, Run::new()).unwrap();
     assert_eq!(byte(&snapshot, 0x2fff), Ok(2));
     assert_eq!(byte(&snapshot, 0x1000), Err(Cause::NotCaptured));
     assert_eq!(byte(&snapshot, 0x9000), Err(Cause::NotCaptured));
@@ -214,7 +217,7 @@ fn what_was_left_out_is_told_from_what_was_not_there() {
         &snapshot,
         &later,
         &snapshot.diff_options(),
-        &mut quiet,
+        Run::new(),
         |row| {
             rows.push((row.start.0, row.kind));
             std::ops::ControlFlow::Continue(())
@@ -231,11 +234,12 @@ fn too_much_is_refused_and_not_cut() {
         max_bytes,
         ..TakeOptions::default()
     };
-    assert!(take(&memory, &with(0x3000), &mut quiet).is_ok());
-    let refused = take(&memory, &with(0x2fff), &mut quiet).map(|_| ());
+    assert!(take(&memory, &with(0x3000), Run::new()).is_ok());
+    let refused = take(&memory, &with(0x2fff), Run::new()).map(|_| ());
     assert!(matches!(refused, Err(TakeError::TooLarge { .. })));
-    let stop = &mut |_| std::ops::ControlFlow::Break(());
-    let stopped = take(&memory, &TakeOptions::default(), stop).map(|_| ());
+    let stop = AtomicBool::new(true);
+    let run = Run::new().cancel(&stop);
+    let stopped = take(&memory, &TakeOptions::default(), run).map(|_| ());
     assert_eq!(stopped, Err(TakeError::Stopped));
 }
 
@@ -245,7 +249,7 @@ fn pages_of_zeros_take_no_room() {
     bytes[0x123_4567] = 1;
     let memory = Test::of(0, &bytes).lending();
     let image = crate::Image::from_bytes(memory.parts[0].bytes.clone(), &Default::default());
-    let snapshot = take(&image.unwrap(), &TakeOptions::default(), &mut quiet).unwrap();
+    let snapshot = take(&image.unwrap(), &TakeOptions::default(), Run::new()).unwrap();
     assert_eq!(snapshot.stored_pages(), 1);
     assert_eq!(snapshot.coverage().read, 0x400_0000);
     let mut page = [0; 2];

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use vmie::candidates::CandidatesError;
 use vmie::search::{Candidate, Narrowing, Relation, Verdict};
-use vmie::{Address, Coverage, Gva, ManyOutcome, Memory};
+use vmie::{Address, Coverage, Gva, Memory};
 use vmie_rows::{FoundRow, Hex, Place};
 
 use super::args::FindArgs;
@@ -23,7 +23,7 @@ use crate::rows::Rows;
 use crate::seek::{go_on, said_if_stopped};
 use crate::source::Source;
 use crate::space::{Space, Target};
-use crate::spaces::Spaces;
+use crate::spaces::{self, Spaces};
 
 const VERB: &str = "find";
 /// Spaces told one by one that are not what they were.
@@ -179,10 +179,9 @@ impl Refine<'_> {
         let sink = rows.end()?;
         let found = sink.rows() > 0;
         said_if_stopped(looked.stopped, found, reporter)?;
-        let mut outcome = ManyOutcome {
+        let mut outcome = spaces::Looked {
             coverage: vec![Coverage::default(); now.len()],
-            looked_at: 0,
-            stopped: looked.stopped,
+            ..spaces::Looked::default()
         };
         for (one, member) in looked.coverage.iter().zip(&members) {
             match member {

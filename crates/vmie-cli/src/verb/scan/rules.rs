@@ -6,7 +6,7 @@
 use boreal::scanner::{EvaluatedRule, ScanCallbackResult, ScanEvent};
 use boreal::{MetadataValue, Scanner};
 use serde_json::{Map, Value};
-use vmie::{AddrRange, Address, Coverage, Gva, ManyOutcome, Memory, Prot};
+use vmie::{AddrRange, Address, Coverage, Gva, Memory, Prot};
 use vmie_rows::{Hex, Place, RuleRow};
 
 use super::args::ScanArgs;
@@ -21,7 +21,7 @@ use crate::rules::{self, Bounds, MOST_MATCHES, Pieces, Said};
 use crate::seek::{Around, In, said_if_stopped};
 use crate::source::Source;
 use crate::space::{Space, Target};
-use crate::spaces::Spaces;
+use crate::spaces::{Looked, Spaces};
 use crate::unread::nothing_read;
 
 const VERB: &str = "scan";
@@ -134,11 +134,7 @@ impl<'a> RuleScan<'a> {
         let sink = sink.named(true).many(true);
         let mut rows = Rows::new(sink.asked(self.args.context.is_some()), false);
         let mut places = spaces.places(reporter);
-        let mut outcome = ManyOutcome {
-            coverage: Vec::new(),
-            looked_at: 0,
-            stopped: false,
-        };
+        let (mut looked, mut stopped) = (Looked::default(), false);
         let mut whole = self.all;
         let bar = reporter.progress_begin(VERB, self.source.physical_size());
         for (index, part) in spaces.parts().iter().enumerate() {
@@ -146,8 +142,8 @@ impl<'a> RuleScan<'a> {
                 Some(typed) => typed.intersect(part.range),
                 None => Some(part.range),
             };
-            let Some(range) = asked.filter(|_| !outcome.stopped) else {
-                outcome.coverage.push(Coverage::default());
+            let Some(range) = asked.filter(|_| !stopped) else {
+                looked.coverage.push(Coverage::default());
                 continue;
             };
             let title = format!(" in {}", spaces.title(index));
@@ -156,15 +152,15 @@ impl<'a> RuleScan<'a> {
             let flow = self.rows(&seen, part.space, &mut rows, |va| {
                 places.name(index, Gva(va))
             });
-            outcome.looked_at += seen.coverage.read;
-            outcome.coverage.push(seen.coverage);
-            outcome.stopped = flow.is_break() || interrupt::asked();
+            looked.physical += seen.coverage.read;
+            looked.coverage.push(seen.coverage);
+            stopped = flow.is_break() || interrupt::asked();
         }
         reporter.progress_end();
         let sink = rows.end()?;
         let found = sink.rows() > 0;
         said_if_stopped(interrupt::asked(), found, reporter)?;
-        let (totals, complete) = spaces.cover(&outcome, Words::SEARCH, self.source, reporter)?;
+        let (totals, complete) = spaces.cover(&looked, Words::SEARCH, self.source, reporter)?;
         sink.finish(Some(&totals))?;
         let complete = complete && whole && !interrupt::asked();
         Ok(Done { found, complete })

@@ -21,7 +21,7 @@ use crate::options::Options;
 use crate::output::{Row, Sink, View, prot_if_mapped, totals};
 use crate::report::Words;
 use crate::saved;
-use crate::seek::{progress, said_if_stopped};
+use crate::seek::{self, said_if_stopped};
 use crate::source::Source;
 use crate::space::{Space, Target};
 
@@ -155,10 +155,9 @@ impl Comparing<'_, '_> {
             dump: self.args.hexdump.then(|| Dump::new(before, after)),
             failed: None,
         };
-        let mut progress = progress("snap", self.later, reporter);
-        let outcome = diff(before, after, &wanted, &mut progress, |change| {
-            rows.add(change)
-        });
+        let bound = self.later.sweep_bound().max(self.earlier.sweep_bound());
+        let run = seek::run("snap", self.later, self.options).max_bytes(bound);
+        let outcome = diff(before, after, &wanted, run, |change| rows.add(change));
         reporter.progress_end();
         rows.finish()?;
         let found = rows.sink.rows() > 0;
@@ -176,7 +175,6 @@ impl Comparing<'_, '_> {
     /// What both sides were asked for, and no more than was typed.
     fn wanted<A: Address>(&self) -> Result<DiffOptions<A>> {
         let mut wanted = DiffOptions {
-            max_bytes: self.later.sweep_bound().max(self.earlier.sweep_bound()),
             ..DiffOptions::default()
         };
         let all = |range: AddrRange<A>, other: Option<AddrRange<A>>| match other {

@@ -15,7 +15,7 @@ use crate::options::Options;
 use crate::output::{Row, totals};
 use crate::report::Words;
 use crate::saved;
-use crate::seek::progress;
+use crate::seek;
 use crate::source::Source;
 use crate::space::{Space, Target};
 use crate::unread::nothing_read;
@@ -86,8 +86,11 @@ impl Taking<'_, '_> {
             self.space,
             snapshot::memory_available(),
         )?;
-        let mut progress = progress("snap", self.source, &self.options.reporter);
-        let taken = snapshot::take(memory, &options, &mut progress);
+        let taken = snapshot::take(
+            memory,
+            &options,
+            seek::run("snap", self.source, self.options),
+        );
         self.options.reporter.progress_end();
         let taken = taken.map_err(|error| match error {
             TakeError::Stopped => Failure::new("stopped before the snapshot was complete")
@@ -107,10 +110,9 @@ impl Taking<'_, '_> {
         let reporter = &self.options.reporter;
         let options = SaveOptions {
             compression: self.compression,
-            threads: self.options.threads,
         };
-        let mut progress = progress("snap", self.source, reporter);
-        let saved = snapshot.save(&self.args.out, &options, &mut progress);
+        let run = seek::run("snap", self.source, self.options);
+        let saved = snapshot.save(&self.args.out, &options, run);
         reporter.progress_end();
         Ok(saved.map_err(not_saved)?)
     }

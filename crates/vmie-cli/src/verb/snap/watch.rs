@@ -20,7 +20,7 @@ use crate::options::Options;
 use crate::output::{Row, Sink};
 use crate::report::{Reporter, Words};
 use crate::saved;
-use crate::seek::progress;
+use crate::seek;
 use crate::source::Source;
 use crate::space::{Space, Target};
 use crate::unread::nothing_read;
@@ -34,7 +34,6 @@ pub(super) fn run(args: &SnapWatchArgs, options: &Options) -> Result<Done> {
     interrupt::listen();
     let save = SaveOptions {
         compression: compression(args.compress),
-        threads: options.threads,
     };
     let mut watch = Watch {
         args,
@@ -113,6 +112,11 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
+    /// A recorder that compresses on the threads that were asked for.
+    fn on<A: Address>(&self, recorder: Recorder<A>) -> Recorder<A> {
+        recorder.threads(self.options.threads)
+    }
+
     /// Opens the series that is there.
     fn reopen(&mut self) -> Result<()> {
         let dir = &self.args.out;
@@ -127,9 +131,9 @@ impl Watch<'_> {
         };
         self.series = Some(match saved::kind(&last) {
             Some(space) if space == Gpa::SPACE => {
-                Series::Physical(Recorder::open(dir, &self.save).map_err(not_opened)?)
+                Series::Physical(self.on(Recorder::open(dir).map_err(not_opened)?))
             }
-            _ => Series::Virtual(Recorder::open(dir, &self.save).map_err(not_opened)?),
+            _ => Series::Virtual(self.on(Recorder::open(dir).map_err(not_opened)?)),
         });
         let origin = match &self.series {
             Some(Series::Physical(recorder)) => recorder.last_origin(),
@@ -221,8 +225,11 @@ impl Watch<'_> {
             .hint("physical memory needs --phys, and another directory")
             .into());
         };
-        let mut progress = progress("snap", now.source, now.reporter);
-        let captured = recorder.capture(memory, &options, &mut progress);
+        let captured = recorder.capture(
+            memory,
+            &options,
+            seek::run("snap", now.source, self.options),
+        );
         now.reporter.progress_end();
         let moment = match captured {
             Err(RecordError::Take(TakeError::Stopped)) => return Ok(None),
@@ -334,10 +341,11 @@ fn begin<A: Address>(watch: &Watch<'_>) -> Result<Recorder<A>> {
     let dir = &watch.args.out;
     // One that was killed before its first moment has left a series without any.
     let recorder = if watch.args.append && series::is_series(dir) {
-        Recorder::open(dir, &watch.save)
+        Recorder::open(dir)
     } else {
         Recorder::create(dir, &watch.save)
     };
+    let recorder = recorder.map(|recorder| watch.on(recorder));
     recorder.map_err(|error| match error.kind {
         FileErrorKind::Exists => exists(watch.args).into(),
         _ => not_opened(error).into(),

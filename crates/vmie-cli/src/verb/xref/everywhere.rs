@@ -8,7 +8,7 @@ use std::cell::Cell;
 use vmie::os::ResolveError;
 use vmie::scan::{Match, Selection, scan_each};
 use vmie::xref::{Xref, XrefIndex};
-use vmie::{AddrRange, Coverage, Gva, ManyOutcome, Memory, ProgramWidth};
+use vmie::{AddrRange, Coverage, Gva, Memory, ProgramWidth};
 use vmie_rows::{Hex, Place, Site, XrefRow};
 
 use super::args::XrefArgs;
@@ -26,7 +26,7 @@ use crate::rows::Rows;
 use crate::seek::{Bar, Ended, In, go_on, run_within, said_if_stopped};
 use crate::source::Source;
 use crate::space::Space;
-use crate::spaces::Spaces;
+use crate::spaces::{Looked, Spaces};
 use crate::texts::Texts;
 
 /// Spaces in which a name means nothing are listed up to here.
@@ -68,11 +68,7 @@ pub(super) fn run(args: &XrefArgs, source: &Source, options: &Options) -> Result
     let typed = spaces.range(args.range.as_ref())?;
     let sink = options.sink::<XrefRow>(SpaceKind::Virtual);
     let mut rows = Rows::new(sink.named(true).many(true), false);
-    let mut outcome = ManyOutcome {
-        coverage: Vec::new(),
-        looked_at: 0,
-        stopped: false,
-    };
+    let (mut looked, mut stopped) = (Looked::default(), false);
     let mut beyond = Vec::new();
     let mut complete = true;
     let mut without = Vec::new();
@@ -80,9 +76,9 @@ pub(super) fn run(args: &XrefArgs, source: &Source, options: &Options) -> Result
     let bar = Bar::begin("xref", source, reporter);
     let mut done = 0;
     for index in 0..spaces.len() {
-        outcome.coverage.push(Coverage::default());
+        looked.coverage.push(Coverage::default());
         beyond.push(Beyond::default());
-        if interrupt::asked() || outcome.stopped {
+        if interrupt::asked() || stopped {
             continue;
         }
         let space = spaces.space(index);
@@ -168,9 +164,9 @@ pub(super) fn run(args: &XrefArgs, source: &Source, options: &Options) -> Result
         teller.whose = Some(spaces.title(index));
         asked.tell_astray(&space, &mut teller);
         done += found.coverage.read;
-        outcome.looked_at += found.coverage.read;
-        outcome.stopped |= found.stopped;
-        outcome.coverage[index] = found.coverage;
+        looked.physical += found.coverage.read;
+        stopped |= found.stopped;
+        looked.coverage[index] = found.coverage;
         beyond[index] = asked.beyond();
     }
     reporter.progress_end();
@@ -185,9 +181,9 @@ pub(super) fn run(args: &XrefArgs, source: &Source, options: &Options) -> Result
     tell_without(&without, spaces.len(), reporter);
     let sink = rows.end()?;
     let found = sink.rows() > 0;
-    said_if_stopped(outcome.stopped, found, reporter)?;
+    said_if_stopped(stopped, found, reporter)?;
     let (totals, covered) =
-        spaces.cover_beyond(&outcome, Some(&beyond), Words::SEARCH, source, reporter)?;
+        spaces.cover_beyond(&looked, Some(&beyond), Words::SEARCH, source, reporter)?;
     sink.finish(Some(&totals))?;
     let complete = complete && covered && !interrupt::asked();
     Ok(Done { found, complete })

@@ -41,6 +41,7 @@ use super::PointerMap;
 use crate::addr::{AddrRange, Address};
 use crate::memory::{Fault, Memory};
 use crate::pointers::Width;
+use crate::scan::Run;
 use indexed::Indexed;
 use levels::levels;
 pub use once::find_paths_once;
@@ -170,7 +171,7 @@ fn read<A: Address>(memory: &dyn Memory<Addr = A>, place: A, width: Width) -> Re
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use = "a search that was cut short has not found all paths"]
 pub struct PathOutcome {
-    /// Whether `progress` or `emit` ended the search.
+    /// Whether the run was cancelled, or `emit` ended the search.
     pub stopped: bool,
     /// The depth up to which all paths were found (unless it was stopped): less than what was asked
     /// for where [`PathOptions::max_places`] was reached.
@@ -179,7 +180,7 @@ pub struct PathOutcome {
 
 /// Searches an index for paths to `target`, shortest first.
 ///
-/// `progress` is called now and then, `emit` with each path; both may end the search.
+/// `emit` is called with each path, and may end the search, as cancelling the run does. Nothing else of the run counts.
 ///
 /// # Cost
 ///
@@ -189,10 +190,10 @@ pub fn find_paths<A: Address>(
     map: &PointerMap<A>,
     target: A,
     options: &PathOptions<A>,
-    progress: &mut dyn FnMut() -> ControlFlow<()>,
+    run: &Run<'_>,
     emit: &mut dyn FnMut(Path<A>) -> ControlFlow<()>,
 ) -> PathOutcome {
-    PathFinder::new(map, options).find(target, progress, emit)
+    PathFinder::new(map, options).find(target, run, emit)
 }
 
 /// Searches an index for paths to one target after another: what was worked out about the bases serves
@@ -218,14 +219,14 @@ impl<'m, A: Address> PathFinder<'m, A> {
     pub fn find(
         &mut self,
         target: A,
-        progress: &mut dyn FnMut() -> ControlFlow<()>,
+        run: &Run<'_>,
         emit: &mut dyn FnMut(Path<A>) -> ControlFlow<()>,
     ) -> PathOutcome {
         let mut source = Indexed::new(self.map, &mut self.reach, self.options);
-        let (levels, mut outcome) = levels(&mut source, target, self.options, progress);
+        let (levels, mut outcome) = levels(&mut source, target, self.options, &mut || run.check());
         if !outcome.stopped {
             outcome.stopped =
-                chains::write(&levels, target, self.options, progress, emit).is_break();
+                chains::write(&levels, target, self.options, &mut || run.check(), emit).is_break();
         }
         outcome
     }

@@ -12,7 +12,8 @@ use crate::memory::{Coverage, Memory};
 use crate::pointers::build::number;
 use crate::pointers::runs::Runs;
 use crate::pointers::{BuildError, PointerOptions, Referrers};
-use crate::sweep::{SweepOptions, seek};
+use crate::scan::Run;
+use crate::sweep::seek;
 
 /// Searches memory for paths to `target`, shortest first, without an index: as
 /// [`find_paths`](super::find_paths()) over an index of `pointers`. Answers the coverage of the first sweep as
@@ -31,18 +32,20 @@ pub fn find_paths_once<A: Address>(
     pointers: &PointerOptions<A>,
     target: A,
     options: &PathOptions<A>,
-    progress: &mut dyn FnMut() -> ControlFlow<()>,
+    run: &Run<'_>,
     emit: &mut dyn FnMut(Path<A>) -> ControlFlow<()>,
 ) -> Result<(PathOutcome, Option<Coverage<A>>), BuildError> {
     let mut swept = Swept {
         memory,
         pointers,
+        run,
         runs: number(memory, pointers)?,
         coverage: None,
     };
-    let (levels, mut outcome) = levels(&mut swept, target, options, progress);
+    let (levels, mut outcome) = levels(&mut swept, target, options, &mut || run.check());
     if !outcome.stopped {
-        outcome.stopped = chains::write(&levels, target, options, progress, emit).is_break();
+        outcome.stopped =
+            chains::write(&levels, target, options, &mut || run.check(), emit).is_break();
     }
     Ok((outcome, swept.coverage))
 }
@@ -50,6 +53,7 @@ pub fn find_paths_once<A: Address>(
 struct Swept<'m, A: Address> {
     memory: &'m dyn Memory<Addr = A>,
     pointers: &'m PointerOptions<A>,
+    run: &'m Run<'m>,
     /// What a pointer leads to has to be mapped.
     runs: Runs,
     coverage: Option<Coverage<A>>,
@@ -70,13 +74,7 @@ impl<A: Address> Pointers for Swept<'_, A> {
         else {
             return ControlFlow::Continue(true);
         };
-        let options = SweepOptions {
-            range: self.pointers.sources.or(self.pointers.range),
-            perm: self.pointers.perm,
-            threads: self.pointers.threads,
-            max_bytes: self.pointers.max_bytes,
-            ..SweepOptions::default()
-        };
+        let options = self.run.options(&self.pointers.selection());
         let scanner = Referrers::new(hull, self.pointers.width, self.pointers.align);
         let (mut whole, mut near) = (true, 0);
         let outcome = seek(

@@ -17,6 +17,7 @@ use std::ops::ControlFlow;
 
 use crate::addr::{AddrRange, Address};
 use crate::memory::{Cause, Coverage, Memory, Prot};
+use crate::scan::Run;
 
 use super::Filter;
 #[cfg(test)]
@@ -34,8 +35,6 @@ pub struct DiffOptions<A: Address> {
     pub range: AddrRange<A>,
     /// Only regions that pass, before or after.
     pub filter: Filter,
-    /// Compare no more bytes than this; what is beyond counts as lost.
-    pub max_bytes: u64,
 }
 
 impl<A: Address> Default for DiffOptions<A> {
@@ -43,7 +42,6 @@ impl<A: Address> Default for DiffOptions<A> {
         Self {
             range: AddrRange::all(),
             filter: Filter::default(),
-            max_bytes: crate::sweep::DEFAULT_MAX_BYTES,
         }
     }
 }
@@ -103,15 +101,15 @@ pub struct DiffOutcome<A> {
     pub coverage: Coverage<A>,
     /// Bytes that differ.
     pub modified: u64,
-    /// Whether `emit` or `progress` ended it before the end.
+    /// Whether `emit`, or cancelling the run, ended it before the end.
     pub stopped: bool,
 }
 
 /// Compares two memories and passes what differs to `emit`, in the order of the addresses; where a
 /// change of protection and changed bytes begin together, the protection comes first.
 ///
-/// Changed bytes that touch and have the same protection now are one run. `progress` is called now and
-/// then with the number of bytes compared, and may end the comparison, as `emit` may.
+/// Changed bytes that touch and have the same protection now are one run. What is beyond the bound of the run counts as
+/// lost; `emit` may end the comparison. It runs on the calling thread.
 ///
 /// # Cost
 ///
@@ -120,10 +118,39 @@ pub fn diff<A: Address>(
     before: &dyn Memory<Addr = A>,
     after: &dyn Memory<Addr = A>,
     options: &DiffOptions<A>,
-    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    mut run: Run<'_>,
     emit: impl FnMut(Change<A>) -> ControlFlow<()>,
 ) -> DiffOutcome<A> {
-    diff_knowing(before, after, options, None, progress, emit)
+    diff_knowing(before, after, options, None, &mut Steps::of(&mut run), emit)
+}
+
+/// A run of which a comparison is a part.
+pub(super) struct Steps<'s> {
+    step: Box<dyn FnMut(u64) -> ControlFlow<()> + 's>,
+    /// Bytes that may be compared.
+    bound: u64,
+    /// Bytes that were compared before.
+    done: u64,
+}
+
+impl<'s> Steps<'s> {
+    pub(super) fn of(run: &'s mut Run<'_>) -> Self {
+        let bound = run.bound();
+        Self {
+            step: Box::new(|done| run.step(done)),
+            bound,
+            done: 0,
+        }
+    }
+
+    /// The same, where so many bytes were compared before.
+    pub(super) fn after(self, done: u64) -> Self {
+        Self { done, ..self }
+    }
+
+    fn step(&mut self, read: u64) -> ControlFlow<()> {
+        (self.step)(self.done.saturating_add(read))
+    }
 }
 
 /// How many bytes from the beginning of a range on are known to be the same on both sides, and readable.
@@ -135,7 +162,7 @@ pub(super) fn diff_knowing<A: Address>(
     after: &dyn Memory<Addr = A>,
     options: &DiffOptions<A>,
     same: Option<&Same<'_, A>>,
-    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    steps: &mut Steps<'_>,
     emit: impl FnMut(Change<A>) -> ControlFlow<()>,
 ) -> DiffOutcome<A> {
     let mut rows = Rows {
@@ -151,12 +178,12 @@ pub(super) fn diff_knowing<A: Address>(
             modified: 0,
             stopped: false,
         },
-        left: options.max_bytes,
+        left: steps.bound,
         same,
     };
     let mut flow = ControlFlow::Continue(());
     for segment in Segments::new(before, after, options.range) {
-        flow = compare.segment(&segment, options.filter, &mut rows, progress);
+        flow = compare.segment(&segment, options.filter, &mut rows, steps);
         if flow.is_break() {
             break;
         }
@@ -227,7 +254,7 @@ impl<A: Address> Compare<'_, A> {
         segment: &Segment<A>,
         filter: Filter,
         rows: &mut Rows<A, E>,
-        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+        steps: &mut Steps<'_>,
     ) -> ControlFlow<()> {
         let (start, len) = (segment.range.start(), segment.range.len());
         let row = |kind, was, prot| Change {
@@ -286,7 +313,7 @@ impl<A: Address> Compare<'_, A> {
                 })
             })?;
             at += window.len();
-            progress(self.outcome.coverage.read)?;
+            steps.step(self.outcome.coverage.read)?;
         }
         ControlFlow::Continue(())
     }

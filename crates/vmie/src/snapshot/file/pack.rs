@@ -7,6 +7,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::slot::Slot;
 use super::{BLOCK_PAGES, Compression, FileErrorKind as Kind};
+use crate::scan::Run;
+use crate::sweep::Pool;
 
 /// Blocks compressed together by each thread.
 const BLOCKS_PER_THREAD: usize = 16;
@@ -22,30 +24,40 @@ struct Packed<'c> {
 pub struct SaveOptions {
     /// How to compress.
     pub compression: Compression,
-    /// How many threads compress; 0 takes as many as the machine has.
-    pub threads: usize,
 }
 
 /// Compresses blocks, on as many threads as were asked for.
 #[derive(Debug)]
 pub(in super::super) struct Packer {
     compression: Compression,
-    threads: usize,
-    pool: Option<rayon::ThreadPool>,
+    pool: Option<Pool>,
 }
 
 impl Packer {
-    pub(in super::super) fn new(options: &SaveOptions) -> Self {
-        let threads = match options.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            threads => threads,
-        };
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    /// On so many threads; 0 for as many as the machine has.
+    pub(in super::super) fn new(options: &SaveOptions, threads: usize) -> Self {
+        // Without threads it takes longer, and that is all.
+        let pool = (threads != 1).then(|| Pool::new(threads).ok()).flatten();
         Self {
             compression: options.compression,
-            threads,
-            // Without threads it takes longer, and that is all.
-            pool: (threads > 1).then(|| pool.build().ok()).flatten(),
+            pool: pool.filter(|pool| pool.threads() > 1),
+        }
+    }
+
+    /// The same, on so many threads.
+    pub(in super::super) fn on(&self, threads: usize) -> Self {
+        let compression = self.compression;
+        Self::new(&SaveOptions { compression }, threads)
+    }
+
+    /// On the threads of a run.
+    pub(super) fn of_run(options: &SaveOptions, run: &Run<'_>) -> Self {
+        match run.shared_pool() {
+            Some(pool) => Self {
+                compression: options.compression,
+                pool: Some(pool.clone()),
+            },
+            None => Self::new(options, run.thread_count()),
         }
     }
 
@@ -58,7 +70,8 @@ impl Packer {
         mut emit: impl FnMut(&[u8], u64) -> Result<(), Kind>,
     ) -> Result<(), Kind> {
         let one = |pages: &[Slot]| self.block(gather(pages)?);
-        for batch in order.chunks(self.threads * BLOCKS_PER_THREAD * BLOCK_PAGES) {
+        let threads = self.pool.as_ref().map_or(1, Pool::threads);
+        for batch in order.chunks(threads * BLOCKS_PER_THREAD * BLOCK_PAGES) {
             let blocks: Vec<Result<Packed<'_>, Kind>> = match &self.pool {
                 Some(pool) => pool.install(|| batch.par_chunks(BLOCK_PAGES).map(one).collect()),
                 None => batch.chunks(BLOCK_PAGES).map(one).collect(),

@@ -10,8 +10,8 @@ use crate::arch::x86::CpuState;
 use crate::filemap::FileMap;
 use crate::memory::{Cause, Memory, Prot};
 use crate::paging::Mode;
+use crate::scan::Run;
 use crate::snapshot::{Origin, Snapshot};
-use crate::sweep::quiet;
 use crate::sweep::testmem::TestMemory;
 
 fn compressions() -> Vec<Compression> {
@@ -26,11 +26,10 @@ fn compressions() -> Vec<Compression> {
 fn saved(snapshot: &Snapshot<Gva>, compression: Compression) -> (Saved, Vec<u8>) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("snapshot");
-    let options = SaveOptions {
-        compression,
-        threads: 1,
-    };
-    let saved = snapshot.save(&path, &options, &mut quiet).unwrap();
+    let options = SaveOptions { compression };
+    let saved = snapshot
+        .save(&path, &options, Run::new().threads(1))
+        .unwrap();
     (saved, std::fs::read(path).unwrap())
 }
 
@@ -63,7 +62,7 @@ fn rich() -> (TestMemory<Gva>, Snapshot<Gva>) {
         .part(0x43000, &[1; 0x1000], Prot::R)
         .absent(0x43000, 0x1000)
         .lost(0x45000, 0x1000);
-    let snapshot = take(&memory, &TakeOptions::default(), &mut quiet).unwrap();
+    let snapshot = take(&memory, &TakeOptions::default(), Run::new()).unwrap();
     let origin = Origin {
         about: "of a test".to_owned(),
         space: Some((Gpa(0x1000), Mode::FiveLevel)),
@@ -90,7 +89,7 @@ proptest! {
 
     #[test]
     fn what_was_saved_comes_back(memory in any_moved()) {
-        let snapshot = take(&memory, &TakeOptions::default(), &mut quiet).unwrap();
+        let snapshot = take(&memory, &TakeOptions::default(), Run::new()).unwrap();
         for compression in compressions() {
             let (saved, bytes) = saved(&snapshot, compression);
             prop_assert_eq!(saved.bytes, bytes.len() as u64);
@@ -197,11 +196,8 @@ fn what_was_made_up_with_right_checksums_does_no_harm() {
                 let all = crate::snapshot::diff(
                     &made_up,
                     &snapshot,
-                    &crate::snapshot::DiffOptions {
-                        max_bytes: 1 << 20,
-                        ..Default::default()
-                    },
-                    &mut quiet,
+                    &crate::snapshot::DiffOptions::default(),
+                    Run::new().max_bytes(1 << 20),
                     |_| std::ops::ControlFlow::Continue(()),
                 );
                 assert!(all.coverage.mapped <= 1 << 20);
@@ -240,7 +236,7 @@ fn pages_that_only_look_the_same_to_a_hash_are_kept_apart() {
     // Not that anyone could make some here: that equal bytes are what counts is seen in what is shared.
     let page = |last: u8| [&[7u8; 0xfff][..], &[last]].concat();
     let memory = TestMemory::of(0x3d000, &[page(1), page(2), page(1)].concat());
-    let snapshot = take(&memory, &TakeOptions::default(), &mut quiet).unwrap();
+    let snapshot = take(&memory, &TakeOptions::default(), Run::new()).unwrap();
     let (saved, bytes) = saved(&snapshot, Compression::Lz4);
     assert_eq!((saved.pages, saved.distinct), (3, 2));
     assert_same(&memory, &opened(&bytes).unwrap());
@@ -251,8 +247,9 @@ fn what_is_stopped_leaves_nothing() {
     let (_, snapshot) = rich();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("snapshot");
-    let stop = &mut |_| std::ops::ControlFlow::Break(());
-    let stopped = snapshot.save(&path, &SaveOptions::default(), stop);
+    let stop = std::sync::atomic::AtomicBool::new(true);
+    let run = Run::new().cancel(&stop);
+    let stopped = snapshot.save(&path, &SaveOptions::default(), run);
     assert!(matches!(
         stopped.map_err(|error| error.kind),
         Err(FileErrorKind::Stopped)

@@ -17,6 +17,7 @@ use super::tables::{Form, Tables, block_count};
 use super::{BLOCK_PAGES, FileError, FileErrorKind as Kind, Packer, SaveOptions};
 use crate::addr::Address;
 use crate::replace::Replacement;
+use crate::scan::Run;
 
 /// What was saved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,7 +40,7 @@ impl<A: Address> Snapshot<A> {
     ///
     /// # Errors
     ///
-    /// When writing fails, `progress` ends it, or the snapshot is itself of a salvaged file and damaged. Nothing
+    /// When writing fails, the run is cancelled, or the snapshot is itself of a salvaged file and damaged. Nothing
     /// is left behind then.
     ///
     /// # Cost
@@ -49,22 +50,16 @@ impl<A: Address> Snapshot<A> {
         &self,
         path: impl AsRef<Path>,
         options: &SaveOptions,
-        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+        run: Run<'_>,
     ) -> Result<Saved, FileError> {
         let path = path.as_ref();
-        self.write(path, options, progress)
-            .map_err(|kind| FileError {
-                path: path.to_owned(),
-                kind,
-            })
+        self.write(path, options, run).map_err(|kind| FileError {
+            path: path.to_owned(),
+            kind,
+        })
     }
 
-    fn write(
-        &self,
-        path: &Path,
-        options: &SaveOptions,
-        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
-    ) -> Result<Saved, Kind> {
+    fn write(&self, path: &Path, options: &SaveOptions, mut run: Run<'_>) -> Result<Saved, Kind> {
         let mut file = Replacement::create(path)?;
         let distinct = Distinct::find(&self.content, &self.slots)?;
         let mut tables = Tables {
@@ -81,11 +76,11 @@ impl<A: Address> Snapshot<A> {
         let out = file.file();
         let (mut blocks, mut done) = (Vec::with_capacity(block_count(tables.pages) as usize), 0);
         let gather = |pages: &[Slot]| gather(&self.content, pages);
-        Packer::new(options).pack(&distinct.order, gather, |bytes, sum| {
+        Packer::of_run(options, &run).pack(&distinct.order, gather, |bytes, sum| {
             out.write_all(bytes)?;
             blocks.push((bytes.len() as u64, sum));
             done += (BLOCK_PAGES * SNAPSHOT_PAGE) as u64;
-            match progress(done) {
+            match run.step(done) {
                 ControlFlow::Continue(()) => Ok(()),
                 ControlFlow::Break(()) => Err(Kind::Stopped),
             }

@@ -5,10 +5,12 @@
 
 use std::ops::ControlFlow;
 
+use super::super::diff::Steps;
 use super::super::{Change, ChangeKind, DiffOptions};
 use super::Series;
 use crate::addr::{AddrRange, Address};
 use crate::memory::{Coverage, Prot};
+use crate::scan::Run;
 
 /// What became of the regions of a series.
 #[derive(Clone, Debug)]
@@ -80,18 +82,13 @@ impl<A: Address> Series<A> {
     /// Compares each moment with the one before it, region by region; regions are cut at multiples of `block`
     /// bytes, unless it is zero.
     ///
-    /// `progress` is called now and then with the number of bytes compared, and may end it.
+    /// The bound of the run is one for each step. Runs on the calling thread.
     ///
     /// # Cost
     ///
     /// One read of the pages that the two moments of a step do not share. Memory grows with the regions, and with how
     /// many of them change in how many steps; small blocks make many regions.
-    pub fn history(
-        &self,
-        options: &DiffOptions<A>,
-        block: u64,
-        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
-    ) -> History<A> {
+    pub fn history(&self, options: &DiffOptions<A>, block: u64, mut run: Run<'_>) -> History<A> {
         let mut history = History {
             regions: self.regions(options, block),
             coverage: Coverage::default(),
@@ -100,8 +97,8 @@ impl<A: Address> Series<A> {
         for moment in 1..self.len() {
             let regions = &mut history.regions;
             let before = history.coverage.read;
-            let mut progress = |read: u64| progress(before.saturating_add(read));
-            let outcome = self.diff(moment - 1, moment, options, &mut progress, |change| {
+            let mut steps = Steps::of(&mut run).after(before);
+            let outcome = self.diff_stepping(moment - 1, moment, options, &mut steps, |change| {
                 attribute(regions, moment, change);
                 ControlFlow::Continue(())
             });

@@ -23,13 +23,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::content::Content;
-use super::diff::diff_knowing;
+use super::diff::{Steps, diff_knowing};
 use super::file::{Blocks, FileError, FileErrorKind as Kind, Form, Tables};
 use super::groups::tell_apart_knowing;
 use super::{Change, DiffOptions, DiffOutcome, GroupsOutcome, Snapshot};
 use crate::addr::{AddrRange, Address};
 use crate::filemap::FileMap;
 use crate::memory::Memory;
+use crate::scan::Run;
 pub use history::{History, RegionHistory, Step};
 pub use record::{Moment, RecordError, Recorded, Recorder};
 
@@ -112,12 +113,23 @@ impl<A: Address> Series<A> {
         before: usize,
         after: usize,
         options: &DiffOptions<A>,
-        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+        mut run: Run<'_>,
+        emit: impl FnMut(Change<A>) -> ControlFlow<()>,
+    ) -> DiffOutcome<A> {
+        self.diff_stepping(before, after, options, &mut Steps::of(&mut run), emit)
+    }
+
+    fn diff_stepping(
+        &self,
+        before: usize,
+        after: usize,
+        options: &DiffOptions<A>,
+        steps: &mut Steps<'_>,
         emit: impl FnMut(Change<A>) -> ControlFlow<()>,
     ) -> DiffOutcome<A> {
         let (before, after) = (&self.moments[before], &self.moments[after]);
         let same = |range: AddrRange<A>| known::shared(&[before, after], range);
-        diff_knowing(before, after, options, Some(&same), progress, emit)
+        diff_knowing(before, after, options, Some(&same), steps, emit)
     }
 
     /// As [`tell_apart`](super::tell_apart) of groups of moments, by their indices, without reading the pages that all of
@@ -130,7 +142,7 @@ impl<A: Address> Series<A> {
         &self,
         groups: &[Vec<usize>],
         options: &DiffOptions<A>,
-        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+        mut run: Run<'_>,
         emit: impl FnMut(AddrRange<A>) -> ControlFlow<()>,
     ) -> GroupsOutcome<A> {
         let all: Vec<&Snapshot<A>> = groups
@@ -147,7 +159,7 @@ impl<A: Address> Series<A> {
         // What is the same everywhere tells nothing apart; of one group it is what is asked for.
         let several = groups.iter().filter(|group| !group.is_empty()).count() > 1;
         let same: Option<&dyn Fn(AddrRange<A>) -> u64> = if several { Some(&same) } else { None };
-        tell_apart_knowing(&memories, options, same, progress, emit)
+        tell_apart_knowing(&memories, options, same, &mut run, emit)
     }
 }
 

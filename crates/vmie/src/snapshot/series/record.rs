@@ -8,7 +8,6 @@
 
 use std::borrow::Cow;
 use std::fs;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -25,6 +24,7 @@ use super::{Series, moment_path};
 use crate::addr::{AddrRange, Address};
 use crate::memory::{Coverage, Gap, Memory};
 use crate::replace;
+use crate::scan::Run;
 
 /// A moment that was not added.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +102,7 @@ impl<A: Address> Recorder<A> {
         })?;
         Ok(Self {
             dir: dir.to_owned(),
-            packer: Packer::new(options),
+            packer: Packer::new(options, 0),
             store,
             present: Present::default(),
             last: Pages::default(),
@@ -111,6 +111,13 @@ impl<A: Address> Recorder<A> {
             interrupted: false,
             _addresses: std::marker::PhantomData,
         })
+    }
+
+    /// Compresses on so many threads, instead of as many as the machine has.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.packer = self.packer.on(threads);
+        self
     }
 
     /// Goes on with the series in a directory. It stays compressed as it is.
@@ -122,7 +129,7 @@ impl<A: Address> Recorder<A> {
     /// # Cost
     ///
     /// All of its pages are read once, and those of the last moment stay in memory.
-    pub fn open(dir: impl AsRef<Path>, options: &SaveOptions) -> Result<Self, FileError> {
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, FileError> {
         let dir = dir.as_ref();
         let at = |kind| store::error(dir, kind);
         // Before the moments are looked at: nobody else adds one from here on.
@@ -132,11 +139,10 @@ impl<A: Address> Recorder<A> {
         drop(blocks);
         let options = SaveOptions {
             compression: store.compression,
-            ..*options
         };
         let mut recorder = Self {
             dir: dir.to_owned(),
-            packer: Packer::new(&options),
+            packer: Packer::new(&options, 0),
             store,
             present: Present::default(),
             last: Pages::default(),
@@ -193,7 +199,7 @@ impl<A: Address> Recorder<A> {
     /// Captures a moment. Nothing is written before [`Moment::keep`]: a guest that was stopped for this can run on
     /// before.
     ///
-    /// `progress` is called now and then with the number of bytes done, and may end it.
+    /// Runs on the calling thread; the bound of the run does not count, [`TakeOptions::max_bytes`] does.
     ///
     /// # Errors
     ///
@@ -207,7 +213,7 @@ impl<A: Address> Recorder<A> {
         &mut self,
         memory: &dyn Memory<Addr = A>,
         options: &TakeOptions<A>,
-        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+        mut run: Run<'_>,
     ) -> Result<Moment<'_, A>, RecordError> {
         if std::mem::replace(&mut self.interrupted, true) {
             return Err(RecordError::Interrupted);
@@ -229,7 +235,7 @@ impl<A: Address> Recorder<A> {
             capture.places.try_reserve_exact(pages).ok()
         });
         reserved.ok_or(TakeError::NoMemory { kept: 0 })?;
-        let gaps = capture.all(memory, &layout, options, progress)?;
+        let gaps = capture.all(memory, &layout, options, &mut run)?;
         let Capture {
             recorder,
             slots,
@@ -277,7 +283,7 @@ impl<A: Address> Capture<'_, A> {
         memory: &dyn Memory<Addr = A>,
         layout: &Layout<A>,
         options: &TakeOptions<A>,
-        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+        steps: &mut Run<'_>,
     ) -> Result<Vec<Gap<A>>, RecordError> {
         let spans = layout.all_spans().iter();
         let mut kept = spans
@@ -296,7 +302,10 @@ impl<A: Address> Capture<'_, A> {
                 fill(memory, range, bytes, &mut kept, &mut gaps);
                 self.window(run, done, bytes)?;
                 done += pages;
-                if progress(self.slots.len() as u64 * SNAPSHOT_PAGE as u64).is_break() {
+                if steps
+                    .step(self.slots.len() as u64 * SNAPSHOT_PAGE as u64)
+                    .is_break()
+                {
                     return Err(TakeError::Stopped.into());
                 }
             }

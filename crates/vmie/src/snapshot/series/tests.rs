@@ -15,7 +15,7 @@ use super::super::{
 use super::*;
 use crate::addr::Gva;
 use crate::memory::{Cause, Prot};
-use crate::sweep::quiet;
+use crate::scan::Run;
 use crate::sweep::testmem::TestMemory;
 
 type Test = TestMemory<Gva>;
@@ -23,7 +23,6 @@ type Test = TestMemory<Gva>;
 fn options() -> SaveOptions {
     SaveOptions {
         compression: Compression::Lz4,
-        threads: 1,
     }
 }
 
@@ -36,13 +35,13 @@ fn take_options() -> TakeOptions<Gva> {
 
 fn add(recorder: &mut Recorder<Gva>, memory: &Test) -> Recorded {
     let moment = recorder
-        .capture(memory, &take_options(), &mut quiet)
+        .capture(memory, &take_options(), Run::new())
         .unwrap();
     moment.keep(Origin::default()).unwrap()
 }
 
 fn record(dir: &Path, memories: &[Test]) {
-    let mut recorder = Recorder::create(dir, &options()).unwrap();
+    let mut recorder = Recorder::create(dir, &options()).unwrap().threads(1);
     for memory in memories {
         add(&mut recorder, memory);
     }
@@ -68,7 +67,7 @@ proptest! {
     ) {
         let dir = tempfile::tempdir().unwrap();
         record(dir.path(), &memories[..again]);
-        let mut recorder = Recorder::open(dir.path(), &options()).unwrap();
+        let mut recorder = Recorder::open(dir.path()).unwrap().threads(1);
         for memory in &memories[again..] {
             add(&mut recorder, memory);
         }
@@ -85,11 +84,11 @@ proptest! {
         for (one, other) in [(0, 1), (1, 2), (2, 0), (3, 3), (4, 5), (5, 0)] {
             let mut outcomes = Vec::new();
             let known = all(|emit| {
-                outcomes.push(series.diff(one, other, &wanted, &mut quiet, emit));
+                outcomes.push(series.diff(one, other, &wanted, Run::new(), emit));
             });
             let (before, after) = (&memories[one], &memories[other]);
             let read = all(|emit| {
-                outcomes.push(diff(before, after, &wanted, &mut quiet, emit));
+                outcomes.push(diff(before, after, &wanted, Run::new(), emit));
             });
             prop_assert_eq!(known, read);
             prop_assert_eq!(outcomes[0].coverage.read, outcomes[1].coverage.read);
@@ -105,11 +104,11 @@ proptest! {
         }
         let mut runs = [Vec::new(), Vec::new()];
         let [known, read] = &mut runs;
-        let one = series.tell_apart(&groups, &wanted, &mut quiet, |run| {
+        let one = series.tell_apart(&groups, &wanted, Run::new(), |run| {
             known.push(run);
             ControlFlow::Continue(())
         });
-        let other = tell_apart(&by_memory, &wanted, &mut quiet, |run| {
+        let other = tell_apart(&by_memory, &wanted, Run::new(), |run| {
             read.push(run);
             ControlFlow::Continue(())
         });
@@ -128,7 +127,7 @@ proptest! {
         record(dir.path(), &memories);
         let series = Series::<Gva>::open(dir.path()).unwrap();
         let wanted = DiffOptions { range: take_options().range, ..DiffOptions::default() };
-        let history = series.history(&wanted, block, &mut quiet);
+        let history = series.history(&wanted, block, Run::new());
         let regions = &history.regions;
         // The regions are apart, and are all that some moment maps, with the protection it had last.
         let mut last = vec![None; 0xc000];
@@ -204,7 +203,7 @@ fn three() -> [Test; 3] {
 #[test]
 fn pages_are_shared_between_moments() {
     let dir = tempfile::tempdir().unwrap();
-    let mut recorder = Recorder::create(dir.path(), &options()).unwrap();
+    let mut recorder = Recorder::create(dir.path(), &options()).unwrap().threads(1);
     let [first, second, third] = three();
     let numbers = |recorded: Recorded| {
         let Recorded {
@@ -227,7 +226,7 @@ fn pages_are_shared_between_moments() {
 #[test]
 fn pages_of_the_same_hash_are_not_shared_for_that() {
     let dir = tempfile::tempdir().unwrap();
-    let mut recorder = Recorder::create(dir.path(), &options()).unwrap();
+    let mut recorder = Recorder::create(dir.path(), &options()).unwrap().threads(1);
     let [first, second, _] = three();
     add(&mut recorder, &first);
     // As if the page of threes had the hash of the first page.
@@ -241,14 +240,14 @@ fn pages_of_the_same_hash_are_not_shared_for_that() {
 fn a_moment_that_was_not_kept_leaves_the_series_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let [first, second, third] = three();
-    let mut recorder = Recorder::create(dir.path(), &options()).unwrap();
+    let mut recorder = Recorder::create(dir.path(), &options()).unwrap().threads(1);
     add(&mut recorder, &first);
-    drop(recorder.capture(&second, &take_options(), &mut quiet));
-    let refused = recorder.capture(&third, &take_options(), &mut quiet);
+    drop(recorder.capture(&second, &take_options(), Run::new()));
+    let refused = recorder.capture(&third, &take_options(), Run::new());
     assert!(matches!(refused, Err(RecordError::Interrupted)));
     drop(refused);
     // One process at a time.
-    let other = Recorder::<Gva>::open(dir.path(), &options());
+    let other = Recorder::<Gva>::open(dir.path());
     assert!(matches!(
         other,
         Err(FileError {
@@ -272,7 +271,7 @@ fn a_moment_that_was_not_kept_leaves_the_series_as_it_was() {
     bytes.extend_from_slice(&[7; 100]);
     fs::write(&pages, &bytes).unwrap();
     assert_eq!(Series::<Gva>::open(dir.path()).unwrap().len(), 1);
-    let mut recorder = Recorder::open(dir.path(), &options()).unwrap();
+    let mut recorder = Recorder::open(dir.path()).unwrap().threads(1);
     assert_eq!(fs::metadata(&pages).unwrap().len(), whole as u64);
     add(&mut recorder, &third);
     let series = Series::<Gva>::open(dir.path()).unwrap();

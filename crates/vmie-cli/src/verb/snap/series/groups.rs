@@ -8,7 +8,7 @@ use vmie::{AddrRange, Address, Memory, Prot};
 use vmie_rows::{Bytes, GroupRow, Hex};
 
 use super::super::args::Groups;
-use super::{Looking, unless_interrupted};
+use super::{Looking, unbounded};
 use crate::exit::{Done, Failure, Result, Stop};
 use crate::interrupt;
 use crate::output::{Cell, Row, Sink, prot_if_mapped, totals};
@@ -38,12 +38,9 @@ pub(super) fn run<A: Address>(
         failed: None,
     };
     let members: Vec<Vec<usize>> = groups.values().cloned().collect();
-    let outcome =
-        looking
-            .series
-            .tell_apart(&members, looking.wanted, &mut unless_interrupted, |run| {
-                rows.push(run)
-            });
+    let outcome = looking
+        .series
+        .tell_apart(&members, looking.wanted, unbounded(), |run| rows.push(run));
     if let Some(stop) = rows.failed {
         return Err(stop);
     }

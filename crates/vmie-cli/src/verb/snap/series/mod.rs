@@ -4,10 +4,10 @@ mod groups;
 mod moments;
 mod picture;
 
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use vmie::replace;
+use vmie::scan::Run;
 use vmie::snapshot::series::{self, History, RegionHistory, Series, Step};
 use vmie::snapshot::{DiffOptions, FileErrorKind, Filter, Origin};
 use vmie::views::Regions;
@@ -23,7 +23,7 @@ use crate::options::Options;
 use crate::output::{Cell, Row, SpaceKind, prot, totals};
 use crate::report::{Reporter, Words};
 use crate::saved;
-use crate::seek::{go_on, said_if_stopped};
+use crate::seek::said_if_stopped;
 use crate::size;
 
 pub(super) fn run(args: &SnapSeriesArgs, options: &Options) -> Result<Done> {
@@ -129,11 +129,14 @@ fn open<A: Address>(args: &SnapSeriesArgs, reporter: &Reporter) -> Result<Series
     Ok(series)
 }
 
+/// How comparisons run: everything there is was captured, within a bound.
+fn unbounded() -> Run<'static> {
+    Run::new().max_bytes(u64::MAX).cancel(interrupt::flag())
+}
+
 /// What all moments were asked for, and no more than was typed.
 fn wanted<A: Address>(args: &SnapSeriesArgs, series: &Series<A>) -> Result<DiffOptions<A>> {
     let mut wanted = DiffOptions {
-        // Everything there is was captured, within a bound.
-        max_bytes: u64::MAX,
         filter: Filter::default(),
         range: AddrRange::all(),
     };
@@ -217,10 +220,8 @@ impl<A: Address> Looking<'_, A> {
             .map(|moment| moment.coverage().read)
             .sum();
         let bar = reporter.progress_begin("snap", total);
-        let history = self.series.history(self.wanted, block, &mut |done| {
-            bar.set_position(done);
-            go_on()
-        });
+        let run = unbounded().progress(|done| bar.set_position(done));
+        let history = self.series.history(self.wanted, block, run);
         reporter.progress_end();
         Ok(history)
     }
@@ -324,9 +325,4 @@ fn digit(bytes: u64) -> char {
         0 => '.',
         bytes => char::from_digit(bytes.ilog2() / 4 + 1, 36).unwrap_or('z'),
     }
-}
-
-/// Goes on unless Ctrl-C was typed, for what has no bar.
-fn unless_interrupted(_done: u64) -> ControlFlow<()> {
-    go_on()
 }
