@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use vmie::candidates::SpaceId;
 use vmie::scan::Run;
 use vmie::session::{Root, Session, SessionOptions, System, Who};
 use vmie::snapshot::Snapshot;
@@ -239,6 +240,26 @@ impl Mem {
             }),
         };
         own.or(mode.width())
+    }
+
+    /// Whose memory a space is, in terms that hold at another moment: of whom, once the operating system was found.
+    pub(crate) fn id(&self, space: &Space) -> SpaceId {
+        let Some(tables) = &space.tables else {
+            return match self.session.saved().and_then(|saved| saved.origin().space) {
+                Some((root, mode)) => SpaceId::root(root, mode),
+                None => SpaceId::Phys,
+            };
+        };
+        let root = tables.root();
+        let system = self.system();
+        let known = system.as_ref().and_then(|system| {
+            if let Some(process) = system.by_root(root) {
+                return Some(SpaceId::process(process));
+            }
+            let guest = system.guest();
+            (guest.kernel_space().root() == root).then(|| SpaceId::kernel(guest))
+        });
+        known.unwrap_or_else(|| SpaceId::root(root, tables.mode()))
     }
 
     /// Says which paging mode all spaces have; `None` lets it be found out.

@@ -32,6 +32,7 @@ mod guard;
 mod handle;
 mod list;
 pub mod memmodel;
+pub mod narrow;
 pub mod os;
 pub mod paths;
 mod phys;

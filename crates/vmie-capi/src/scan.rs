@@ -6,7 +6,7 @@ use std::ops::ControlFlow::{Break, Continue};
 
 use vmie::pointers::{BuildError, PathOptions, PointerOptions, find_paths_once};
 use vmie::scan::{Match, Run, Selection, scan_each};
-use vmie::search::{Finder, Query, ValueQuery, ValueType};
+use vmie::search::{Amount, Finder, Inexact, Query, ValueError, ValueQuery, ValueType};
 use vmie::signature::Set;
 use vmie::xref::{CodeBits, XrefKind, Xrefs};
 use vmie::{
@@ -95,7 +95,7 @@ const _: () = {
 };
 
 /// Sends a scanner over a space, and fails when nothing of it could be looked at.
-fn find<S: Scanner>(
+pub(crate) fn find<S: Scanner>(
     space: &Space,
     scanner: &S,
     selection: &Selection<Gva>,
@@ -114,7 +114,7 @@ fn find<S: Scanner>(
 }
 
 /// `[lo, hi]`, where memory allows all of `prot_all`.
-fn selection(lo: u64, hi: u64, prot_all: u32) -> Result<Selection<Gva>, Error> {
+pub(crate) fn selection(lo: u64, hi: u64, prot_all: u32) -> Result<Selection<Gva>, Error> {
     let range = asked(range(lo, hi)?);
     Ok(Selection::all().range(range).perm(prot(prot_all)?))
 }
@@ -348,48 +348,115 @@ pub unsafe extern "C" fn gva_code_xref(
     })
 }
 
-/// The query for values of a type from `low` to `high`, or equal to `low`.
-///
-/// # Safety
-///
-/// `low` and `high` have the member that goes with the type.
-unsafe fn query(ty: ValueType, low: CValue, high: Option<CValue>) -> Result<ValueQuery, Error> {
-    let show = |value: CValue| match ty {
-        ValueType::F32 | ValueType::F64 => {
-            // SAFETY: any bits are a double.
-            let float = unsafe { value.f };
-            // As few digits as tell it from its neighbours: all of a large one would be a whole number.
-            format!("{float:e}")
+/// What a value is asked to be, as C says it.
+pub(crate) struct Wanted {
+    /// As the command would take it.
+    pub(crate) text: String,
+    /// Whether it is one value, and not a range.
+    one: bool,
+}
+
+impl Wanted {
+    /// From `low` to `high`, or equal to `low`.
+    ///
+    /// # Safety
+    ///
+    /// `low` and `high` have the member that goes with the type.
+    pub(crate) unsafe fn new(ty: ValueType, low: CValue, high: Option<CValue>) -> Self {
+        let show = |value: CValue| match ty {
+            ValueType::F32 | ValueType::F64 => {
+                // SAFETY: any bits are a double.
+                let float = unsafe { value.f };
+                // As few digits as tell it from its neighbours: all of a large one would be a whole number.
+                format!("{float:e}")
+            }
+            ValueType::I8 | ValueType::I16 | ValueType::I32 | ValueType::I64 => {
+                // SAFETY: any bits are a number.
+                let signed = unsafe { value.i };
+                signed.to_string()
+            }
+            _ => {
+                // SAFETY: any bits are a number.
+                let unsigned = unsafe { value.u };
+                unsigned.to_string()
+            }
+        };
+        let (low, high) = (show(low), high.map(show));
+        let (text, one) = match high {
+            // Two that are no numbers make no range.
+            Some(high) if high != low => (format!("{low}..={high}"), false),
+            _ => (low, true),
+        };
+        Self { text, one }
+    }
+
+    pub(crate) fn query(&self, ty: ValueType) -> Result<ValueQuery, Error> {
+        self.read(|notes| ValueQuery::parse_noting(ty, &self.text, notes))
+    }
+
+    /// The same as an amount.
+    pub(crate) fn amount(&self, ty: ValueType) -> Result<Amount, Error> {
+        self.read(|notes| Amount::parse_noting(ty, &self.text, notes))
+    }
+
+    fn read<T>(
+        &self,
+        parse: impl FnOnce(&mut Vec<Inexact>) -> Result<T, ValueError>,
+    ) -> Result<T, Error> {
+        let mut notes = Vec::new();
+        let read = parse(&mut notes).map_err(|error| Error::argument(error.to_string()))?;
+        // The bounds of a range mean what they say. One value that the type does not have is nowhere.
+        match notes.first().filter(|_| self.one) {
+            Some(note) => Err(Error::argument(note.to_string())),
+            None => Ok(read),
         }
-        ValueType::I8 | ValueType::I16 | ValueType::I32 | ValueType::I64 => {
-            // SAFETY: any bits are a number.
-            let signed = unsafe { value.i };
-            signed.to_string()
+    }
+}
+
+/// What `gva_value_scan` looks for.
+pub(crate) struct Values {
+    pub(crate) ty: ValueType,
+    pub(crate) wanted: Wanted,
+    pub(crate) finder: Finder,
+}
+
+impl Values {
+    /// # Safety
+    ///
+    /// `low` and `high` are NULL or valid, with the member that goes with the type.
+    pub(crate) unsafe fn new(
+        ty: c_int,
+        low: *const CValue,
+        high: *const CValue,
+        align: u32,
+    ) -> Result<Self, Error> {
+        let ty = usize::try_from(ty)
+            .ok()
+            .and_then(|number| ValueType::ALL.get(number.checked_sub(1)?).copied())
+            .ok_or_else(|| Error::argument(format!("{ty} is no VALUE_ type")))?;
+        // SAFETY: the caller's contract.
+        let low = *unsafe { shared(low, "low") }?;
+        // SAFETY: the caller's contract.
+        let high = unsafe { high.as_ref() }.copied();
+        let align = match align {
+            0 => ty.size() as u64,
+            align => u64::from(align),
+        };
+        if !align.is_power_of_two() || align > Piece::ALIGN {
+            return Err(Error::argument(format!(
+                "align is {align}; expected 0 or a power of two up to {}",
+                Piece::ALIGN
+            )));
         }
-        _ => {
-            // SAFETY: any bits are a number.
-            let unsigned = unsafe { value.u };
-            unsigned.to_string()
-        }
-    };
-    let (low, high) = (show(low), high.map(show));
-    let (text, one) = match high {
-        // Two that are no numbers make no range.
-        Some(high) if high != low => (format!("{low}..={high}"), false),
-        _ => (low, true),
-    };
-    let mut notes = Vec::new();
-    let query = ValueQuery::parse_noting(ty, &text, &mut notes)
-        .map_err(|error| Error::argument(error.to_string()))?;
-    // The bounds of a range mean what they say. One value that the type does not have is nowhere.
-    match notes.first().filter(|_| one) {
-        Some(note) => Err(Error::argument(note.to_string())),
-        None => Ok(query),
+        // SAFETY: the caller's contract.
+        let wanted = unsafe { Wanted::new(ty, low, high) };
+        let finder = Finder::new(vec![Query::Value(wanted.query(ty)?)], align)?;
+        Ok(Self { ty, wanted, finder })
     }
 }
 
 /// The bits of a value that was found, as the member of `gva_value` that goes with its type has them.
-fn member(ty: ValueType, bits: u64) -> u64 {
+pub(crate) fn member(ty: ValueType, bits: u64) -> u64 {
     match ty {
         // Widened with their signs.
         ValueType::I8 => i64::from(bits as u8 as i8) as u64,
@@ -425,37 +492,18 @@ pub unsafe extern "C" fn gva_value_scan(
         let m = unsafe { handle(m) }?;
         // SAFETY: the caller's contract.
         let mut list = unsafe { List::new(out, max) }?;
-        let ty = usize::try_from(ty)
-            .ok()
-            .and_then(|number| ValueType::ALL.get(number.checked_sub(1)?).copied())
-            .ok_or_else(|| Error::argument(format!("{ty} is no VALUE_ type")))?;
         // SAFETY: the caller's contract.
-        let low = *unsafe { shared(low, "low") }?;
-        // SAFETY: the caller's contract.
-        let high = unsafe { high.as_ref() }.copied();
-        let align = match align {
-            0 => ty.size() as u64,
-            align => u64::from(align),
-        };
-        if !align.is_power_of_two() || align > Piece::ALIGN {
-            return Err(Error::argument(format!(
-                "align is {align}; expected 0 or a power of two up to {}",
-                Piece::ALIGN
-            )));
-        }
-        // SAFETY: the caller's contract.
-        let query = unsafe { query(ty, low, high) }?;
-        let finder = Finder::new(vec![Query::Value(query)], align)?;
+        let values = unsafe { Values::new(ty, low, high, align) }?;
         let selection = selection(lo, hi, prot_all)?;
         find(
             &m.space(cr3)?,
-            &finder,
+            &values.finder,
             &selection,
             m.run(),
             |at, sought| {
                 list.push(CHit {
                     va: at.raw(),
-                    value: member(ty, sought.bits),
+                    value: member(values.ty, sought.bits),
                 });
             },
         )?;
@@ -551,7 +599,7 @@ mod tests {
     fn values_are_told_as_the_member_of_their_type() {
         let of = |ty, low, high: Option<CValue>| {
             // SAFETY: each value has the member of its type.
-            unsafe { query(ty, low, high) }
+            unsafe { Wanted::new(ty, low, high) }.query(ty)
         };
         let i = |i| CValue { i };
         let f = |f| CValue { f };

@@ -142,6 +142,15 @@ const STRUCTS: &[Struct] = &[
         &[("va", Key("va")), ("value", Key("value"))],
     ),
     (
+        "narrow_hit",
+        FoundRow::SHAPE.fields,
+        &[
+            ("va", Key("va")),
+            ("value", Key("value")),
+            ("old", Key("old")),
+        ],
+    ),
+    (
         "scan_path",
         PathRow::SHAPE.fields,
         &[

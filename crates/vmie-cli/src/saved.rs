@@ -38,10 +38,7 @@ fn about(origin: &Origin) -> Option<About> {
 pub(crate) fn whose(origin: &Origin) -> Whose {
     let told = about(origin).map(|about| about.space);
     told.unwrap_or_else(|| match origin.space {
-        Some((root, mode)) => Whose::Root {
-            cr3: root.0,
-            paging: mode.to_string(),
-        },
+        Some((root, mode)) => Whose::root(root, mode),
         None => Whose::Phys,
     })
 }

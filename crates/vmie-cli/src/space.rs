@@ -93,10 +93,10 @@ impl<'s> Space<'s> {
         match &self.of.target {
             Target::Physical(_) => Whose::Phys,
             Target::Saved(snapshot) => saved::whose(snapshot.origin()),
-            Target::Virtual(space) => self.names.whose().unwrap_or_else(|| Whose::Root {
-                cr3: space.root().0,
-                paging: space.mode().to_string(),
-            }),
+            Target::Virtual(space) => self
+                .names
+                .whose()
+                .unwrap_or_else(|| Whose::root(space.root(), space.mode())),
         }
     }
 

@@ -34,7 +34,9 @@ use vmie_lab::Snapshot;
 use crate::{Fallible, target_dir, tools, workspace};
 
 /// The headers, and so the test programs and examples.
-const HEADERS: &[&str] = &["memmodel", "sigscan", "scan", "os", "snapdiff", "pmap"];
+const HEADERS: &[&str] = &[
+    "memmodel", "sigscan", "scan", "narrow", "os", "snapdiff", "pmap",
+];
 
 /// Runs `cargo xtask capi ARGS`.
 pub(crate) fn run(args: &[&str]) -> Fallible<()> {

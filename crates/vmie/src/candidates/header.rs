@@ -5,7 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::RECORD;
+use crate::addr::Gpa;
 use crate::os::{Guest, Process};
+use crate::paging::Mode;
 
 /// The header of a file.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -42,8 +44,8 @@ pub enum Scope {
     },
 }
 
-/// SpaceId memory a space is, as it can be told again at another moment: root addresses and the places
-/// of kernel records differ from moment to moment, so processes are known by number and start.
+/// Whose memory a space is, in terms that hold at another moment: root addresses and the places of kernel records differ
+/// from moment to moment, so processes are known by number and start.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum SpaceId {
@@ -104,6 +106,14 @@ impl SpaceId {
         }
     }
 
+    /// Of which only the root is known.
+    pub fn root(root: Gpa, mode: Mode) -> Self {
+        Self::Root {
+            cr3: root.0,
+            paging: mode.to_string(),
+        }
+    }
+
     /// Whether `now` is what was saved as `self`.
     pub fn likeness(&self, now: &Self) -> Likeness {
         let is = |same: bool, alike: bool| match (same, alike) {
@@ -138,6 +148,22 @@ impl SpaceId {
             }
             _ => is(self == now, false),
         }
+    }
+}
+
+impl SpaceId {
+    /// Where it is among those there are now: itself, or else another run of it.
+    pub fn find_in(&self, now: &[Self]) -> Option<usize> {
+        let same = |now: &Self| self.likeness(now) == Likeness::Same;
+        // Many processes have the same name, so only the number can tell which one is meant.
+        let other = |now: &Self| match (self, now) {
+            (Self::Process { pid, .. }, Self::Process { pid: pid_now, .. }) if pid != pid_now => {
+                false
+            }
+            _ => self.likeness(now) == Likeness::OtherRun,
+        };
+        let same = now.iter().position(same);
+        same.or_else(|| now.iter().position(other))
     }
 }
 

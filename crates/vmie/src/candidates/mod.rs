@@ -1,6 +1,6 @@
 //! Files of candidates: what a search found, to be looked at again at a later moment.
 //!
-//! A [`Writer`] makes one, [`Saved`] reads it, and [`Narrowing`](crate::search::Narrowing) looks again at what is in it. Whose
+//! A [`Writer`] makes one, [`Saved`] reads it, and [`Saved::narrow`] looks again at what is in it. Whose
 //! memory the candidates are in is told in terms that hold at another moment ([`SpaceId`]). All numbers are little-endian.
 //!
 //! ```text
@@ -32,6 +32,7 @@
 
 mod error;
 mod header;
+mod narrow;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ mod write;
 
 pub use error::{CandidatesError, CandidatesErrorKind};
 pub use header::{Header, Likeness, Scope, Sought, SpaceId};
+pub use narrow::{Again, Narrowed};
 pub use read::{Record, Saved};
 pub use write::Writer;
 

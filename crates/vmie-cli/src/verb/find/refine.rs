@@ -1,10 +1,11 @@
 //! `vmie find --refine`: looks again at what was found before.
 
-use std::ops::ControlFlow::{Break, Continue};
+use std::ops::ControlFlow::Continue;
 use std::path::Path;
 
-use vmie::candidates::CandidatesError;
-use vmie::search::{Candidate, Narrowing, Relation, Verdict};
+use vmie::candidates::{Again, Narrowed};
+use vmie::scan::Run;
+use vmie::search::Relation;
 use vmie::{Address, Coverage, Gva, Memory};
 use vmie_rows::{FoundRow, Hex, Place};
 
@@ -23,7 +24,7 @@ use crate::rows::Rows;
 use crate::seek::{go_on, said_if_stopped};
 use crate::source::Source;
 use crate::space::{Space, Target};
-use crate::spaces::{self, Spaces};
+use crate::spaces::{Looked, Spaces};
 
 const VERB: &str = "find";
 /// Spaces told one by one that are not what they were.
@@ -82,16 +83,6 @@ struct Refine<'a> {
     relations: Vec<Vec<Relation>>,
 }
 
-/// What came of it.
-struct Looked<A> {
-    /// For each space of the file.
-    coverage: Vec<Coverage<A>>,
-    /// For each space of the file, how many candidates there were.
-    candidates: Vec<u64>,
-    unread: u64,
-    stopped: bool,
-}
-
 impl Refine<'_> {
     fn one<A: Address>(
         &self,
@@ -147,7 +138,7 @@ impl Refine<'_> {
             .header
             .spaces
             .iter()
-            .map(|was| find_again(was, &now))
+            .map(|was| was.find_in(&now))
             .collect();
         let spaces_then = saved.header.spaces.iter().zip(&members);
         let odd = spaces_then.map(|(was, member)| Odd::of(was, member.map(|index| &now[index])));
@@ -179,9 +170,9 @@ impl Refine<'_> {
         let sink = rows.end()?;
         let found = sink.rows() > 0;
         said_if_stopped(looked.stopped, found, reporter)?;
-        let mut outcome = spaces::Looked {
+        let mut outcome = Looked {
             coverage: vec![Coverage::default(); now.len()],
-            ..spaces::Looked::default()
+            ..Looked::default()
         };
         for (one, member) in looked.coverage.iter().zip(&members) {
             match member {
@@ -250,7 +241,7 @@ impl Refine<'_> {
         memories: &[Option<&dyn Memory<Addr = A>>],
         rows: &mut Rows<'_>,
         mut place: impl FnMut(usize, A) -> Place,
-    ) -> Result<Looked<A>> {
+    ) -> Result<Narrowed<A>> {
         let save = self.args.again.save.as_deref();
         let header = Header {
             source: self.source.path().display().to_string(),
@@ -261,88 +252,32 @@ impl Refine<'_> {
             Some(path) => Some(Writer::begin(path, &header)?),
             None => None,
         };
-        let mut looked = Looked {
-            coverage: vec![Coverage::default(); memories.len()],
-            candidates: vec![0; memories.len()],
-            unread: 0,
-            stopped: false,
-        };
         let total = saved.count;
         let bar = self.options.reporter.progress_begin(VERB, saved.bytes());
-        let mut current: Option<(usize, Narrowing<'_, A>)> = None;
-        let outcome = saved.each_block(|records, at| {
-            bar.set_position(at);
-            for run in records.chunk_by(|a, b| a.space == b.space) {
-                let space = run[0].space;
-                looked.candidates[space] += run.len() as u64;
-                let candidates: Vec<Candidate<'_, A>> = run
-                    .iter()
-                    .map(|record| Candidate {
-                        addr: A::new(record.va),
-                        query: record.query,
-                        old: record.value,
-                    })
-                    .collect();
-                let mut take = |candidate: &Candidate<'_, A>, verdict: Option<Verdict<'_, A>>| {
-                    go_on()?;
-                    let (value, holds) = match verdict {
-                        Some(Verdict::Fails) => return Continue(()),
-                        Some(Verdict::Holds(new)) => (new, true),
-                        Some(Verdict::Unread(_)) | None => (candidate.old, false),
-                    };
-                    looked.unread += u64::from(!holds);
-                    let (va, query) = (candidate.addr, candidate.query);
-                    if let Some(writer) = &mut writer
-                        && let Err(error) = writer.push(va.raw(), space as u32, query as u16, value)
-                    {
-                        rows.fail(error.into());
-                        return Break(());
-                    }
-                    if !holds || rows.are_full() {
-                        return Continue(());
-                    }
-                    let kind = self.kinds[query];
-                    rows.add(Some(FoundRow {
-                        place: place(space, va),
-                        r#type: kind.name(),
-                        value: kind.show(value),
-                        old: Some(kind.show(candidate.old)),
-                    }))
+        let run = Run::new()
+            .progress(|at| bar.set_position(at))
+            .cancel(interrupt::flag());
+        let looked = saved.narrow(
+            memories,
+            &self.relations,
+            writer.as_mut(),
+            run,
+            |again: Again<'_, A>| {
+                go_on()?;
+                let Some(new) = again.new.filter(|_| !rows.are_full()) else {
+                    return Continue(());
                 };
-                let flow = match memories[space] {
-                    Some(memory) => {
-                        if current.as_ref().is_none_or(|(of, _)| *of != space) {
-                            settle(&mut current, &mut looked.coverage);
-                        }
-                        let (_, narrowing) = current.get_or_insert_with(|| {
-                            (space, Narrowing::new(memory, &self.relations))
-                        });
-                        narrowing.look(&candidates, |candidate, verdict| {
-                            take(candidate, Some(verdict))
-                        })
-                    }
-                    None => {
-                        let gone = &mut looked.coverage[space];
-                        candidates.iter().try_for_each(|candidate| {
-                            gone.unmapped += candidate.old.len() as u64;
-                            gone.unmapped_wanted += candidate.old.len() as u64;
-                            take(candidate, None)
-                        })
-                    }
-                };
-                if flow.is_break() {
-                    return Err(Over::Stopped);
-                }
-            }
-            Ok(())
-        });
+                let kind = self.kinds[again.query];
+                rows.add(Some(FoundRow {
+                    place: place(again.space, again.addr),
+                    r#type: kind.name(),
+                    value: kind.show(new),
+                    old: Some(kind.show(again.old)),
+                }))
+            },
+        );
         self.options.reporter.progress_end();
-        settle(&mut current, &mut looked.coverage);
-        match outcome {
-            Ok(()) => {}
-            Err(Over::Stopped) => looked.stopped = true,
-            Err(Over::Failed(failure)) => return Err(failure.into()),
-        }
+        let looked = looked?;
         // The file may be the one that is written.
         drop(saved);
         if let (Some(writer), Some(path)) = (writer, save) {
@@ -411,43 +346,6 @@ impl Odd {
     }
 }
 
-/// Where a space is among those there are now: itself, or else another run of it.
-fn find_again(was: &Whose, now: &[Whose]) -> Option<usize> {
-    let same = now
-        .iter()
-        .position(|now| was.likeness(now) == Likeness::Same);
-    // Many processes have the same name, so only the number can tell which one is meant.
-    let other = |now: &Whose| match (was, now) {
-        (Whose::Process { pid, .. }, Whose::Process { pid: pid_now, .. }) if pid != pid_now => {
-            false
-        }
-        _ => was.likeness(now) == Likeness::OtherRun,
-    };
-    same.or_else(|| now.iter().position(other))
-}
-
-/// Why reading a file ended early.
-enum Over {
-    Stopped,
-    Failed(Failure),
-}
-
-impl From<CandidatesError> for Over {
-    fn from(error: CandidatesError) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
-/// Adds what was looked at of a space to its coverage.
-fn settle<A: Address>(
-    current: &mut Option<(usize, Narrowing<'_, A>)>,
-    coverage: &mut [Coverage<A>],
-) {
-    if let Some((space, narrowing)) = current.take() {
-        coverage[space].merge(narrowing.coverage());
-    }
-}
-
 fn scope_text(scope: Scope) -> &'static str {
     match scope {
         Scope::One => "one space",
@@ -484,7 +382,7 @@ mod tests {
             // So is another one of the same number.
             (process(5, "sh", 7), None, Some("gone")),
         ] {
-            let found = find_again(&was, &now);
+            let found = was.find_in(&now);
             assert_eq!(found, place, "{was}");
             let told = Odd::of(&was, found.map(|index| &now[index])).map(|odd| match odd {
                 Odd::Gone { .. } => "gone",
