@@ -86,13 +86,13 @@ static void step_by_step(vmie_mem *first, vmie_mem *second)
     CHECK(gva_value_narrow(first, DEMO_CR3, other, NARROW_DECREASED_BY, &five, NULL, NULL, &hit, 1) == 1);
     CHECK(hit.va == LO + 0x10 && hit.value.u == 100 && hit.old.u == 105);
     /* Signs and floats are told by the members that go with their types. */
-    gva_value minus = {.i = -3}, half = {.f = 0.5};
+    gva_value minus = {.i = -31337}, half = {.f = 0.8125};
     CHECK(gva_value_save(first, DEMO_CR3, LO, HI, 0, VALUE_I32, &minus, NULL, 0, other, &count) == 0 && count == 1);
     CHECK(gva_value_narrow(second, DEMO_CR3, other, NARROW_INCREASED, NULL, NULL, NULL, &hit, 1) == 1);
-    CHECK(hit.va == LO + 0x20 && hit.old.i == -3 && hit.value.i == 4);
+    CHECK(hit.va == LO + 0x20 && hit.old.i == -31337 && hit.value.i == 4);
     CHECK(gva_value_save(first, DEMO_CR3, LO, HI, 0, VALUE_F32, &half, NULL, 0, other, &count) == 0 && count == 1);
     CHECK(gva_value_narrow(second, DEMO_CR3, other, NARROW_DECREASED, NULL, NULL, NULL, &hit, 1) == 1);
-    CHECK(hit.va == LO + 0x30 && hit.old.f == 0.5 && hit.value.f == 0.25);
+    CHECK(hit.va == LO + 0x30 && hit.old.f == 0.8125 && hit.value.f == 0.25);
     /* None is an answer, and a file of none has none. */
     CHECK(gva_value_narrow(second, DEMO_CR3, other, NARROW_INCREASED, NULL, NULL, other, NULL, 0) == 0);
     CHECK(gva_value_narrow(second, DEMO_CR3, other, NARROW_CHANGED, NULL, NULL, NULL, NULL, 0) == 0);
@@ -134,11 +134,13 @@ int main(int argc, char **argv)
     snprintf(other, sizeof other, "%s/other", argv[4]);
     vmie_mem *m = open_guest(argv[2], "-");
     load(argv[2]);
-    float half = 0.5f, quarter = 0.25f;
+    float half = 0.8125f, quarter = 0.25f;
     uint32_t bits;
     put(m, LO + 0x10, 100);
     put(m, LO + 0x14, 100);
-    put(m, LO + 0x20, (uint32_t)-3);
+    put(m, LO + 0x20, (uint32_t)-31337);
+    put(m, LO + 0x40, 50);
+    put(m, LO + 0x44, 50);
     memcpy(&bits, &half, sizeof bits);
     put(m, LO + 0x30, bits);
     vmie_mem *first = reopened(argv[4]);
@@ -146,8 +148,8 @@ int main(int argc, char **argv)
     put(m, LO + 0x20, 4);
     memcpy(&bits, &quarter, sizeof bits);
     put(m, LO + 0x30, bits);
-    put(m, LO + 0x40, get(first, LO + 0x40) - 4);
-    put(m, LO + 0x44, get(first, LO + 0x44) + 4);
+    put(m, LO + 0x40, 46);
+    put(m, LO + 0x44, 54);
     vmie_mem *second = reopened(argv[4]);
     misuse(first);
     against_reference(first, second);
