@@ -27,7 +27,7 @@ use super::error::OpenErrorKind;
 use super::format::Format;
 use super::opening::{OpenOptions, Opened, Parsed, TOO_MANY_PARTS, map_file, open_file};
 use super::segments::{Added, SegmentsBuilder};
-use crate::arch::x86::{CpuState, Registers, kvm};
+use crate::arch::x86::{CpuState, DescriptorTable, Segment, Segments, kvm};
 use crate::hints::Hints;
 
 const MEMORY: &str = "memory-ranges";
@@ -178,40 +178,26 @@ fn cpu(index: u32, part: &Value) -> Option<CpuState> {
     if let (Some(regs), Some(sregs)) = (packed(regs), packed(sregs)) {
         return kvm::cpu(index, &regs, &sregs);
     }
-    let reg = |name| field(regs, name, MAX_DEPTH);
-    let sreg = |name| field(sregs, name, MAX_DEPTH);
-    Some(CpuState {
-        index,
-        cr0: sreg("cr0")?,
-        cr3: sreg("cr3")?,
-        cr4: sreg("cr4")?,
-        efer: Some(sreg("efer")?),
-        rip: reg("rip")?,
-        rsp: reg("rsp")?,
-        cr2: sreg("cr2"),
-        // By their names, as far as all of them are there.
-        general: (|| {
-            Some(Registers {
-                rax: reg("rax")?,
-                rbx: reg("rbx")?,
-                rcx: reg("rcx")?,
-                rdx: reg("rdx")?,
-                rsi: reg("rsi")?,
-                rdi: reg("rdi")?,
-                rbp: reg("rbp")?,
-                r8: reg("r8")?,
-                r9: reg("r9")?,
-                r10: reg("r10")?,
-                r11: reg("r11")?,
-                r12: reg("r12")?,
-                r13: reg("r13")?,
-                r14: reg("r14")?,
-                r15: reg("r15")?,
-                rflags: reg("rflags")?,
-            })
-        })(),
-        ..CpuState::default()
-    })
+    let register = |name: &str| match name {
+        "cr0" | "cr2" | "cr3" | "cr4" | "efer" => field(sregs, name, MAX_DEPTH),
+        name => field(regs, name, MAX_DEPTH),
+    };
+    register("efer")?;
+    let segment = |name: &str| {
+        let segment = member(sregs, name, MAX_DEPTH)?;
+        Some(Segment {
+            selector: u16::try_from(field(segment, "selector", 0)?).ok()?,
+            base: field(segment, "base", 0)?,
+        })
+    };
+    let table = |name: &str| {
+        let table = member(sregs, name, MAX_DEPTH)?;
+        Some(DescriptorTable {
+            base: field(table, "base", 0)?,
+            limit: u32::try_from(field(table, "limit", 0)?).ok()?,
+        })
+    };
+    CpuState::from_names(index, register, Segments::from_names(segment, table))
 }
 
 /// A structure of KVM's as its bytes, where it is kept so.
@@ -301,6 +287,33 @@ mod tests {
             assert_eq!(seen, [(0, 0x1000, 9, 7), (10, 0x2000, 9, 7)]);
             assert_eq!(parsed.hints.cpus[0].is_long_mode(), Some(true));
         }
+    }
+
+    #[test]
+    fn registers_by_their_names_are_all_known_but_what_swapgs_brings() {
+        let cpu = CpuState::sample();
+        let (g, s) = (cpu.general.expect("known"), cpu.segments.expect("known"));
+        let segment = |of: Segment| json!({ "base": of.base, "limit": 0xffff_ffff_u32, "selector": of.selector, "type_": 3 });
+        let table = |of: DescriptorTable| json!({ "base": of.base, "limit": of.limit, "padding": [0, 0, 0] });
+        let state = json!({ "Kvm": {
+            "regs": {
+                "rax": g.rax, "rbx": g.rbx, "rcx": g.rcx, "rdx": g.rdx, "rsi": g.rsi, "rdi": g.rdi, "rsp": cpu.rsp,
+                "rbp": g.rbp, "r8": g.r8, "r9": g.r9, "r10": g.r10, "r11": g.r11, "r12": g.r12, "r13": g.r13,
+                "r14": g.r14, "r15": g.r15, "rip": cpu.rip, "rflags": g.rflags,
+            },
+            "sregs": {
+                "cs": segment(s.cs), "ds": segment(s.ds), "es": segment(s.es), "fs": segment(s.fs),
+                "gs": segment(s.gs), "ss": segment(s.ss), "tr": segment(s.tr), "ldt": segment(s.ldt),
+                "gdt": table(s.gdt), "idt": table(s.idt), "cr0": cpu.cr0, "cr2": cpu.cr2, "cr3": cpu.cr3,
+                "cr4": cpu.cr4, "cr8": 0, "efer": cpu.efer, "apic_base": 0xfee0_0900_u32,
+            },
+        } });
+        let part = json!({ "snapshot_data": { "state": state.to_string() } });
+        let known = CpuState {
+            kernel_gs_base: None,
+            ..cpu
+        };
+        assert_eq!(super::cpu(0, &part), Some(known));
     }
 
     #[test]

@@ -16,7 +16,7 @@
 //! CPU is in long mode, where it is clear the CPU may run 32-bit code under a 64-bit kernel. So for
 //! CPUs other than the first the answer assumes that all CPUs that have paging on run one kernel.
 
-use crate::arch::x86::{CpuState, DescriptorTable, Registers, Segment, Segments};
+use crate::arch::x86::{CpuState, DescriptorTable, Segment, Segments};
 use crate::filemap::FileMap;
 use crate::hints::Hints;
 
@@ -112,15 +112,18 @@ impl Notes {
     }
 
     fn qemu_cpu(&mut self, map: &FileMap, at: u64, len: u64, x86_64: bool) {
-        // Version and size; rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, r8 to r15; rip, rflags; cs, ds, es, fs, gs, ss, ldt, tr,
-        // gdt, idt, of 24 bytes each: selector, limit, flags, 4 unused, base; cr0 to cr4. Newer versions append the base
-        // that swapgs brings.
-        const RAX: u64 = 8;
-        const RSP: u64 = RAX + 6 * 8;
-        const R8: u64 = RAX + 8 * 8;
-        const RIP: u64 = 8 + 16 * 8;
-        const SEGMENTS: u64 = RIP + 2 * 8;
-        const CR0: u64 = SEGMENTS + 10 * 24;
+        // Version and size; registers; segments and tables of 24 bytes each: selector, limit, flags, 4 unused, base; control
+        // registers. Newer versions append the base that swapgs brings.
+        const REGISTERS: [&str; 18] = [
+            "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", "r8", "r9", "r10", "r11",
+            "r12", "r13", "r14", "r15", "rip", "rflags",
+        ];
+        const SEGMENTS: [&str; 10] = [
+            "cs", "ds", "es", "fs", "gs", "ss", "ldt", "tr", "gdt", "idt",
+        ];
+        const CONTROL: [&str; 5] = ["cr0", "cr1", "cr2", "cr3", "cr4"];
+        const SEGMENTS_AT: u64 = 8 + 18 * 8;
+        const CR0: u64 = SEGMENTS_AT + 10 * 24;
         const END: u64 = CR0 + 5 * 8;
 
         let version = map.array(at).map_or(0, u32::from_le_bytes);
@@ -130,69 +133,48 @@ impl Notes {
         }
         let long = |field| map.array(at + field).map_or(0, u64::from_le_bytes);
         let int = |field| map.array(at + field).map_or(0, u32::from_le_bytes);
-        let segment = |number: u64| Segment {
-            selector: int(SEGMENTS + 24 * number) as u16,
-            base: long(SEGMENTS + 24 * number + 16),
+        let register = |name: &str| match place(&REGISTERS, name) {
+            Some(number) => Some(long(8 + number * 8)),
+            None if name == "kernel_gs_base" => (len >= END + 8).then(|| long(END)),
+            None => Some(long(CR0 + place(&CONTROL, name)? * 8)),
         };
-        let table = |number: u64| DescriptorTable {
-            base: long(SEGMENTS + 24 * number + 16),
-            limit: int(SEGMENTS + 24 * number + 4),
+        let segment = |name: &str| {
+            let field = SEGMENTS_AT + place(&SEGMENTS, name)? * 24;
+            Some(Segment {
+                selector: int(field) as u16,
+                base: long(field + 16),
+            })
         };
-        let mut cpu = CpuState {
-            index: self.hints.cpus.len() as u32,
-            cr0: long(CR0),
-            cr3: long(CR0 + 24),
-            cr4: long(CR0 + 32),
-            efer: None,
-            long_mode: None,
-            rip: long(RIP),
-            rsp: long(RSP),
-            cr2: Some(long(CR0 + 16)),
-            general: Some(Registers {
-                rax: long(RAX),
-                rbx: long(RAX + 8),
-                rcx: long(RAX + 2 * 8),
-                rdx: long(RAX + 3 * 8),
-                rsi: long(RAX + 4 * 8),
-                rdi: long(RAX + 5 * 8),
-                rbp: long(RSP + 8),
-                r8: long(R8),
-                r9: long(R8 + 8),
-                r10: long(R8 + 2 * 8),
-                r11: long(R8 + 3 * 8),
-                r12: long(R8 + 4 * 8),
-                r13: long(R8 + 5 * 8),
-                r14: long(R8 + 6 * 8),
-                r15: long(R8 + 7 * 8),
-                rflags: long(RIP + 8),
-            }),
-            segments: Some(Segments {
-                cs: segment(0),
-                ds: segment(1),
-                es: segment(2),
-                fs: segment(3),
-                gs: segment(4),
-                ss: segment(5),
-                ldt: segment(6),
-                tr: segment(7),
-                gdt: table(8),
-                idt: table(9),
-            }),
-            kernel_gs_base: (len >= END + 8).then(|| long(END)),
+        let table = |name: &str| {
+            let field = SEGMENTS_AT + place(&SEGMENTS, name)? * 24;
+            Some(DescriptorTable {
+                base: long(field + 16),
+                limit: int(field + 4),
+            })
+        };
+        let index = self.hints.cpus.len() as u32;
+        let segments = Segments::from_names(segment, table);
+        let Some(mut cpu) = CpuState::from_names(index, register, segments) else {
+            return;
         };
         cpu.long_mode = Some(cpu.paging_enabled() && cpu.pae() && x86_64);
         self.hints.cpus.push(cpu);
     }
 
     fn vbox_cpu(&mut self, map: &FileMap, at: u64, len: u64) {
-        // rax, rbx, rcx, rdx, rsi, rdi, r8 to r15, rip, rsp, rbp, rflags; cs, ds, es, fs, gs, ss of 24 bytes: base, limit,
-        // attributes, selector; CR0, CR2, CR3, CR4, 8 debug registers, gdtr and idtr of 16 bytes: base, limit;
-        // ldtr and tr of 24 bytes, 3 sysenter registers; EFER, STAR, PAT, LSTAR, CSTAR, SFMASK, KERNEL_GS_BASE.
-        const R8: u64 = 6 * 8;
-        const RIP: u64 = 14 * 8;
-        const RSP: u64 = 15 * 8;
-        const SEGMENTS: u64 = 18 * 8;
-        const CR0: u64 = SEGMENTS + 6 * 24;
+        // Registers; segments of 24 bytes: base, limit, attributes, selector; control registers, 8 debug registers, tables of 16
+        // bytes: base, limit; system segments of 24 bytes, 3 sysenter registers; EFER, STAR, PAT, LSTAR, CSTAR, SFMASK,
+        // KERNEL_GS_BASE.
+        const REGISTERS: [&str; 18] = [
+            "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13",
+            "r14", "r15", "rip", "rsp", "rbp", "rflags",
+        ];
+        const SEGMENTS: [&str; 6] = ["cs", "ds", "es", "fs", "gs", "ss"];
+        const CONTROL: [&str; 4] = ["cr0", "cr2", "cr3", "cr4"];
+        const TABLES: [&str; 2] = ["gdt", "idt"];
+        const SYSTEM: [&str; 2] = ["ldt", "tr"];
+        const SEGMENTS_AT: u64 = 18 * 8;
+        const CR0: u64 = SEGMENTS_AT + 6 * 24;
         const GDTR: u64 = CR0 + 4 * 8 + 8 * 8;
         const LDTR: u64 = GDTR + 2 * 16;
         const EFER: u64 = LDTR + 2 * 24 + 3 * 8;
@@ -205,55 +187,143 @@ impl Notes {
         }
         let long = |field| map.array(at + field).map_or(0, u64::from_le_bytes);
         let int = |field| map.array(at + field).map_or(0, u32::from_le_bytes);
-        let segment = |field: u64| Segment {
-            selector: int(field + 16) as u16,
-            base: long(field),
+        let register = |name: &str| match (place(&REGISTERS, name), name) {
+            (Some(number), _) => Some(long(number * 8)),
+            (None, "efer") => Some(long(EFER)),
+            (None, "kernel_gs_base") => (len >= KERNEL_GS_BASE + 8).then(|| long(KERNEL_GS_BASE)),
+            (None, name) => Some(long(CR0 + place(&CONTROL, name)? * 8)),
         };
-        let table = |field: u64| DescriptorTable {
-            base: long(field),
-            limit: int(field + 8),
+        let segment = |name: &str| {
+            let field = match place(&SEGMENTS, name) {
+                Some(number) => SEGMENTS_AT + number * 24,
+                None => LDTR + place(&SYSTEM, name)? * 24,
+            };
+            Some(Segment {
+                selector: int(field + 16) as u16,
+                base: long(field),
+            })
         };
-        self.hints.cpus.push(CpuState {
-            index: self.hints.cpus.len() as u32,
-            cr0: long(CR0),
-            cr3: long(CR0 + 16),
-            cr4: long(CR0 + 24),
-            efer: Some(long(EFER)),
-            long_mode: None,
-            rip: long(RIP),
-            rsp: long(RSP),
-            cr2: Some(long(CR0 + 8)),
-            general: Some(Registers {
-                rax: long(0),
-                rbx: long(8),
-                rcx: long(2 * 8),
-                rdx: long(3 * 8),
-                rsi: long(4 * 8),
-                rdi: long(5 * 8),
-                rbp: long(RSP + 8),
-                r8: long(R8),
-                r9: long(R8 + 8),
-                r10: long(R8 + 2 * 8),
-                r11: long(R8 + 3 * 8),
-                r12: long(R8 + 4 * 8),
-                r13: long(R8 + 5 * 8),
-                r14: long(R8 + 6 * 8),
-                r15: long(R8 + 7 * 8),
-                rflags: long(RSP + 2 * 8),
-            }),
-            segments: Some(Segments {
-                cs: segment(SEGMENTS),
-                ds: segment(SEGMENTS + 24),
-                es: segment(SEGMENTS + 2 * 24),
-                fs: segment(SEGMENTS + 3 * 24),
-                gs: segment(SEGMENTS + 4 * 24),
-                ss: segment(SEGMENTS + 5 * 24),
-                ldt: segment(LDTR),
-                tr: segment(LDTR + 24),
-                gdt: table(GDTR),
-                idt: table(GDTR + 16),
-            }),
-            kernel_gs_base: (len >= KERNEL_GS_BASE + 8).then(|| long(KERNEL_GS_BASE)),
-        });
+        let table = |name: &str| {
+            let field = GDTR + place(&TABLES, name)? * 16;
+            Some(DescriptorTable {
+                base: long(field),
+                limit: int(field + 8),
+            })
+        };
+        let index = self.hints.cpus.len() as u32;
+        let segments = Segments::from_names(segment, table);
+        let cpu = CpuState::from_names(index, register, segments);
+        self.hints.cpus.extend(cpu);
+    }
+}
+
+/// Which of some names one is.
+fn place(names: &[&str], name: &str) -> Option<u64> {
+    let place = names.iter().position(|known| *known == name)?;
+    Some(place as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One note, with the name padded.
+    fn note(name: &[u8; 8], name_len: u32, kind: u32, contents: &[u8]) -> Vec<u8> {
+        let header = [name_len, contents.len() as u32, kind];
+        let header = header.iter().flat_map(|word| word.to_le_bytes());
+        let name = &name[..name_len.next_multiple_of(4) as usize];
+        header.chain(name.iter().chain(contents).copied()).collect()
+    }
+
+    fn words(words: impl IntoIterator<Item = u64>) -> Vec<u8> {
+        words.into_iter().flat_map(u64::to_le_bytes).collect()
+    }
+
+    /// Every register in its place, by what QEMU and VirtualBox declare; each is known but what the format lacks.
+    #[test]
+    fn all_that_a_format_has_is_known() {
+        let cpu = CpuState::sample();
+        let (g, s) = (cpu.general.expect("known"), cpu.segments.expect("known"));
+        let (cr2, efer) = (cpu.cr2.expect("known"), cpu.efer.expect("known"));
+        let swapped = cpu.kernel_gs_base.expect("known");
+        let read = |bytes: Vec<u8>| {
+            let len = bytes.len() as u64;
+            let mut notes = Notes::default();
+            notes.read(&FileMap::from_bytes(bytes), 0, len, true);
+            assert_eq!(notes.oddities, [""; 0]);
+            notes.hints.cpus
+        };
+
+        let mut qemu = words([
+            1 | 440 << 32,
+            g.rax,
+            g.rbx,
+            g.rcx,
+            g.rdx,
+            g.rsi,
+            g.rdi,
+            cpu.rsp,
+            g.rbp,
+            g.r8,
+            g.r9,
+            g.r10,
+            g.r11,
+            g.r12,
+            g.r13,
+            g.r14,
+            g.r15,
+            cpu.rip,
+            g.rflags,
+        ]);
+        for segment in [s.cs, s.ds, s.es, s.fs, s.gs, s.ss, s.ldt, s.tr] {
+            qemu.extend(words([
+                u64::from(segment.selector) | !0 << 32,
+                0x9b00,
+                segment.base,
+            ]));
+        }
+        for table in [s.gdt, s.idt] {
+            qemu.extend(words([u64::from(table.limit) << 32, 0, table.base]));
+        }
+        qemu.extend(words([cpu.cr0, 0, cr2, cpu.cr3, cpu.cr4, swapped]));
+        let known = CpuState {
+            efer: None,
+            long_mode: Some(true),
+            ..cpu
+        };
+        assert_eq!(read(note(b"QEMU\0\0\0\0", 5, 0, &qemu)), [known]);
+
+        let mut vbox = words([
+            g.rax, g.rbx, g.rcx, g.rdx, g.rsi, g.rdi, g.r8, g.r9, g.r10, g.r11, g.r12, g.r13,
+            g.r14, g.r15, cpu.rip, cpu.rsp, g.rbp, g.rflags,
+        ]);
+        let segment = |segment: Segment| {
+            words([
+                segment.base,
+                0xffff_ffff | 0xa09b << 32,
+                segment.selector.into(),
+            ])
+        };
+        vbox.extend(
+            [s.cs, s.ds, s.es, s.fs, s.gs, s.ss]
+                .into_iter()
+                .flat_map(segment),
+        );
+        vbox.extend(words([cpu.cr0, cr2, cpu.cr3, cpu.cr4]));
+        vbox.extend(words([0xd; 8]));
+        for table in [s.gdt, s.idt] {
+            vbox.extend(words([table.base, table.limit.into()]));
+        }
+        vbox.extend([s.ldt, s.tr].into_iter().flat_map(segment));
+        vbox.extend(words([0x5e; 3]));
+        vbox.extend(words([efer, 1, 2, 3, 4, 5, swapped]));
+        let mut bytes = note(
+            b"VBCORE\0\0",
+            6,
+            0xb00,
+            &words([0x0001_0006_c01a_c0de, 24, 1 << 32]),
+        );
+        bytes.extend(note(b"VBCPU\0\0\0", 5, 0xb01, &vbox));
+        assert_eq!(read(bytes), [cpu]);
     }
 }

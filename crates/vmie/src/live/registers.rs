@@ -1,6 +1,6 @@
 //! What `info registers -a` says about the CPUs.
 
-use crate::arch::x86::{CpuState, DescriptorTable, Registers, Segment, Segments};
+use crate::arch::x86::{CpuState, DescriptorTable, Segment, Segments};
 
 /// The CPUs in QEMU's text; one whose text lacks CR0, CR3 or CR4 is left out.
 pub(super) fn parse(text: &str) -> Vec<CpuState> {
@@ -13,33 +13,30 @@ pub(super) fn parse(text: &str) -> Vec<CpuState> {
     cpus
 }
 
-/// One CPU: its number, then `NAME=VALUE` in hexadecimal, lines and blanks between them. 32-bit guests
-/// have EIP and ESP.
+/// One CPU: its number, then `NAME=VALUE` in hexadecimal, lines and blanks between them.
 fn parse_one(block: &str) -> Option<CpuState> {
     let (index, rest) = block.split_once('\n')?;
-    let value = |name: &str| {
-        let mut words = rest.split_ascii_whitespace();
-        let digits = words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='))?;
-        u64::from_str_radix(digits, 16).ok()
-    };
-    Some(CpuState {
-        index: index.trim().parse().ok()?,
-        cr0: value("CR0")?,
-        cr3: value("CR3")?,
-        cr4: value("CR4")?,
-        efer: value("EFER"),
-        long_mode: None,
-        rip: value("RIP").or_else(|| value("EIP"))?,
-        rsp: value("RSP").or_else(|| value("ESP"))?,
-        cr2: value("CR2"),
-        general: general(rest),
-        segments: segments(rest),
-        kernel_gs_base: None,
-    })
+    let index = index.trim().parse().ok()?;
+    CpuState::from_names(index, |name| register(rest, name), segments(rest))
+}
+
+/// A register by its name. 32-bit guests have EAX and the like, and none with numbers.
+fn register(text: &str, name: &str) -> Option<u64> {
+    let one = |name: &str| hex(words(text, name)?.next()?);
+    if name == "rflags" {
+        return one("RFL").or_else(|| one("EFL"));
+    }
+    let name = name.to_ascii_uppercase();
+    let known = one(&name);
+    match name.strip_prefix('R') {
+        Some(rest) if rest.starts_with(|c: char| c.is_ascii_digit()) => known.or(Some(0)),
+        Some(rest) => known.or_else(|| one(&format!("E{rest}"))),
+        None => known,
+    }
 }
 
 /// The words behind `NAME=`, where a name may be padded with a blank.
-fn words<'t>(text: &'t str, name: &str) -> Option<impl Iterator<Item = &'t str>> {
+fn words<'t>(text: &'t str, name: &str) -> Option<impl Iterator<Item = &'t str> + use<'t>> {
     let starts = |at: usize| at == 0 || text.as_bytes()[at - 1].is_ascii_whitespace();
     let (at, _) = text.match_indices(name).find(|&(at, _)| {
         let rest = &text[at + name.len()..];
@@ -53,64 +50,30 @@ fn hex(digits: &str) -> Option<u64> {
     u64::from_str_radix(digits, 16).ok()
 }
 
-fn general(text: &str) -> Option<Registers> {
-    let one = |name: &str| hex(words(text, name)?.next()?);
-    let wide = |long: &str, short: &str| one(long).or_else(|| one(short));
-    let numbered = |name: &str| one(name).unwrap_or(0);
-    Some(Registers {
-        rax: wide("RAX", "EAX")?,
-        rbx: wide("RBX", "EBX")?,
-        rcx: wide("RCX", "ECX")?,
-        rdx: wide("RDX", "EDX")?,
-        rsi: wide("RSI", "ESI")?,
-        rdi: wide("RDI", "EDI")?,
-        rbp: wide("RBP", "EBP")?,
-        r8: numbered("R8"),
-        r9: numbered("R9"),
-        r10: numbered("R10"),
-        r11: numbered("R11"),
-        r12: numbered("R12"),
-        r13: numbered("R13"),
-        r14: numbered("R14"),
-        r15: numbered("R15"),
-        rflags: wide("RFL", "EFL")?,
-    })
-}
-
 /// `NAME =SELECTOR BASE LIMIT FLAGS ...`, and of tables `NAME= BASE LIMIT`.
 fn segments(text: &str) -> Option<Segments> {
     let segment = |name: &str| {
-        let mut words = words(text, name)?;
+        let mut words = words(text, &name.to_ascii_uppercase())?;
         Some(Segment {
             selector: u16::try_from(hex(words.next()?)?).ok()?,
             base: hex(words.next()?)?,
         })
     };
     let table = |name: &str| {
-        let mut words = words(text, name)?;
+        let mut words = words(text, &name.to_ascii_uppercase())?;
         Some(DescriptorTable {
             base: hex(words.next()?)?,
             limit: u32::try_from(hex(words.next()?)?).ok()?,
         })
     };
-    Some(Segments {
-        cs: segment("CS")?,
-        ds: segment("DS")?,
-        es: segment("ES")?,
-        fs: segment("FS")?,
-        gs: segment("GS")?,
-        ss: segment("SS")?,
-        tr: segment("TR")?,
-        ldt: segment("LDT")?,
-        gdt: table("GDT")?,
-        idt: table("IDT")?,
-    })
+    Segments::from_names(segment, table)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::arch::Mode;
+    use crate::arch::x86::Registers;
 
     /// As QEMU 7.2 writes it, shortened.
     const TEXT: &str = "\
@@ -200,6 +163,69 @@ CPU#2\r\nCR0=garbage CR3=0 CR4=0 EIP=0 ESP=0\r\n";
         assert_eq!(Mode::from_cpu(&cpus[0]), Some(Mode::FiveLevel));
         assert_eq!((cpus[1].rip, cpus[1].rsp), (0x1042d, 0xa1f24));
         assert_eq!(Mode::from_cpu(&cpus[1]), None);
+    }
+
+    #[test]
+    fn all_of_it_is_known_but_what_swapgs_brings() {
+        let cpu = CpuState::sample();
+        let (g, s) = (cpu.general.expect("known"), cpu.segments.expect("known"));
+        let segment = |name: &str, of: Segment| {
+            format!(
+                "{name:3}={:04x} {:016x} ffffffff 00a09b00\r\n",
+                of.selector, of.base
+            )
+        };
+        let table = |name: &str, of: DescriptorTable| {
+            format!("{name}=     {:016x} {:08x}\r\n", of.base, of.limit)
+        };
+        let mut text = "\r\nCPU#0\r\n".to_owned();
+        for (name, value) in [
+            ("RAX", g.rax),
+            ("RBX", g.rbx),
+            ("RCX", g.rcx),
+            ("RDX", g.rdx),
+            ("RSI", g.rsi),
+            ("RDI", g.rdi),
+            ("RBP", g.rbp),
+            ("RSP", cpu.rsp),
+            ("R8 ", g.r8),
+            ("R9 ", g.r9),
+            ("R10", g.r10),
+            ("R11", g.r11),
+            ("R12", g.r12),
+            ("R13", g.r13),
+            ("R14", g.r14),
+            ("R15", g.r15),
+            ("RIP", cpu.rip),
+            ("RFL", g.rflags),
+        ] {
+            text += &format!("{name}={value:016x}\r\n");
+        }
+        text += "[---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT=0\r\n";
+        for (name, of) in [
+            ("ES", s.es),
+            ("CS", s.cs),
+            ("SS", s.ss),
+            ("DS", s.ds),
+            ("FS", s.fs),
+            ("GS", s.gs),
+            ("LDT", s.ldt),
+            ("TR", s.tr),
+        ] {
+            text += &segment(name, of);
+        }
+        text += &(table("GDT", s.gdt) + &table("IDT", s.idt));
+        let (cr2, efer) = (cpu.cr2.expect("known"), cpu.efer.expect("known"));
+        text += &format!(
+            "CR0={:08x} CR2={cr2:016x} CR3={:016x} CR4={:08x}\r\n",
+            cpu.cr0, cpu.cr3, cpu.cr4
+        );
+        text += &format!("EFER={efer:016x}\r\n");
+        let known = CpuState {
+            kernel_gs_base: None,
+            ..cpu
+        };
+        assert_eq!(parse(&text), [known]);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //!           gdt idt, 16 bytes each: base (8), limit (2), ...; cr0 cr2 cr3 cr4 cr8 efer apic_base, bitmap of 4 words
 //! ```
 
-use super::{CpuState, DescriptorTable, Registers, Segment, Segments};
+use super::{CpuState, DescriptorTable, Segment, Segments};
 
 /// Bytes of `kvm_regs`.
 pub(crate) const REGS: usize = 144;
@@ -14,8 +14,6 @@ pub(crate) const REGS: usize = 144;
 pub(crate) const SREGS: usize = 312;
 
 /// Where in `kvm_regs` they are.
-pub(crate) const RSP: usize = 6 * 8;
-pub(crate) const RIP: usize = 16 * 8;
 pub(crate) const RFLAGS: usize = 17 * 8;
 
 /// Where in `kvm_sregs` they are.
@@ -33,70 +31,49 @@ pub(crate) fn word(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
+/// The words of `kvm_regs`.
+const GENERAL: [&str; 18] = [
+    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", "r8", "r9", "r10", "r11", "r12", "r13",
+    "r14", "r15", "rip", "rflags",
+];
+/// The segments of `kvm_sregs`.
+const SEGMENTS: [&str; 8] = ["cs", "ds", "es", "fs", "gs", "ss", "tr", "ldt"];
+/// The tables of `kvm_sregs`.
+const DESCRIPTORS: [&str; 2] = ["gdt", "idt"];
+/// The words behind the tables.
+const CONTROL: [&str; 6] = ["cr0", "cr2", "cr3", "cr4", "cr8", "efer"];
+
 /// The CPU that two structures describe; `None` where they are too short.
 pub(crate) fn cpu(index: u32, regs: &[u8], sregs: &[u8]) -> Option<CpuState> {
-    let reg = |number: usize| word(regs, number * 8);
-    let segment = |number: usize| {
-        let bytes = sregs.get(number * 24..)?;
+    if regs.len() < REGS || sregs.len() < EFER + 8 {
+        return None;
+    }
+    let place = |names: &[&str], name: &str| names.iter().position(|known| *known == name);
+    let register = |name: &str| match place(&GENERAL, name) {
+        Some(number) => word(regs, number * 8),
+        None => word(sregs, CR0 + place(&CONTROL, name)? * 8),
+    };
+    let segment = |name: &str| {
+        let bytes = sregs.get(place(&SEGMENTS, name)? * 24..)?;
         Some(Segment {
             selector: u16::from_le_bytes(*bytes.get(12..)?.first_chunk()?),
             base: word(bytes, 0)?,
         })
     };
-    let table = |number: usize| {
-        let bytes = sregs.get(TABLES + number * 16..)?;
+    let table = |name: &str| {
+        let bytes = sregs.get(TABLES + place(&DESCRIPTORS, name)? * 16..)?;
         Some(DescriptorTable {
             base: word(bytes, 0)?,
             limit: u16::from_le_bytes(*bytes.get(8..)?.first_chunk()?).into(),
         })
     };
-    Some(CpuState {
-        index,
-        cr0: word(sregs, CR0)?,
-        cr3: word(sregs, CR3)?,
-        cr4: word(sregs, CR4)?,
-        efer: Some(word(sregs, EFER)?),
-        long_mode: None,
-        rip: word(regs, RIP)?,
-        rsp: word(regs, RSP)?,
-        cr2: word(sregs, CR0 + 8),
-        general: Some(Registers {
-            rax: reg(0)?,
-            rbx: reg(1)?,
-            rcx: reg(2)?,
-            rdx: reg(3)?,
-            rsi: reg(4)?,
-            rdi: reg(5)?,
-            rbp: reg(7)?,
-            r8: reg(8)?,
-            r9: reg(9)?,
-            r10: reg(10)?,
-            r11: reg(11)?,
-            r12: reg(12)?,
-            r13: reg(13)?,
-            r14: reg(14)?,
-            r15: reg(15)?,
-            rflags: word(regs, RFLAGS)?,
-        }),
-        segments: Some(Segments {
-            cs: segment(0)?,
-            ds: segment(1)?,
-            es: segment(2)?,
-            fs: segment(3)?,
-            gs: segment(4)?,
-            ss: segment(5)?,
-            tr: segment(6)?,
-            ldt: segment(7)?,
-            gdt: table(0)?,
-            idt: table(1)?,
-        }),
-        kernel_gs_base: None,
-    })
+    CpuState::from_names(index, register, Segments::from_names(segment, table))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arch::x86::Registers;
 
     /// Numbers that are all different, each where the headers of the system put it.
     #[test]
@@ -148,5 +125,82 @@ mod tests {
         assert_eq!(cpu.efer, Some(0x405));
         assert_eq!(super::cpu(0, &regs[1..], &sregs), None);
         assert_eq!(super::cpu(0, &regs, &sregs[..CR0]), None);
+    }
+    #[test]
+    fn all_of_it_is_known_but_what_swapgs_brings() {
+        let cpu = CpuState::sample();
+        let (general, segments) = (cpu.general.expect("known"), cpu.segments.expect("known"));
+        let Registers {
+            rax,
+            rbx,
+            rcx,
+            rdx,
+            rsi,
+            rdi,
+            rbp,
+            r8,
+            r9,
+            r10,
+            ..
+        } = general;
+        let Registers {
+            r11,
+            r12,
+            r13,
+            r14,
+            r15,
+            rflags,
+            ..
+        } = general;
+        let regs = [
+            rax, rbx, rcx, rdx, rsi, rdi, cpu.rsp, rbp, r8, r9, r10, r11, r12, r13, r14, r15,
+            cpu.rip, rflags,
+        ];
+        let regs: Vec<u8> = regs.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let Segments {
+            cs,
+            ds,
+            es,
+            fs,
+            gs,
+            ss,
+            tr,
+            ldt,
+            gdt,
+            idt,
+        } = segments;
+        let mut sregs = Vec::new();
+        for segment in [cs, ds, es, fs, gs, ss, tr, ldt] {
+            sregs.extend(segment.base.to_le_bytes());
+            sregs.extend([0xff; 4]);
+            sregs.extend(segment.selector.to_le_bytes());
+            sregs.extend([1; 10]);
+        }
+        for table in [gdt, idt] {
+            sregs.extend(table.base.to_le_bytes());
+            sregs.extend(table.limit.to_le_bytes());
+            sregs.extend([0; 4]);
+        }
+        let (cr2, efer) = (cpu.cr2.expect("known"), cpu.efer.expect("known"));
+        for word in [
+            cpu.cr0,
+            cr2,
+            cpu.cr3,
+            cpu.cr4,
+            8,
+            efer,
+            0xfee0_0900,
+            0,
+            0,
+            0,
+            0,
+        ] {
+            sregs.extend(word.to_le_bytes());
+        }
+        let known = CpuState {
+            kernel_gs_base: None,
+            ..cpu
+        };
+        assert_eq!(super::cpu(0, &regs, &sregs), Some(known));
     }
 }

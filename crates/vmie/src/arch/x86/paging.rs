@@ -88,16 +88,6 @@ const fn page_flag(name: &'static str, bit: u8) -> Flag {
     }
 }
 
-const FLAGS_32: &[Flag] = &[
-    flag("P", 0),
-    flag("RW", 1),
-    flag("US", 2),
-    flag("PWT", 3),
-    flag("PCD", 4),
-    flag("A", 5),
-    page_flag("D", 6),
-    page_flag("G", 8),
-];
 const FLAGS_64: &[Flag] = &[
     flag("P", 0),
     flag("RW", 1),
@@ -109,6 +99,11 @@ const FLAGS_64: &[Flag] = &[
     page_flag("G", 8),
     flag("XD", 63),
 ];
+/// The last bit is above those of a 32-bit entry.
+const FLAGS_32: &[Flag] = match FLAGS_64 {
+    [low @ .., _] => low,
+    [] => &[],
+};
 
 pub(crate) static X86: Spec = Spec {
     entry_bytes: 4,

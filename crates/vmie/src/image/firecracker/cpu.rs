@@ -22,13 +22,14 @@ const MAX_CPUS: usize = 32;
 
 /// Makes a CPU of bytes that can be nothing else.
 fn cpu(index: usize, regs: &[u8], sregs: &[u8], ram: &[Region]) -> Option<CpuState> {
-    let cpu = kvm::cpu(u32::try_from(index).ok()?, regs, sregs)?;
     // Bit 1 is always set, and bits 3, 5, 15 and those from 22 on never are.
     let rflags = word(regs, RFLAGS)?;
     let valid = rflags & !0x3f_7fd5 == 2 && is_sregs(sregs)?;
+    valid.then_some(())?;
+    let cpu = kvm::cpu(u32::try_from(index).ok()?, regs, sregs)?;
     let root = cpu.cr3 & 0x000f_ffff_ffff_f000;
     let in_ram = !cpu.paging_enabled() || ram.iter().any(|region| region.holds(root));
-    (valid && in_ram).then_some(cpu)
+    in_ram.then_some(cpu)
 }
 
 /// Whether these bytes can be `kvm_sregs`.
