@@ -117,12 +117,16 @@ typedef struct vmie_mem vmie_mem;
 /* In place of a cr3: physical memory. Every byte of it may be read, written and executed. */
 #define VMIE_PHYS UINTPTR_MAX
 
-/* Bits of `prot`: the effective protection, all levels of the page tables taken together. */
+/*
+ * Bits of `prot`: the effective protection, all levels of the page tables taken together. Execution is a right of
+ * each mode: VMIE_PROT_X is that of user mode where it may use the page, else of the kernel.
+ */
 enum {
     VMIE_PROT_R = 1,
     VMIE_PROT_W = 2,
     VMIE_PROT_X = 4,
-    VMIE_PROT_USER = 8 /* user mode may use it */
+    VMIE_PROT_USER = 8,    /* user mode may use it */
+    VMIE_PROT_OTHER_X = 16 /* the other mode may execute it, too, where page tables say so; cannot be asked for */
 };
 
 /* A run of addresses with the same protection. 24 bytes on 64-bit hosts. */

@@ -335,7 +335,11 @@ pub(crate) fn prot(bits: u32) -> Result<vmie::Prot, Error> {
         .ok()
         .and_then(vmie::Prot::from_bits)
         .filter(|prot| vmie::Prot::ALL.contains(*prot))
-        .ok_or_else(|| Error::argument(format!("{bits:#x} has other bits than VMIE_PROT_")))
+        .ok_or_else(|| {
+            Error::argument(format!(
+                "{bits:#x} has other bits than VMIE_PROT_R, W, X and USER"
+            ))
+        })
 }
 
 #[cfg(test)]

@@ -68,7 +68,8 @@ static void windows(vmie_mem *m)
     FAILS(gva_sweep(NULL, DEMO_CR3, lo, hi, 0, 0, 0, look, &seen), -1, VMIE_E_ARGUMENT);
     FAILS(gva_sweep(m, DEMO_CR3, lo, hi, 0, 0, 0, NULL, &seen), -1, VMIE_E_ARGUMENT);
     FAILS(gva_sweep(m, DEMO_CR3, hi, lo, 0, 0, 0, look, &seen), -1, VMIE_E_ARGUMENT);
-    FAILS(gva_sweep(m, DEMO_CR3, lo, hi, 16, 0, 0, look, &seen), -1, VMIE_E_ARGUMENT);
+    FAILS(gva_sweep(m, DEMO_CR3, lo, hi, VMIE_PROT_OTHER_X, 0, 0, look, &seen), -1, VMIE_E_ARGUMENT);
+    FAILS(gva_sweep(m, DEMO_CR3, lo, hi, 32, 0, 0, look, &seen), -1, VMIE_E_ARGUMENT);
     FAILS(gva_sweep(m, DEMO_CR3, lo, hi, 0, SIZE_MAX, 0, look, &seen), -1, VMIE_E_ARGUMENT);
     FAILS(gva_sweep(m, DEMO_CR3, lo, hi, 0, 1, SIZE_MAX, look, &seen), -1, VMIE_E_ARGUMENT);
     FAILS(gva_sweep(m, 0x7fffff000, lo, hi, 0, 0, 0, look, &seen), -1, VMIE_E_PAGING);
