@@ -309,11 +309,11 @@ pub unsafe extern "C" fn gva_code_xref(
         };
         let selection = selection(lo, hi, prot_all)?;
         let space = m.space(cr3)?;
-        if space.mode.is_none() {
+        let Some(mode) = space.mode else {
             return Err(Error::argument(
                 "code refers to virtual addresses; a cr3 is needed",
             ));
-        }
+        };
         let usual = |va| m.width(&space, va).code.unwrap_or(CodeBits::B64);
         // A 32-bit program's half and the kernel's may be asked for together.
         let passes = match bits {
@@ -328,10 +328,10 @@ pub unsafe extern "C" fn gva_code_xref(
             }
         };
         let both = passes.len() > 1;
-        let user = space.mode.and_then(Mode::user_range::<Gva>);
+        let user = mode.user_range::<Gva>();
         let is_user = |at| user.is_none_or(|half| half.contains(at));
         for (bits, of_user) in passes {
-            let xrefs = Xrefs::to(targets, bits);
+            let xrefs = Xrefs::to(targets, mode.architecture().code(bits));
             find(&space, &xrefs, &selection, m.run(), |at, xref| {
                 if !both || is_user(at) == of_user {
                     list.push(CXref {

@@ -8,7 +8,7 @@ use vmie::os::Process;
 use vmie::paging::Mode;
 use vmie::pointers::Width;
 use vmie::session::{self, PartWidth, SpaceWidth};
-use vmie::xref::CodeBits;
+use vmie::xref::{CodeBits, InstructionSet};
 use vmie::{AddrRange, Address, ProgramWidth};
 
 use crate::args::BitsArg;
@@ -43,6 +43,12 @@ impl Space<'_> {
             BitsArg::Auto => typed.code(self.program(part, reporter)),
             typed => typed.code(ProgramWidth::UNKNOWN),
         }
+    }
+
+    /// What code of a width is written in there; x86's where nothing says which architecture it is.
+    pub(crate) fn instructions(&self, bits: CodeBits) -> InstructionSet {
+        let architecture = self.mode().map(Mode::architecture);
+        architecture.map_or(bits.into(), |architecture| architecture.code(bits))
     }
 
     /// What is known of the width of what the space is of, to be kept with it: nothing is assumed.

@@ -53,6 +53,7 @@ pub(super) fn run(args: &XrefArgs, options: &Options) -> Result<Done> {
         .transpose()?
         .flatten();
     let bits = space.code(args.bits, part, &options.reporter);
+    let set = space.instructions(bits);
     let search = args.search();
     let seek = Seek {
         verb: "xref",
@@ -78,12 +79,12 @@ pub(super) fn run(args: &XrefArgs, options: &Options) -> Result<Done> {
         |selection, run, emit| {
             if !args.all && texts.is_none() {
                 let each = |found: Match<Gva, Xref>| emit(found.start, found.item);
-                let xrefs = asked.xrefs(bits);
+                let xrefs = asked.xrefs(set);
                 return Ended::of(scan_each(memory, &xrefs, selection, run, each));
             }
             let mut emit = |xref: Xref| emit(xref.va, xref);
             // What texts and all that is mapped have in common: the index knows all references to it.
-            let (index, outcome) = XrefIndex::build(memory, bits, selection, run);
+            let (index, outcome) = XrefIndex::build(memory, set, selection, run);
             let flow = match &texts {
                 None => index.each(memory, AddrRange::all(), &mut emit),
                 Some(texts) => {

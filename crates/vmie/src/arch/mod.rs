@@ -5,8 +5,7 @@
 //! | page-table formats, as data | `paging.rs` of the architecture, in the words of [`Spec`] |
 //! | paging modes, user-space and kernel ranges | [`Mode`] |
 //! | registers of a CPU | [`x86::CpuState`] |
-//!
-//! What code refers to is found by the filters and the decoder of [`xref`](crate::xref).
+//! | what its code refers to | `code/` of the architecture, behind the interface in `arch/code/`; [`InstructionSet`] |
 //!
 //! # How to add an architecture
 //!
@@ -16,14 +15,18 @@
 //!    modes in the lists of the paging tests. The walk, its naive twin and the translation need no change: they know
 //!    spaces with a root for each half ([`Above::Alike`] and [`Roots`](crate::paging::Roots)). A mode has one arm in `by_mode`
 //!    (`paging/space.rs`), which makes its format a constant.
-//! 4. Where sources know its registers: `image/notes.rs`, `live/registers.rs`.
+//! 4. Its code, by the checklist in `arch/code/mod.rs`. The search for references and its index need no change.
+//! 5. Where sources know its registers: `image/notes.rs`, `live/registers.rs`.
 
+pub(crate) mod code;
 mod mode;
 mod spec;
 pub mod x86;
 
 use std::fmt;
 
+use crate::width::CodeBits;
+pub use code::InstructionSet;
 pub use mode::{Mode, UnknownMode};
 pub use spec::{Above, EntryKind, Flag, Level, Rights, Spec, Target, Test};
 
@@ -40,6 +43,13 @@ impl Architecture {
     pub const fn modes(self) -> &'static [Mode] {
         match self {
             Self::X86 => &[Mode::FiveLevel, Mode::FourLevel, Mode::Pae, Mode::X86],
+        }
+    }
+
+    /// What its code of a width is written in.
+    pub const fn code(self, bits: CodeBits) -> InstructionSet {
+        match self {
+            Self::X86 => InstructionSet::X86(bits),
         }
     }
 }

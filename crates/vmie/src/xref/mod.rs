@@ -1,127 +1,38 @@
 //! Code references: which instructions refer to an address.
 //!
-//! Decoding everything finds them and is slow, and it would have to be done from every byte, for nobody
-//! knows where code begins. So it is done the other way round:
+//! Decoding everything finds them and is slow, and it would have to be done from every place where an
+//! instruction can begin, for nobody knows where code does. So it is done the other way round:
 //!
 //! ```text
-//! filter   every position of four bytes that could refer there     additions and comparisons, in vectors
-//! resolve  of these, the instructions that really do               decoded from each possible start
+//! filter   every position that could refer there        additions and comparisons, in vectors
+//! resolve  of these, the instructions that really do    decoded
 //! ```
+//!
+//! Both are the architecture's (`arch/code/`); here is what any architecture's code has in common: targets, windows,
+//! the order of results, and an index of all references.
 //!
 //! # What a reference is
 //!
-//! A **field** of four or eight bytes (one, of short jumps) in an instruction that stands for an
-//! address: the distance of a jump or call, the displacement of an operand relative to the instruction
-//! pointer, an absolute displacement, an immediate number. Fields of two bytes are none: they cannot hold
-//! an address (jumps of 16-bit code in 32-bit code excepted, which are left out). Displacements
-//! relative to `fs` and `gs` are none either.
-//!
-//! For each field there is one result. If several starts make an instruction that has it as a field
-//! (`8b 05` is one, and so is `48 8b 05`), the one at which a linear decode arrives is taken, else the
-//! longest. The answer is the same as that of a decode from every byte of memory; that is the twin in the
-//! tests.
+//! A **field** of an instruction that stands for an address: the distance of a jump or call, the displacement of an
+//! operand relative to the instruction pointer, an absolute displacement, an immediate number. For each field there is one
+//! result. The answer is the same as that of a decode from every place; that is the reference implementation in the tests.
 //!
 //! # Linear decode
 //!
-//! x86 instructions have no marks, and any bytes decode to something. But a decode that starts anywhere
-//! falls into step with the code after a few instructions. [`Xref::linear`] says whether it arrives at the
-//! instruction: five decodes begin at neighbouring bytes, 64 to 60 before the field (or one, where memory
-//! begins, if that is nearer), and more than half must come by. It is a judgement of what stands nearby,
-//! so it depends neither on windows nor on the memory far away. References where it is `false` are
-//! mostly data that looks like code.
+//! Where any bytes make instructions (x86), most of what refers somewhere is data that looks like code. [`Xref::linear`]
+//! says whether decodes that begin a little before arrive at the instruction. It is a judgement of what stands
+//! nearby, so it depends neither on windows nor on the memory far away.
 
-mod field;
-mod filter;
 mod index;
-#[cfg(test)]
-mod naive;
-mod resolve;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-
 use crate::addr::{AddrRange, Gva};
-use crate::sweep::{Found, Piece, Scanner, Window};
+use crate::arch::code::CodeWindow;
+pub use crate::arch::code::{FilterKind, InstructionSet, Xref, XrefKind};
+use crate::sweep::{Found, Piece, Scanner};
 pub use crate::width::CodeBits;
-pub use filter::FilterKind;
 pub use index::XrefIndex;
-use resolve::{BEFORE, Resolver};
-
-/// No x86 instruction is longer.
-const MAX_INSTRUCTION: usize = 15;
-
-/// What an instruction does with the address.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum XrefKind {
-    /// Calls it.
-    Call,
-    /// Jumps there.
-    Jump,
-    /// Jumps there under a condition, loops included.
-    Branch,
-    /// Calls what the pointer there points to.
-    CallThrough,
-    /// Jumps to what the pointer there points to.
-    JumpThrough,
-    /// Computes the address (`lea`).
-    Address,
-    /// Reads or writes there, or does something else with memory.
-    Memory,
-    /// Has the address as an immediate number.
-    Immediate,
-}
-
-impl XrefKind {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Call,
-        Self::Jump,
-        Self::Branch,
-        Self::CallThrough,
-        Self::JumpThrough,
-        Self::Address,
-        Self::Memory,
-        Self::Immediate,
-    ];
-
-    /// A short name: `call`, `jmp`, `jcc`, `call-ptr`, `jmp-ptr`, `lea`, `mem`, `imm`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Call => "call",
-            Self::Jump => "jmp",
-            Self::Branch => "jcc",
-            Self::CallThrough => "call-ptr",
-            Self::JumpThrough => "jmp-ptr",
-            Self::Address => "lea",
-            Self::Memory => "mem",
-            Self::Immediate => "imm",
-        }
-    }
-}
-
-impl fmt::Display for XrefKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// An instruction that refers to an address.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Xref {
-    /// Where the instruction begins.
-    pub va: Gva,
-    /// Where in it the field is, in bytes.
-    pub field: u8,
-    /// How long the instruction is, in bytes.
-    pub len: u8,
-    /// What it does with the address.
-    pub kind: XrefKind,
-    /// The address.
-    pub target: Gva,
-    /// Whether a linear decode arrives at the instruction, see the module.
-    pub linear: bool,
-}
 
 /// Addresses to find references to.
 ///
@@ -140,24 +51,27 @@ pub struct Xref {
 #[derive(Clone, Debug)]
 pub struct Xrefs {
     targets: Vec<AddrRange<Gva>>,
-    bits: CodeBits,
+    code: InstructionSet,
     filter: FilterKind,
 }
 
 impl Xrefs {
-    /// References to any address of a range from code of this width.
-    pub fn to(targets: AddrRange<Gva>, bits: CodeBits) -> Self {
-        Self::to_any([targets], bits)
+    /// References to any address of a range from code in these instructions: an [`InstructionSet`], or the width of x86 code.
+    pub fn to(targets: AddrRange<Gva>, code: impl Into<InstructionSet>) -> Self {
+        Self::to_any([targets], code)
     }
 
     /// References to any address of some ranges: what [`Xrefs::to`] finds for each, once.
     ///
     /// All are looked for in one pass, a window at a time. Each range costs as much as one does, but for
     /// getting at the memory: of many that are mapped, [`XrefIndex`] is the faster way.
-    pub fn to_any(targets: impl IntoIterator<Item = AddrRange<Gva>>, bits: CodeBits) -> Self {
+    pub fn to_any(
+        targets: impl IntoIterator<Item = AddrRange<Gva>>,
+        code: impl Into<InstructionSet>,
+    ) -> Self {
         Self {
             targets: targets.into_iter().collect(),
-            bits,
+            code: code.into(),
             filter: FilterKind::best(),
         }
     }
@@ -173,40 +87,23 @@ impl Xrefs {
     ///
     /// Memory is taken to begin and end with the bytes.
     pub fn find(&self, start: Gva, code: &[u8]) -> Vec<Xref> {
-        let window = Window {
-            start,
-            bytes: code,
-            owned: code.len(),
-            before: &[],
-        };
         let mut found = Found::with_limit(usize::MAX);
         if !code.is_empty() {
-            self.look(&window, &mut found);
+            self.look(&CodeWindow::alone(start, code), &mut found);
         }
         found.into_items()
     }
 
     /// Pushes the references of a window whose instructions start in what it owns.
-    fn look(&self, window: &Window<'_, Gva>, found: &mut Found<Xref>) {
-        let mut resolver = Resolver::new(window, self.bits);
-        let count = window
-            .bytes
-            .len()
-            .min(window.owned.saturating_add(MAX_INSTRUCTION));
+    fn look(&self, window: &CodeWindow<'_>, found: &mut Found<Xref>) {
         let mut hits = Vec::new();
-        for &targets in &self.targets {
-            let mut resolve = |field: usize| {
-                let hit = resolver.resolve(field, targets);
-                let starts_here = |hit: &Xref| {
-                    let offset = hit.va.0.wrapping_sub(window.start.0);
-                    offset < window.owned as u64
-                };
-                hits.extend(hit.filter(starts_here));
-            };
-            let search = filter::Search::new(window.start, targets);
-            filter::long(&search, self.filter, &window.bytes[..count], &mut resolve);
-            filter::short(&search, &window.bytes[..count], &mut resolve);
-        }
+        let code = self.code.code();
+        code.references(window, &self.targets, self.filter, &mut |hit| {
+            let offset = hit.va.0.wrapping_sub(window.start.0);
+            if offset < window.owned as u64 {
+                hits.push(hit);
+            }
+        });
         // An instruction can have two fields, and the starts of two can be in either order.
         hits.sort_unstable();
         hits.dedup();
@@ -226,12 +123,11 @@ impl Scanner for Xrefs {
     type Item = Xref;
 
     fn behind(&self) -> usize {
-        BEFORE
+        self.code.code().limits().behind
     }
 
     fn overlap(&self) -> usize {
-        // To see whole instructions that have a field in common with one that starts at the last byte.
-        2 * MAX_INSTRUCTION
+        self.code.code().limits().overlap
     }
 
     fn knows_address(&self) -> bool {
@@ -247,7 +143,7 @@ impl Scanner for Xrefs {
     /// When the piece has no address, which a scan gives to scanners that [ask for it](Scanner::knows_address).
     fn scan(&self, piece: &Piece<'_>, found: &mut Found<(usize, Xref)>) {
         let start = piece.start.expect("asked for");
-        let window = Window {
+        let window = CodeWindow {
             start: Gva(start),
             bytes: piece.bytes,
             owned: piece.owned,

@@ -2,7 +2,7 @@
 //! looked through.
 
 use vmie::os::{Code, Route, Routes, UnmappedCode};
-use vmie::xref::{CodeBits, Xrefs};
+use vmie::xref::{InstructionSet, Xrefs};
 use vmie::{AddrRange, Gva, Prot};
 
 use crate::exit::Failure;
@@ -84,7 +84,7 @@ impl Asked {
     }
 
     /// What is to be looked for.
-    pub(super) fn xrefs(&self, bits: CodeBits) -> Xrefs {
+    pub(super) fn xrefs(&self, set: InstructionSet) -> Xrefs {
         let mut ranges = self.targets.clone();
         let routes = self.routes.all();
         let near = if routes.len() > FEW { NEAR } else { 0 };
@@ -101,7 +101,7 @@ impl Asked {
             };
         }
         ranges.extend(last);
-        Xrefs::to_any(ranges, bits)
+        Xrefs::to_any(ranges, set)
     }
 
     /// Whether an address was asked for itself. Without targets all are.

@@ -125,6 +125,7 @@ pub(super) fn run(args: &XrefArgs, source: &Source, options: &Options) -> Result
             None => memory,
         };
         let bits = args.bits.code(widths[index]);
+        let set = space.instructions(bits);
         let selection = Selection::all().range(range).perm(args.perm);
         let run = run_within(bar.clone(), done, source, options);
         let mut maker = RowMaker::new(args.linear, bits);
@@ -148,11 +149,11 @@ pub(super) fn run(args: &XrefArgs, source: &Source, options: &Options) -> Result
         let found = match &texts {
             None => {
                 let each = |found: Match<Gva, Xref>| emit(found.item);
-                let xrefs = asked.xrefs(bits);
+                let xrefs = asked.xrefs(set);
                 Ended::of(scan_each(memory, &xrefs, &selection, run, each))
             }
             Some(texts) => {
-                let (built, outcome) = XrefIndex::build(memory, bits, &selection, run);
+                let (built, outcome) = XrefIndex::build(memory, set, &selection, run);
                 let found = index_to(&built, memory, &texts.places);
                 let flow = found.into_iter().try_for_each(&mut emit);
                 Ended {

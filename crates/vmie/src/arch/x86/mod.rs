@@ -1,5 +1,6 @@
 //! x86 of 32 and 64 bits.
 
+pub(super) mod code;
 pub(crate) mod kvm;
 pub(crate) mod paging;
 mod registers;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use zerocopy::FromBytes;
 
-use super::super::filter::opcodes::FIELD_BITS;
+use crate::arch::code::FIELD_BITS;
 use crate::scratch::Scratch;
 
 /// Fewer are sorted by comparison.

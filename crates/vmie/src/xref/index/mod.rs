@@ -3,33 +3,22 @@
 //! One pass collects *candidates*: fields that by their surroundings could stand for an address of mapped
 //! memory. Nothing is decoded, which would take most of the time; a query decodes what it asks for.
 //!
-//! ```text
-//! relative   behind E8, E9, 0F 8x, C7 F8, and behind a mod r/m byte of [rip+...]
-//! absolute   every position of four bytes, where something is mapped that four bytes can hold;
-//!            behind 48 B8 and its like, and A0 to A3, eight bytes
-//! short      not kept: they reach so little far that a query looks for them around its targets
-//! ```
-//!
-//! The length of what is behind a displacement is not known without a decode, so a candidate is kept under
-//! the address without it, and a query asks for the four bytes below its targets, too.
+//! Which fields are candidates, the architecture says ([`Collector`](crate::arch::code::Collector)). Those that reach so little far that a
+//! query can look for them around its targets are not kept.
 
-mod collect;
 mod keys;
 
 use std::ops::ControlFlow;
 
-use super::filter::opcodes::FIELD_BITS;
-use super::resolve::{BEFORE, Resolver};
-use super::{CodeBits, FilterKind, MAX_INSTRUCTION, Xref, filter};
+use super::{FilterKind, InstructionSet, Xref};
 use crate::addr::{AddrRange, Gva};
-use crate::memory::Memory;
+use crate::arch::code::{
+    CODE, Candidate, Candidates, CodeWindow, FIELD_BITS, GROUPS, Limits, Mapped, SPAN,
+};
+use crate::memory::{Memory, Span};
 use crate::scan::{Run, Selection};
-use crate::sweep::{Found, SweepOptions, SweepOutcome, Window, sweep};
-use collect::{Collector, Part, Where};
+use crate::sweep::{Found, SweepOptions, SweepOutcome, sweep};
 use keys::Keys;
-
-/// The longest immediate behind a displacement.
-const MAX_TAIL: u64 = 4;
 
 /// So many candidates are sorted at once: more would not stay in a cache meanwhile.
 const RUN: usize = 1 << 18;
@@ -40,17 +29,11 @@ const RUNS: usize = 8;
 /// Bytes that are read, or asked for, at a time.
 const PIECE: u64 = 64 << 10;
 
-/// More than a short jump reaches.
-const REACH: u64 = 256;
-
-/// A group's targets lie within so many bytes.
-const SPAN: u64 = 1 << (u64::BITS - FIELD_BITS);
-
-/// A field that may stand for an address.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Candidate {
-    target: u64,
-    field: u64,
+/// The candidates of one window.
+struct Part {
+    start: u64,
+    owned: u64,
+    candidates: Candidates,
 }
 
 /// All references of a space, by target, for many questions about the same memory.
@@ -65,7 +48,7 @@ pub struct XrefIndex {
     far: Vec<Candidate>,
     /// What was looked at, in order, not touching.
     code: Vec<AddrRange<Gva>>,
-    bits: CodeBits,
+    set: InstructionSet,
 }
 
 /// Candidates that have upper bits in common, or some of them.
@@ -89,41 +72,59 @@ impl XrefIndex {
     /// candidate, of which there is about one for thirty bytes of code, and twice as much while it is built.
     pub fn build(
         memory: &dyn Memory<Addr = Gva>,
-        bits: CodeBits,
+        code: impl Into<InstructionSet>,
         selection: &Selection<Gva>,
         mut run: Run<'_>,
     ) -> (Self, SweepOutcome<Gva>) {
+        let set = code.into();
+        let limits = set.code().limits();
         let options = SweepOptions {
-            overlap: 2 * MAX_INSTRUCTION,
-            behind: BEFORE,
+            overlap: limits.overlap,
+            behind: limits.behind,
             ..run.options(selection)
         };
-        let collector = Collector::new(memory, bits, FilterKind::best());
+        let mapped = memory.spans(AddrRange::all());
+        let mapped = Mapped::new(mapped.filter(|span| span.len > 0).map(Span::range));
+        let collector = set.code().collector(mapped, FilterKind::best());
         let mut index = Self {
             groups: Vec::new(),
             far: Vec::new(),
             code: Vec::new(),
-            bits,
+            set,
         };
         let mut code = 0;
-        let mut open = <[Vec<u64>; 3]>::default();
+        let mut open = <[Vec<u64>; GROUPS]>::default();
         let mut spare = Vec::new();
         let outcome = sweep(
             memory,
             &options,
             &mut |done| run.step(done),
-            |window, found: &mut Found<Part>| found.push(collector.collect(window)),
+            |window, found: &mut Found<Part>| {
+                let code = CodeWindow {
+                    start: window.start,
+                    bytes: window.bytes,
+                    owned: window.owned,
+                    before: window.before,
+                };
+                found.push(Part {
+                    start: window.start.0,
+                    owned: window.owned as u64,
+                    candidates: collector.collect(&code),
+                });
+            },
             |part| {
-                if code != part.code {
+                let Candidates { keys, far } = part.candidates;
+                let here = part.start & !(CODE - 1);
+                if code != here {
                     index.close(code, &mut open, 0, &mut spare);
-                    code = part.code;
+                    code = here;
                 }
-                for (open, keys) in open.iter_mut().zip(&part.keys) {
+                for (open, keys) in open.iter_mut().zip(&keys) {
                     open.extend_from_slice(keys);
                 }
                 let limit = RUN << (index.groups.len() / RUNS).min(10);
                 index.close(code, &mut open, limit, &mut spare);
-                index.far.extend(part.far);
+                index.far.extend(far);
                 index.looked_at(part.start, part.owned);
                 ControlFlow::Continue(())
             },
@@ -134,12 +135,19 @@ impl XrefIndex {
     }
 
     /// Sorts what was found in a group of code, of those kinds of which there are more than `limit`.
-    fn close(&mut self, code: u64, open: &mut [Vec<u64>; 3], limit: usize, spare: &mut Vec<u64>) {
-        for (place, keys) in Where::ALL.into_iter().zip(open) {
+    fn close(
+        &mut self,
+        code: u64,
+        open: &mut [Vec<u64>; GROUPS],
+        limit: usize,
+        spare: &mut Vec<u64>,
+    ) {
+        let origins = self.set.code().origins(code);
+        for (origin, keys) in origins.into_iter().zip(open) {
             if keys.len() > limit {
                 self.groups.push(Group {
                     code,
-                    origin: place.origin(code, self.bits),
+                    origin,
                     keys: Keys::sort(keys, spare),
                 });
             }
@@ -179,7 +187,8 @@ impl XrefIndex {
     /// Some microseconds for each reference, and a look at the code around the targets, for short jumps.
     pub fn to(&self, memory: &dyn Memory<Addr = Gva>, targets: AddrRange<Gva>) -> Vec<Xref> {
         let mut found = Vec::new();
-        let lowest = targets.start().0.saturating_sub(MAX_TAIL);
+        let tail = self.limits().tail;
+        let lowest = targets.start().0.saturating_sub(tail);
         let mut take = |low: u64, high: u64| {
             self.fields(low, high, &mut |field| {
                 found.extend(self.resolve(memory, field, targets));
@@ -187,7 +196,7 @@ impl XrefIndex {
         };
         take(lowest, targets.last().0);
         // Below the first address lies the last one, with addresses of 32 bits, too.
-        if let below @ 1.. = MAX_TAIL.saturating_sub(targets.start().0) {
+        if let below @ 1.. = tail.saturating_sub(targets.start().0) {
             take(u64::MAX - (below - 1), u64::MAX);
             let last = u64::from(u32::MAX);
             take(last - (below - 1), last);
@@ -234,14 +243,15 @@ impl XrefIndex {
 
     /// The first address from `at` on that something may refer to.
     fn next(&self, at: u64) -> Option<u64> {
-        if at < MAX_TAIL {
+        let &Limits { tail, short, .. } = self.limits();
+        if at < tail {
             // What ends at the last address may refer to the first ones.
             return Some(at);
         }
         let groups = self.groups.iter().flat_map(|Group { origin, keys, .. }| {
             // A group's targets may go on at the first address.
             let offset = at.wrapping_sub(*origin);
-            let here = (offset < SPAN).then(|| keys.next(offset.saturating_sub(MAX_TAIL)));
+            let here = (offset < SPAN).then(|| keys.next(offset.saturating_sub(tail)));
             let here = here.flatten();
             let here = here.and_then(|next| at.checked_add(next.saturating_sub(offset)));
             let first = keys.next(0).filter(|_| at < *origin);
@@ -249,18 +259,22 @@ impl XrefIndex {
         });
         let far = self.far.partition_point(|c| c.target < at);
         let far = self.far.get(far).map(|candidate| candidate.target);
+        let near = groups.flatten().chain(far);
+        if short == 0 {
+            return near.min();
+        }
         let code = self
             .code
-            .partition_point(|code| code.last().0.saturating_add(REACH) < at);
+            .partition_point(|code| code.last().0.saturating_add(short) < at);
         let code = self.code.get(code);
-        // Short jumps; at both ends of all addresses they may lead around.
-        let short = code.map(|code| code.start().0.saturating_sub(REACH).max(at));
+        // At both ends of all addresses, what reaches not far may lead around.
         let around = self
             .code
             .last()
-            .filter(|code| code.last().0 > u64::MAX - REACH);
-        let around = around.filter(|_| at < REACH).map(|_| at);
-        groups.flatten().chain(far).chain(short).chain(around).min()
+            .filter(|code| code.last().0 > u64::MAX - short);
+        let around = around.filter(|_| at < short).map(|_| at);
+        let short = code.map(|code| code.start().0.saturating_sub(short).max(at));
+        near.chain(short).chain(around).min()
     }
 
     /// Passes on where the candidates are whose targets lie from `low` to `high`.
@@ -293,22 +307,25 @@ impl XrefIndex {
         targets: AddrRange<Gva>,
     ) -> Option<Xref> {
         let code = self.code_at(field)?;
-        let start = code.start().0.max(field.saturating_sub(BEFORE as u64));
+        let set = self.set.code();
+        let limits = set.limits();
+        let start = code
+            .start()
+            .0
+            .max(field.saturating_sub(limits.behind as u64));
         let last = code
             .last()
             .0
-            .min(field.saturating_add(2 * MAX_INSTRUCTION as u64));
-        let mut buffer = [0; BEFORE + 2 * MAX_INSTRUCTION + 1];
+            .min(field.saturating_add(limits.overlap as u64));
+        let mut buffer = [0; Limits::AROUND];
         let bytes = buffer.get_mut(..usize::try_from(last - start + 1).ok()?)?;
         memory.read(Gva(start), bytes).ok()?;
-        let window = Window {
-            start: Gva(start),
-            bytes,
-            owned: bytes.len(),
-            before: &[],
-        };
         let at = usize::try_from(field - start).ok()?;
-        Resolver::new(&window, self.bits).resolve(at, targets)
+        set.resolve(&CodeWindow::alone(Gva(start), bytes), at, targets)
+    }
+
+    fn limits(&self) -> &'static Limits {
+        self.set.code().limits()
     }
 
     fn code_at(&self, va: u64) -> Option<AddrRange<Gva>> {
@@ -319,22 +336,30 @@ impl XrefIndex {
             .filter(|code| code.contains(Gva(va)))
     }
 
-    /// Adds the short jumps.
+    /// Adds what refers to the targets from so near that it is no candidate.
     fn short(
         &self,
         memory: &dyn Memory<Addr = Gva>,
         targets: AddrRange<Gva>,
         found: &mut Vec<Xref>,
     ) {
-        let (first, last) = (targets.start().0, targets.last().0);
-        let mut near = vec![(first.saturating_sub(REACH), last.saturating_add(REACH))];
-        // Addresses wrap, in 32-bit code at 4 GiB.
-        if first < REACH {
-            near.push((u64::MAX - REACH, u64::MAX));
-            near.push(((1 << 32) - REACH, 1 << 32));
+        let &Limits {
+            short: reach,
+            short_before,
+            ..
+        } = self.limits();
+        if reach == 0 {
+            return;
         }
-        if last > u64::MAX - REACH || (last <= u64::from(u32::MAX) && last > (1 << 32) - REACH) {
-            near.push((0, REACH));
+        let (first, last) = (targets.start().0, targets.last().0);
+        let mut near = vec![(first.saturating_sub(reach), last.saturating_add(reach))];
+        // Addresses wrap, in 32-bit code at 4 GiB.
+        if first < reach {
+            near.push((u64::MAX - reach, u64::MAX));
+            near.push(((1 << 32) - reach, 1 << 32));
+        }
+        if last > u64::MAX - reach || (last <= u64::from(u32::MAX) && last > (1 << 32) - reach) {
+            near.push((0, reach));
         }
         for (low, high) in near {
             let from = self.code.partition_point(|code| code.last().0 < low);
@@ -344,13 +369,13 @@ impl XrefIndex {
             {
                 let (mut at, end) = (code.start().0.max(low), code.last().0.min(high));
                 while at <= end {
-                    // One byte more at the front: the opcode before a field.
-                    let start = at.saturating_sub(1).max(code.start().0);
+                    // A little more at the front: what stands before a field.
+                    let start = at.saturating_sub(short_before).max(code.start().0);
                     let len = (end - start + 1).min(PIECE);
                     let mut bytes = vec![0; len as usize];
                     if memory.read(Gva(start), &mut bytes).is_ok() {
-                        let search = filter::Search::new(Gva(start), targets);
-                        filter::short(&search, &bytes, |position| {
+                        let set = self.set.code();
+                        set.short(Gva(start), &bytes, targets, &mut |position| {
                             let field = start + position as u64;
                             found.extend(self.resolve(memory, field, targets));
                         });

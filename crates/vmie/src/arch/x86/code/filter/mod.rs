@@ -19,46 +19,9 @@ pub(super) mod collect;
 pub(super) mod opcodes;
 
 use crate::addr::{AddrRange, Gva};
+use crate::arch::code::FilterKind;
 
-/// The longest immediate behind a displacement.
-const MAX_TAIL: u32 = 4;
-
-/// Ways to filter; they differ in speed only.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[non_exhaustive]
-pub enum FilterKind {
-    /// Whatever the compiler makes of it.
-    Portable,
-    /// Eight positions at once.
-    Avx2,
-    /// Sixteen positions at once.
-    Avx512,
-}
-
-impl FilterKind {
-    /// All of them, the slowest first.
-    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
-
-    /// Whether this machine can run it.
-    pub fn is_available(self) -> bool {
-        match self {
-            Self::Portable => true,
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => avx2::is_available(),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => avx512::is_available(),
-            #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 => false,
-        }
-    }
-
-    /// The fastest that this machine can run.
-    pub(super) fn best() -> Self {
-        let mut all = Self::ALL.into_iter().rev();
-        all.find(|kind| kind.is_available())
-            .unwrap_or(Self::Portable)
-    }
-}
+const MAX_TAIL: u32 = super::MAX_TAIL as u32;
 
 /// What is compared.
 #[derive(Clone, Copy, Debug)]

@@ -3,6 +3,8 @@
 //! Candidates of one window are collected as keys, words that sort by target: how far the target is from an
 //! origin in the upper bits, how far the field is from another in the lower [`FIELD_BITS`].
 
+use crate::arch::code::FIELD_BITS;
+
 /// E8, E9.
 pub(super) const CALL: u8 = 1;
 /// 8x, behind 0F.
@@ -17,10 +19,10 @@ pub(super) const IMM64: u8 = 1 << 4;
 pub(super) const MOFFS: u8 = 1 << 5;
 
 /// Before a field that is added to the address behind it, in code of 64 and of 32 bits.
-pub(in crate::xref) const RELATIVE: u8 = CALL | JCC | XBEGIN | MODRM;
-pub(in crate::xref) const RELATIVE_32: u8 = CALL | JCC | XBEGIN;
+pub(in crate::arch::x86::code) const RELATIVE: u8 = CALL | JCC | XBEGIN | MODRM;
+pub(in crate::arch::x86::code) const RELATIVE_32: u8 = CALL | JCC | XBEGIN;
 /// Before an address of eight bytes.
-pub(in crate::xref) const WIDE: u8 = IMM64 | MOFFS;
+pub(in crate::arch::x86::code) const WIDE: u8 = IMM64 | MOFFS;
 
 /// What a byte can be the last one of.
 pub(super) const fn last(byte: u8) -> u8 {
@@ -63,22 +65,19 @@ pub(super) const fn last_but_one(byte: u8) -> u8 {
 
 /// What the two bytes before a field are.
 #[inline]
-pub(in crate::xref) fn before([before, one]: [u8; 2]) -> u8 {
+pub(in crate::arch::x86::code) fn before([before, one]: [u8; 2]) -> u8 {
     last(one) & last_but_one(before)
 }
 
-/// Bits of a key that say where the field is.
-pub(in crate::xref) const FIELD_BITS: u32 = 31;
-
 /// Which addresses something is mapped at, by their lower 32 bits and roughly: a bit for 4 MiB.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::xref) struct Reach(pub(super) [u32; 32]);
+pub(in crate::arch::x86::code) struct Reach(pub(super) [u32; 32]);
 
 impl Reach {
     pub(super) const SHIFT: u32 = 22;
 
     /// Adds addresses from `first` to `last`, which are taken to wrap at 4 GiB.
-    pub(in crate::xref) fn add(&mut self, first: u64, last: u64) {
+    pub(in crate::arch::x86::code) fn add(&mut self, first: u64, last: u64) {
         const ALL: u64 = 1 << (32 - Reach::SHIFT);
         let (first, last) = (first >> Self::SHIFT, last >> Self::SHIFT);
         for bit in first..=last.min(first.saturating_add(ALL - 1)) {
@@ -87,33 +86,33 @@ impl Reach {
     }
 
     /// What is in one of both.
-    pub(in crate::xref) fn or(&self, other: &Self) -> Self {
+    pub(in crate::arch::x86::code) fn or(&self, other: &Self) -> Self {
         Self(std::array::from_fn(|i| self.0[i] | other.0[i]))
     }
 
     #[inline]
-    pub(in crate::xref) fn has(&self, low: u32) -> bool {
+    pub(in crate::arch::x86::code) fn has(&self, low: u32) -> bool {
         self.0[(low >> 27) as usize] >> (low >> Self::SHIFT & 31) & 1 != 0
     }
 }
 
 /// What relative fields are collected, and as which keys.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::xref) struct Relative {
+pub(in crate::arch::x86::code) struct Relative {
     /// Behind which bytes.
-    pub(in crate::xref) classes: u8,
+    pub(in crate::arch::x86::code) classes: u8,
     /// Where they may lead.
-    pub(in crate::xref) reach: Reach,
+    pub(in crate::arch::x86::code) reach: Reach,
     /// The address four bytes behind position 0.
-    pub(in crate::xref) next: u64,
+    pub(in crate::arch::x86::code) next: u64,
     /// What counts of a target: 32 bits or all.
-    pub(in crate::xref) mask: u64,
+    pub(in crate::arch::x86::code) mask: u64,
     /// Taken from a target to make the key. The rest fits in 33 bits.
-    pub(in crate::xref) origin: u64,
+    pub(in crate::arch::x86::code) origin: u64,
     /// The key's lower bits at position 0.
-    pub(in crate::xref) field: u64,
+    pub(in crate::arch::x86::code) field: u64,
     /// Whether addresses of eight bytes are of interest only if their uppermost byte is 0 or FF.
-    pub(in crate::xref) canonical: bool,
+    pub(in crate::arch::x86::code) canonical: bool,
 }
 
 impl Relative {
@@ -131,7 +130,7 @@ impl Relative {
 
     /// Passes on a field at one position, if it is one.
     #[inline]
-    pub(in crate::xref) fn one(
+    pub(in crate::arch::x86::code) fn one(
         &self,
         before: [u8; 2],
         value: u32,

@@ -1,22 +1,21 @@
-//! Candidates of one window.
+//! Candidates of one window: fields that by their surroundings could stand for an address of mapped memory.
+//!
+//! ```text
+//! relative   behind E8, E9, 0F 8x, C7 F8, and behind a mod r/m byte of [rip+...]
+//! absolute   every position of four bytes, where something is mapped that four bytes can hold;
+//!            behind 48 B8 and its like, and A0 to A3, eight bytes
+//! short      none: they reach so little far that a query looks for them around its targets
+//! ```
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::super::filter::collect::{absolute, relative};
-use super::super::filter::opcodes::{
-    self, FIELD_BITS, RELATIVE, RELATIVE_32, Reach, Relative, WIDE,
+use super::filter::collect::{absolute, relative};
+use super::filter::opcodes::{self, RELATIVE, RELATIVE_32, Reach, Relative, WIDE};
+use super::{MAX_INSTRUCTION, MAX_TAIL};
+use crate::arch::code::{
+    CODE, Candidate, Candidates, CodeWindow, Collector, FIELD_BITS, FilterKind, GROUPS, Mapped,
 };
-use super::super::{CodeBits, FilterKind, MAX_INSTRUCTION};
-use super::{Candidate, MAX_TAIL};
-use crate::addr::{AddrRange, Address, Gva};
-use crate::memory::Memory;
-use crate::sweep::Window;
-
-/// Mapped regions with less than this between them are taken as one.
-const GAP: u64 = 1 << 20;
-
-/// Code that begins in one of these, aligned, is in one group.
-pub(super) const CODE: u64 = 1 << 30;
+use crate::width::CodeBits;
 
 /// Where addresses of four bytes with the sign bit lie.
 const TOP: u64 = 0xffff_ffff_8000_0000;
@@ -36,7 +35,7 @@ pub(super) enum Where {
 }
 
 impl Where {
-    pub(super) const ALL: [Self; 3] = [Self::Near, Self::Low, Self::Top];
+    pub(super) const ALL: [Self; GROUPS] = [Self::Near, Self::Low, Self::Top];
 
     /// What keys count targets from, in a group of code.
     pub(super) fn origin(self, code: u64, bits: CodeBits) -> u64 {
@@ -48,22 +47,9 @@ impl Where {
     }
 }
 
-/// What one window has.
-pub(super) struct Part {
-    pub(super) start: u64,
-    pub(super) owned: u64,
-    /// Where its group of code begins.
-    pub(super) code: u64,
-    /// As many as [`Where::ALL`].
-    pub(super) keys: [Vec<u64>; 3],
-    /// Addresses of eight bytes.
-    pub(super) far: Vec<Candidate>,
-}
-
 /// Collects candidates.
-pub(super) struct Collector {
-    /// What is mapped, in order.
-    mapped: Vec<(u64, u64)>,
+pub(super) struct Collecting {
+    mapped: Mapped,
     /// Of all addresses that four bytes can hold, by these.
     short: Option<Reach>,
     /// Of the lowest 4 GiB.
@@ -76,17 +62,13 @@ pub(super) struct Collector {
     shelf: Mutex<Vec<Vec<u64>>>,
 }
 
-impl Collector {
-    pub(super) fn new(memory: &dyn Memory<Addr = Gva>, bits: CodeBits, filter: FilterKind) -> Self {
-        let mapped = mapped(memory);
+impl Collecting {
+    pub(super) fn new(mapped: Mapped, bits: CodeBits, filter: FilterKind) -> Self {
         let within = |first: u64, last: u64, tail: u64| {
             let mut reach = None;
-            for region in &mapped {
-                let (from, to) = (region.0.max(first), region.1.min(last));
-                if from <= to {
-                    let reach = reach.get_or_insert_with(Reach::default);
-                    add_cut(reach, from.wrapping_sub(tail), to - from + tail);
-                }
+            for (from, to) in mapped.within(first, last) {
+                let reach = reach.get_or_insert_with(Reach::default);
+                add_cut(reach, from.wrapping_sub(tail), to - from + tail);
             }
             reach
         };
@@ -98,7 +80,7 @@ impl Collector {
                 (one, other) => one.or(other),
             },
             low: within(0, u64::from(u32::MAX), MAX_TAIL),
-            canonical: mapped.iter().all(|&(first, last)| {
+            canonical: mapped.regions().iter().all(|&(first, last)| {
                 let top = first >> 56;
                 top == last >> 56 && matches!(top, 0 | 0xff)
             }),
@@ -109,22 +91,71 @@ impl Collector {
         }
     }
 
-    /// The candidates of a window: fields of instructions that start in what it owns, and a few more.
-    pub(super) fn collect(&self, window: &Window<'_, Gva>) -> Part {
+    fn shelf(&self) -> MutexGuard<'_, Vec<Vec<u64>>> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where a relative field of a window may lead.
+    fn near(&self, start: u64, len: u64) -> Reach {
+        let mut reach = Reach::default();
+        let mut add = |first: u64, last: u64| {
+            for (from, to) in self.mapped.within(first, last) {
+                add_cut(
+                    &mut reach,
+                    from.wrapping_sub(MAX_TAIL),
+                    (to - from).saturating_add(MAX_TAIL),
+                );
+            }
+        };
+        if self.bits == CodeBits::B32 {
+            add(0, u64::from(u32::MAX));
+            return reach;
+        }
+        // A few bytes more on both sides, for what stands behind fields.
+        let (first, last) = (
+            start.wrapping_sub(FAR + 16),
+            start.wrapping_add(FAR + len + 16),
+        );
+        if first <= last {
+            add(first, last);
+        } else {
+            add(first, u64::MAX);
+            add(0, last);
+        }
+        reach
+    }
+
+    /// An address of eight bytes.
+    #[inline]
+    fn wide(&self, window: &CodeWindow<'_>, position: usize, far: &mut Vec<Candidate>) {
+        let bytes = window
+            .bytes
+            .get(position..)
+            .and_then(|rest| rest.first_chunk());
+        if let Some(target) = bytes.copied().map(u64::from_le_bytes)
+            && let Some((first, last)) = self.mapped.ends()
+            && (first..=last).contains(&target)
+            && self.mapped.has(target)
+        {
+            let field = window.start.0.wrapping_add(position as u64);
+            far.push(Candidate { target, field });
+        }
+    }
+}
+
+impl Collector for Collecting {
+    fn collect(&self, window: &CodeWindow<'_>) -> Candidates {
         let bytes = window.bytes;
         // A field behind the window's last owned byte belongs to the next window, unless there is none.
         let goes_on = bytes.len() > window.owned;
         let count = if goes_on { window.owned } else { bytes.len() };
         let start = window.start.0;
         let code = start & !(CODE - 1);
-        let mut part = Part {
-            start,
-            owned: window.owned as u64,
-            code,
+        let mut candidates = Candidates {
             keys: Default::default(),
             far: Vec::new(),
         };
-        let [near, low, top] = &mut part.keys;
+        let [near, low, top] = &mut candidates.keys;
         let is_wide = self.bits == CodeBits::B64;
         let mut spec = Relative {
             classes: if is_wide { RELATIVE } else { RELATIVE_32 },
@@ -139,7 +170,7 @@ impl Collector {
             field: start - code,
             canonical: self.canonical,
         };
-        let far = &mut part.far;
+        let far = &mut candidates.far;
         let mut on_wide = |position| {
             if is_wide {
                 self.wide(window, position, far);
@@ -188,7 +219,7 @@ impl Collector {
                 &mut |position, value: u32| {
                     let field = start - code + position as u64;
                     let add = |target: u64, origin: u64, keys: &mut Vec<u64>| {
-                        if self.is_mapped(target) {
+                        if self.mapped.has(target) {
                             keys.push((target - origin) << FIELD_BITS | field);
                         }
                     };
@@ -199,68 +230,7 @@ impl Collector {
                 },
             );
         }
-        part
-    }
-
-    fn shelf(&self) -> MutexGuard<'_, Vec<Vec<u64>>> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Where a relative field of a window may lead.
-    fn near(&self, start: u64, len: u64) -> Reach {
-        let mut reach = Reach::default();
-        let mut add = |first: u64, last: u64| {
-            let from = self.mapped.partition_point(|region| region.1 < first);
-            let those = self.mapped[from..].iter();
-            for region in those.take_while(|region| region.0 <= last) {
-                let from = region.0.max(first);
-                let len = region.1.min(last) - from;
-                add_cut(
-                    &mut reach,
-                    from.wrapping_sub(MAX_TAIL),
-                    len.saturating_add(MAX_TAIL),
-                );
-            }
-        };
-        if self.bits == CodeBits::B32 {
-            add(0, u64::from(u32::MAX));
-            return reach;
-        }
-        // A few bytes more on both sides, for what stands behind fields.
-        let (first, last) = (
-            start.wrapping_sub(FAR + 16),
-            start.wrapping_add(FAR + len + 16),
-        );
-        if first <= last {
-            add(first, last);
-        } else {
-            add(first, u64::MAX);
-            add(0, last);
-        }
-        reach
-    }
-
-    fn is_mapped(&self, target: u64) -> bool {
-        let index = self.mapped.partition_point(|region| region.1 < target);
-        let region = self.mapped.get(index);
-        region.is_some_and(|region| region.0 <= target)
-    }
-
-    /// An address of eight bytes.
-    #[inline]
-    fn wide(&self, window: &Window<'_, Gva>, position: usize, far: &mut Vec<Candidate>) {
-        let bytes = window
-            .bytes
-            .get(position..)
-            .and_then(|rest| rest.first_chunk());
-        if let Some(target) = bytes.copied().map(u64::from_le_bytes)
-            && let (Some(first), Some(last)) = (self.mapped.first(), self.mapped.last())
-            && (first.0..=last.1).contains(&target)
-            && self.is_mapped(target)
-        {
-            let field = window.start.0.wrapping_add(position as u64);
-            far.push(Candidate { target, field });
-        }
+        candidates
     }
 }
 
@@ -284,7 +254,7 @@ fn dword(bytes: &[u8], position: usize) -> Option<u32> {
 }
 
 /// The two bytes before a position; zero where there is none, which is no opcode of interest.
-fn before(window: &Window<'_, Gva>, position: usize) -> [u8; 2] {
+fn before(window: &CodeWindow<'_>, position: usize) -> [u8; 2] {
     let byte = |back: usize| {
         let before = window.before;
         match position.checked_sub(back) {
@@ -296,21 +266,4 @@ fn before(window: &Window<'_, Gva>, position: usize) -> [u8; 2] {
         }
     };
     [byte(2), byte(1)]
-}
-
-/// What a memory maps, in order, roughly: small gaps count as mapped, and so does what is not known.
-fn mapped(memory: &dyn Memory<Addr = Gva>) -> Vec<(u64, u64)> {
-    let mut mapped: Vec<(u64, u64)> = Vec::new();
-    for span in memory.spans(AddrRange::all()) {
-        if span.len == 0 {
-            continue;
-        }
-        let range = span.range();
-        let (first, last) = (range.start().raw(), range.last().raw());
-        match mapped.last_mut() {
-            Some(before) if first - before.1 <= GAP => before.1 = last,
-            _ => mapped.push((first, last)),
-        }
-    }
-    mapped
 }

@@ -2,7 +2,7 @@
 
 use iced_x86::{Decoder, Instruction, Mnemonic, OpKind, Register};
 
-use super::XrefKind;
+use crate::arch::code::XrefKind;
 
 /// A field of an instruction that stands for an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

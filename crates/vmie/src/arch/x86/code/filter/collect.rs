@@ -1,15 +1,15 @@
 //! Collecting fields in one window: as many positions at once as the machine can, the rest one by one.
 
-use super::FilterKind;
 use super::opcodes::{Reach, Relative, Room, WIDE, before};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
+use crate::arch::code::FilterKind;
 
 /// Collects the relative fields at some positions, the first at least 2, in order, and passes on the positions
 /// that follow a byte of [`WIDE`], in any order.
 ///
 /// Keys are written to `room` from the front, whatever it held; answers how many. Room is made as needed.
-pub(in crate::xref) fn relative(
+pub(in crate::arch::x86::code) fn relative(
     kind: FilterKind,
     relative: &Relative,
     bytes: &[u8],
@@ -54,7 +54,7 @@ pub(in crate::xref) fn relative(
 }
 
 /// Passes on positions of four bytes that may be an address, with their value, in order.
-pub(in crate::xref) fn absolute(
+pub(in crate::arch::x86::code) fn absolute(
     kind: FilterKind,
     reach: &Reach,
     bytes: &[u8],

@@ -2,10 +2,11 @@
 
 use iced_x86::{Decoder, DecoderOptions, Instruction};
 
+use super::MAX_INSTRUCTION;
 use super::field::fields;
-use super::{CodeBits, MAX_INSTRUCTION, Xref};
 use crate::addr::{AddrRange, Gva};
-use crate::sweep::Window;
+use crate::arch::code::{CodeWindow, Xref};
+use crate::width::CodeBits;
 
 /// Linear decodes begin this far before the field, and at the bytes behind it.
 const FURTHEST: usize = 64;
@@ -25,7 +26,7 @@ const AROUND: usize = FURTHEST + FROM_FIELD;
 
 /// Resolves fields of one window.
 pub(super) struct Resolver<'w> {
-    window: &'w Window<'w, Gva>,
+    window: &'w CodeWindow<'w>,
     bits: CodeBits,
     instruction: Instruction,
 }
@@ -39,7 +40,7 @@ struct Start {
 }
 
 impl<'w> Resolver<'w> {
-    pub(super) fn new(window: &'w Window<'w, Gva>, bits: CodeBits) -> Self {
+    pub(super) fn new(window: &'w CodeWindow<'w>, bits: CodeBits) -> Self {
         Self {
             window,
             bits,
@@ -94,7 +95,7 @@ impl<'w> Resolver<'w> {
 
     /// Puts the bytes around a field together; answers how many there are and where the field is.
     fn around(&self, field: usize, buffer: &mut [u8; AROUND]) -> (usize, usize) {
-        let Window { bytes, before, .. } = *self.window;
+        let CodeWindow { bytes, before, .. } = *self.window;
         let inside = field.min(FURTHEST);
         let outside = (FURTHEST - inside).min(before.len());
         let end = (field + FROM_FIELD).min(bytes.len());

@@ -1,14 +1,15 @@
-//! The twin: a decode from every byte.
+//! The reference implementation: a decode from every byte.
 
 use std::collections::BTreeMap;
 
 use iced_x86::{Decoder, DecoderOptions};
 
 use super::field::fields;
-use super::{CodeBits, Xref};
 use crate::addr::{AddrRange, Gva};
+use crate::arch::code::Xref;
+use crate::width::CodeBits;
 
-/// All references to `targets` in bytes at `start`, as [`Xrefs::find`](super::Xrefs::find) has them.
+/// All references to `targets` in bytes at `start`, by address, then by field.
 pub(super) fn find(start: u64, code: &[u8], targets: AddrRange<Gva>, bits: CodeBits) -> Vec<Xref> {
     // All instructions that have a field that stands for a target, by the place of the field.
     let mut by_field: BTreeMap<usize, Vec<(usize, Xref)>> = BTreeMap::new();

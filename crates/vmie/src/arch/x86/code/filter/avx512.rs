@@ -4,8 +4,9 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::opcodes::{FIELD_BITS, Reach, Relative, Room, WIDE, last, last_but_one};
+use super::opcodes::{Reach, Relative, Room, WIDE, last, last_but_one};
 use super::{Search, every_block};
+use crate::arch::code::{FIELD_BITS, FilterKind};
 
 /// How far ahead memory is asked for.
 const AHEAD: usize = 4 << 10;
@@ -13,14 +14,9 @@ const AHEAD: usize = 4 << 10;
 /// Positions in a block.
 const BLOCK: usize = 64;
 
-/// Whether this machine has what it needs.
-pub(super) fn is_available() -> bool {
-    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")
-}
-
 /// Whether this machine can also look bytes up in registers, and move them together.
 pub(super) fn has_bytes() -> bool {
-    is_available()
+    FilterKind::Avx512.is_available()
         && is_x86_feature_detected!("avx512vbmi")
         && is_x86_feature_detected!("avx512vbmi2")
         && is_x86_feature_detected!("bmi1")
@@ -30,7 +26,7 @@ pub(super) fn has_bytes() -> bool {
 
 /// As [`portable`](super::portable).
 pub(super) fn blocks(search: &Search, bytes: &[u8], on: &mut impl FnMut(usize, usize)) -> usize {
-    assert!(is_available());
+    assert!(FilterKind::Avx512.is_available());
     // SAFETY: the machine has the instructions, as was just asserted.
     let next = |at| unsafe { next(search, bytes, at) };
     every_block(bytes.len(), BLOCK, next, on)

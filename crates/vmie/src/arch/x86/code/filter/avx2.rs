@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::opcodes::{Relative, Room, WIDE, last, last_but_one};
 use super::{Search, every_block};
+use crate::arch::code::FilterKind;
 
 /// How far ahead memory is asked for.
 const AHEAD: usize = 4 << 10;
@@ -13,14 +14,9 @@ const AHEAD: usize = 4 << 10;
 /// Positions in a block.
 const BLOCK: usize = 32;
 
-/// Whether this machine has what it needs.
-pub(super) fn is_available() -> bool {
-    is_x86_feature_detected!("avx2")
-}
-
 /// As [`portable`](super::portable).
 pub(super) fn blocks(search: &Search, bytes: &[u8], on: &mut impl FnMut(usize, usize)) -> usize {
-    assert!(is_available());
+    assert!(FilterKind::Avx2.is_available());
     if search.relative_most > u32::MAX - 8 {
         // Nearly everything is accepted.
         return super::portable(search, bytes, on);
@@ -126,7 +122,7 @@ pub(super) fn relative(
     keys: &mut Room<'_>,
     on_wide: &mut impl FnMut(usize),
 ) -> usize {
-    assert!(is_available());
+    assert!(FilterKind::Avx2.is_available());
     // SAFETY: the machine has the instructions, as was just asserted.
     unsafe { relative_blocks(relative, bytes, positions, keys, on_wide) }
 }
