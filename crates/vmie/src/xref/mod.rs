@@ -15,13 +15,15 @@
 //!
 //! A **field** of an instruction that stands for an address: the distance of a jump or call, the displacement of an
 //! operand relative to the instruction pointer, an absolute displacement, an immediate number. For each field there is one
-//! result. The answer is the same as that of a decode from every place; that is the reference implementation in the tests.
+//! result. Which fields count, the [`InstructionSet`] says. The answer is the same as that of a decode from every place; that
+//! is the reference implementation in the tests.
 //!
 //! # Linear decode
 //!
-//! Where any bytes make instructions (x86), most of what refers somewhere is data that looks like code. [`Xref::linear`]
-//! says whether decodes that begin a little before arrive at the instruction. It is a judgement of what stands
-//! nearby, so it depends neither on windows nor on the memory far away.
+//! Where any bytes make instructions (x86), what refers somewhere may be no code at all. [`Xref::linear`] says
+//! whether decodes that begin a little before arrive at the instruction. It is a judgement of what stands
+//! nearby, so it depends neither on windows nor on the memory far away. References where it is `false` are mostly data that
+//! looks like code.
 
 mod index;
 #[cfg(test)]

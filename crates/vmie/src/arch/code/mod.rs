@@ -13,7 +13,8 @@
 //!    last one, and [`Limits::behind`] says how far before it the others may stand.
 //! 3. [`Code::naive`], the reference implementation: a plain decode from every place where an instruction can begin. It shares with
 //!    the fast one what a field is, and nothing of the search.
-//! 4. Cases and places in `xref/tests.rs`: its properties go over all instruction sets.
+//! 4. A table of cases in `code/tests.rs`, and in `xref/tests.rs` code and places to draw from: what is said there of windows, holes and
+//!    the index holds for any instruction set.
 
 mod candidates;
 mod filter;
@@ -37,6 +38,13 @@ pub(crate) use window::CodeWindow;
 #[non_exhaustive]
 pub enum InstructionSet {
     /// x86, of 32 or 64 bits.
+    ///
+    /// Fields have four or eight bytes (one, of short jumps). Fields of two bytes are none: they cannot hold an address (jumps of
+    /// 16-bit code in 32-bit code excepted, which are left out). Displacements relative to `fs` and `gs` are none either.
+    ///
+    /// If several starts make an instruction that has the same field (`8b 05` is one, and so is `48 8b 05`), the one at which
+    /// a linear decode arrives is taken, else the longest. [`Xref::linear`]: five decodes begin at neighbouring bytes, 64 to 60
+    /// before the field (or one, where memory begins, if that is nearer), and more than half must come by.
     X86(CodeBits),
 }
 

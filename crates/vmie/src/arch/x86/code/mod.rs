@@ -7,24 +7,9 @@
 //! naive     a decode from every byte                                what the others are compared with
 //! ```
 //!
-//! # Fields
-//!
-//! A field of four or eight bytes (one, of short jumps) in an instruction stands for an address: the distance of
-//! a jump or call, the displacement of an operand relative to the instruction pointer, an absolute displacement, an
-//! immediate number. Fields of two bytes are none: they cannot hold an address (jumps of 16-bit code in
-//! 32-bit code excepted, which are left out). Displacements relative to `fs` and `gs` are none either.
-//!
-//! # Linear decode
-//!
-//! x86 instructions have no marks, and any bytes decode to something. But a decode that starts anywhere
-//! falls into step with the code after a few instructions. [`Xref::linear`] says whether it arrives at the
-//! instruction: five decodes begin at neighbouring bytes, 64 to 60 before the field (or one, where memory
-//! begins, if that is nearer), and more than half must come by. It is a judgement of what stands nearby,
-//! so it depends neither on windows nor on the memory far away. References where it is `false` are
-//! mostly data that looks like code.
-//!
-//! If several starts make an instruction that has the same field (`8b 05` is one, and so is `48 8b 05`), the one at
-//! which a linear decode arrives is taken, else the longest.
+//! What counts as a field, and when a reference is [linear](Xref::linear), [`InstructionSet::X86`](crate::arch::InstructionSet::X86)
+//! says. x86 instructions have no marks, and any bytes decode to something; but a decode that starts anywhere falls into step
+//! with the code after a few instructions.
 
 mod collector;
 mod field;
