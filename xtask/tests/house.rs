@@ -63,10 +63,7 @@ impl Crate {
                     }
                     continue;
                 }
-                if path.extension().is_none_or(|ext| ext != "rs")
-                    || stem == "tests"
-                    || stem == "testmem"
-                {
+                if path.extension().is_none_or(|ext| ext != "rs") || stem.starts_with("test") {
                     continue;
                 }
                 let at = match stem.as_str() {

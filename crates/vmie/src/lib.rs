@@ -144,6 +144,10 @@ pub mod session;
 pub mod signature;
 pub mod snapshot;
 mod sweep;
+#[cfg(test)]
+mod testany;
+#[cfg(test)]
+mod testmem;
 mod view;
 pub mod views;
 mod width;

@@ -8,7 +8,7 @@ use super::class::{itanium_name, msvc_name};
 use super::*;
 use crate::addr::Gva;
 use crate::memory::Prot;
-use crate::sweep::testmem::TestMemory;
+use crate::testmem::TestMemory;
 
 const CODE: u64 = 0x40_0000;
 const DATA: u64 = 0x50_0000;

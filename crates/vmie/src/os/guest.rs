@@ -244,7 +244,7 @@ mod tests {
     use crate::addr::Gpa;
     use crate::os::{ProcessState, ProcessSystem};
     use crate::paging::Mode;
-    use crate::sweep::testmem::TestMemory;
+    use crate::testmem::TestMemory;
 
     /// A system that has just been begun.
     struct Begun {

@@ -55,8 +55,9 @@ impl Memory for Pages {
     }
 
     fn read(&self, addr: Gpa, buf: &mut [u8]) -> Result<(), Fault<Gpa>> {
-        for (i, byte) in buf.iter_mut().enumerate() {
-            let gpa = Gpa(addr.raw().wrapping_add(i as u64));
+        let mut done = 0;
+        while done < buf.len() {
+            let gpa = Gpa(addr.raw().wrapping_add(done as u64));
             let page = self
                 .0
                 .get((gpa.raw() / 4096) as usize)
@@ -67,7 +68,10 @@ impl Memory for Pages {
                     cause: Cause::Absent { gpa },
                 });
             };
-            *byte = page[(gpa.raw() % 4096) as usize];
+            let bytes = &page[(gpa.raw() % 4096) as usize..];
+            let len = bytes.len().min(buf.len() - done);
+            buf[done..done + len].copy_from_slice(&bytes[..len]);
+            done += len;
         }
         Ok(())
     }

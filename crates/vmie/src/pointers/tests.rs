@@ -9,7 +9,7 @@ use super::*;
 use crate::addr::Gva;
 use crate::memory::Memory;
 use crate::scan::Run;
-use crate::sweep::testmem::TestMemory;
+use crate::testmem::TestMemory;
 
 /// Pages that a small memory may have.
 const PAGES: u64 = 6;
@@ -114,7 +114,7 @@ fn naive(memory: &TestMemory<Gva>, options: &PointerOptions<Gva>) -> Vec<Edge<Gv
 }
 
 fn selected(memory: &TestMemory<Gva>, addr: u64, perm: Prot) -> bool {
-    let holds = |part: &crate::sweep::testmem::Part| {
+    let holds = |part: &crate::testmem::Part| {
         addr >= part.start && addr - part.start < part.bytes.len() as u64
     };
     memory

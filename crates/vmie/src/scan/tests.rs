@@ -12,7 +12,8 @@ use crate::addr::{Gpa, Gva};
 use crate::paging::{AddressSpace, Mode};
 use crate::signature::{Matched, Set, Signature};
 use crate::sweep::SpacePart;
-use crate::sweep::testmem::{TestMemory, any_memory};
+use crate::testany::any_memory;
+use crate::testmem::TestMemory;
 use crate::xref::{CodeBits, Xrefs};
 
 fn set(texts: &[&str]) -> Set {
@@ -25,17 +26,22 @@ fn dynamic(memory: &TestMemory<Gva>) -> &dyn Memory<Addr = Gva> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(160))]
+
     #[test]
     fn the_forms_agree(
         memory in any_memory(),
         window in prop::sample::select(vec![1usize, 7, 4096, 1 << 18]),
         threads in 1usize..=2,
-        range in prop::option::of((0u64..0x9000, 1u64..0x5000)),
+        (start, len) in (0u64..0x9000, 1u64..0x5000),
+        whole: bool,
         part: bool,
     ) {
         let memory: TestMemory<Gva> = memory;
         let set = set(&["00", "01 ?? 00", "02 [1-3] 02"]);
-        let range = range.and_then(|(start, len)| AddrRange::new(Gva(start), len));
+        // Tiny windows read their surroundings again for each byte, and two pages have all borders.
+        let (whole, len) = if window < 10 { (false, len.min(0x1800)) } else { (whole, len) };
+        let range = if whole { None } else { AddrRange::new(Gva(start), len) };
         let selection = match part {
             true => Selection::all().part(range),
             false => Selection::all().range(range),

@@ -175,8 +175,8 @@ mod tests {
     use super::*;
     use crate::addr::Gva;
     use crate::search::{Encoding, TextQuery, ValueType};
-    use crate::sweep::testmem::TestMemory;
     use crate::sweep::{SweepOptions, quiet, seek};
+    use crate::testmem::TestMemory;
 
     fn any_query() -> impl Strategy<Value = Query> {
         let numbers = prop::sample::select(ValueType::ALL.to_vec());

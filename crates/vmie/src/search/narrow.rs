@@ -230,7 +230,7 @@ mod tests {
     use crate::addr::Gva;
     use crate::memory::Prot;
     use crate::search::{ValueQuery, ValueType};
-    use crate::sweep::testmem::TestMemory;
+    use crate::testmem::TestMemory;
 
     #[derive(Clone, PartialEq, Debug)]
     enum Seen {

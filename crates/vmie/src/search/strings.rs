@@ -374,8 +374,8 @@ mod tests {
 
     use super::*;
     use crate::addr::Gva;
-    use crate::sweep::testmem::TestMemory;
     use crate::sweep::{SweepOptions, quiet, seek};
+    use crate::testmem::TestMemory;
 
     /// The definition, byte by byte, over memory without holes.
     fn naive(bytes: &[u8], min: usize, encodings: &[Encoding]) -> Vec<(u64, Encoding, String)> {

@@ -256,7 +256,7 @@ pub(super) mod tests {
     use super::*;
     use crate::addr::Gva;
     use crate::scan::Run;
-    use crate::sweep::testmem::TestMemory;
+    use crate::testmem::TestMemory;
 
     type Test = TestMemory<Gva>;
 

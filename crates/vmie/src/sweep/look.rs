@@ -205,7 +205,8 @@ mod tests {
     use super::*;
     use crate::addr::Gva;
     use crate::memory::read_around_holes;
-    use crate::sweep::testmem::{TestMemory, any_memory};
+    use crate::testany::any_memory;
+    use crate::testmem::TestMemory;
     use proptest::prelude::*;
 
     /// Offset and length of each piece or hole, touching ones joined.

@@ -55,8 +55,6 @@ mod scanner;
 mod stretches;
 mod tally;
 #[cfg(test)]
-pub(crate) mod testmem;
-#[cfg(test)]
 mod tests;
 mod unseen;
 

@@ -266,8 +266,9 @@ mod tests {
 
     use super::*;
     use crate::addr::Gva;
-    use crate::sweep::testmem::{TestMemory, any_memory};
     use crate::sweep::{Found, quiet, sweep};
+    use crate::testany::any_memory;
+    use crate::testmem::TestMemory;
 
     proptest! {
         #[test]

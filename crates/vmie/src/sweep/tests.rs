@@ -5,10 +5,11 @@ use std::sync::Mutex;
 
 use proptest::prelude::*;
 
-use super::testmem::{TestMemory, any_memory};
 use super::*;
 use crate::addr::{Gpa, Gva};
 use crate::memory::{Cause, Fault, Span, SpanKind, Spans};
+use crate::testany::any_memory;
+use crate::testmem::TestMemory;
 
 const WINDOWS: [usize; 6] = [1, 2, 3, 7, 4096, DEFAULT_WINDOW];
 

@@ -7,8 +7,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::memory::Prot;
 use crate::scan::{Run, Selection};
-use crate::sweep::testmem::{TestMemory, any_memory};
 use crate::sweep::{SweepOptions, quiet, seek};
+use crate::testany::any_memory;
+use crate::testmem::TestMemory;
 
 /// The reference implementation.
 fn naive(

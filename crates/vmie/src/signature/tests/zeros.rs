@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::any_signature;
 use crate::addr::Gva;
 use crate::signature::*;
-use crate::sweep::testmem::TestMemory;
 use crate::sweep::{SweepOptions, quiet, seek};
+use crate::testmem::TestMemory;
 
 /// Signatures that are cut out around an end of the zeros, some of their bytes masked, with more or fewer
 /// zeros in them.

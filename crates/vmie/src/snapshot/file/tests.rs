@@ -12,7 +12,7 @@ use crate::memory::{Cause, Memory, Prot};
 use crate::paging::Mode;
 use crate::scan::Run;
 use crate::snapshot::{Origin, Snapshot};
-use crate::sweep::testmem::TestMemory;
+use crate::testmem::TestMemory;
 
 fn compressions() -> Vec<Compression> {
     vec![

@@ -16,7 +16,7 @@ use super::*;
 use crate::addr::Gva;
 use crate::memory::{Cause, Prot};
 use crate::scan::Run;
-use crate::sweep::testmem::TestMemory;
+use crate::testmem::TestMemory;
 
 type Test = TestMemory<Gva>;
 

@@ -8,7 +8,7 @@ use super::{ElfError, ElfImage};
 use crate::addr::Gva;
 use crate::memory::Prot;
 use crate::os::SymbolTable;
-use crate::sweep::testmem::TestMemory;
+use crate::testmem::TestMemory;
 
 const BASE: u64 = 0x7f00_1234_0000;
 const PAGE: usize = 4096;

@@ -14,7 +14,7 @@
 
 use std::cell::Cell;
 
-use super::shape::{MARKER_STEP, NotFound, Width, read_back, token_places};
+use super::shape::{MARKER_STEP, NotFound, Width, markers_at, read_back, token_places};
 use super::tables::{Places, fetch, fetch_up_to};
 use super::{
     Form, IMAGE_LAST, IMAGE_START, Kallsyms, LOST, Lengths, MAX_NAMES, Piece, TOKENS, Tokens,
@@ -732,14 +732,9 @@ fn names_before(back: &[u8]) -> Option<usize> {
             if width.read(back, place) != Some(0) {
                 continue;
             }
-            let mut markers = vec![0_u64];
-            while let Some(next) = width.read(back, place + markers.len() * width.bytes())
-                && next
-                    .checked_sub(*markers.last()?)
-                    .is_some_and(|step| MARKER_STEP.contains(&step))
-            {
-                markers.push(next);
-            }
+            let Some(markers) = markers_at(back, place, width) else {
+                continue;
+            };
             if markers.len() >= 8 && best.as_ref().is_none_or(|(_, b)| markers.len() > b.len()) {
                 best = Some((place, markers));
             }

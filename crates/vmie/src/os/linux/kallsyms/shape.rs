@@ -150,7 +150,7 @@ fn names_before(back: &[u8]) -> Option<Names> {
             continue;
         }
         let found = [Width::Four, Width::Eight].into_iter().find_map(|width| {
-            let markers = markers_at(back, place, width);
+            let markers = markers_at(back, place, width)?;
             names_with(back, place, &markers, width, &mut budget)
         });
         if found.is_some() {
@@ -183,21 +183,22 @@ impl Width {
     }
 }
 
-/// The markers at `at`: as long as they rise by what 256 names can take.
-fn markers_at(back: &[u8], at: usize, width: Width) -> Vec<u64> {
-    let mut markers = vec![0];
-    let mut last = 0_u64;
-    while let Some(next) = width.read(back, at + markers.len() * width.bytes()) {
-        if next
-            .checked_sub(last)
-            .is_none_or(|step| !MARKER_STEP.contains(&step))
-        {
-            break;
-        }
+/// The markers at `at`, where there is a zero: as long as they rise by what 256 names can take, two at least.
+///
+/// Most of memory is zeros, so a place without a second marker must not cost an allocation.
+pub(super) fn markers_at(back: &[u8], at: usize, width: Width) -> Option<Vec<u64>> {
+    let marker = |number: usize, last: u64| {
+        let next = width.read(back, at + number * width.bytes())?;
+        let step = next.checked_sub(last)?;
+        MARKER_STEP.contains(&step).then_some(next)
+    };
+    let mut last = marker(1, 0)?;
+    let mut markers = vec![0, last];
+    while let Some(next) = marker(markers.len(), last) {
         markers.push(next);
         last = next;
     }
-    markers
+    Some(markers)
 }
 
 /// The names that go with the markers at `place`.
@@ -208,9 +209,6 @@ fn names_with(
     width: Width,
     budget: &mut usize,
 ) -> Option<Names> {
-    if markers.len() < 2 {
-        return None;
-    }
     // What follows the markers may happen to go on rising, once or twice.
     let counts = (markers.len().saturating_sub(3) * 256 + 1) as u64..=(markers.len() * 256) as u64;
     let last = usize::try_from(*markers.last()?).ok()?;

@@ -58,9 +58,15 @@ impl World {
 
     /// Maps what is needed and writes.
     pub(in crate::os) fn put(&mut self, at: u64, bytes: &[u8]) {
-        for (at, &byte) in (at..).zip(bytes) {
+        let mut done = 0;
+        while done < bytes.len() {
+            let at = at + done as u64;
             let page = self.pages.entry(at / PAGE);
-            page.or_insert_with(|| Box::new([0; PAGE as usize]))[(at % PAGE) as usize] = byte;
+            let page = page.or_insert_with(|| Box::new([0; PAGE as usize]));
+            let room = &mut page[(at % PAGE) as usize..];
+            let len = room.len().min(bytes.len() - done);
+            room[..len].copy_from_slice(&bytes[done..done + len]);
+            done += len;
         }
     }
 
@@ -110,8 +116,9 @@ impl Memory for World {
     }
 
     fn read(&self, addr: Gva, buf: &mut [u8]) -> Result<(), Fault<Gva>> {
-        for (i, byte) in buf.iter_mut().enumerate() {
-            let at = addr.raw().wrapping_add(i as u64);
+        let mut done = 0;
+        while done < buf.len() {
+            let at = addr.raw().wrapping_add(done as u64);
             let page = self.pages.get(&(at / PAGE)).ok_or(Fault {
                 addr: Gva(at),
                 cause: Cause::NotMapped {
@@ -120,7 +127,8 @@ impl Memory for World {
                     entry: 0,
                 },
             })?;
-            if self.lost.iter().any(|lost| lost.contains(&at)) {
+            let lost = |at| self.lost.iter().any(|lost| lost.contains(&at));
+            if lost(at) {
                 return Err(Fault {
                     addr: Gva(at),
                     cause: Cause::Absent {
@@ -128,7 +136,13 @@ impl Memory for World {
                     },
                 });
             }
-            *byte = page[(at % PAGE) as usize];
+            let rest = &page[(at % PAGE) as usize..];
+            let next = self.lost.iter().filter(|lost| lost.start > at);
+            let good = next.map(|lost| (lost.start - at) as usize).min();
+            let len = rest.len().min(buf.len() - done);
+            let len = good.map_or(len, |good| good.min(len));
+            buf[done..done + len].copy_from_slice(&rest[..len]);
+            done += len;
         }
         Ok(())
     }

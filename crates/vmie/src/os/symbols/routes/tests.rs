@@ -3,7 +3,7 @@
 use super::*;
 use crate::memory::Prot;
 use crate::os::SymbolTableBuilder;
-use crate::sweep::testmem::TestMemory;
+use crate::testmem::TestMemory;
 
 const LIBRARY: u64 = 0x7f00_0000_0000;
 const PROGRAM: u64 = 0x40_0000;

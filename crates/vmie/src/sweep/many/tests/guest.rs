@@ -106,18 +106,24 @@ impl Picky {
         const BASE: u64 = 0x100_0000_01b3;
         let bytes = || piece.before.iter().chain(piece.bytes);
         // Polynomial hashes of all prefixes give that of any part.
-        let mut prefixes = vec![0u64];
-        let mut powers = vec![1u64];
+        let mut prefixes = Vec::with_capacity(piece.before.len() + piece.bytes.len() + 1);
+        let mut last = 0u64;
+        prefixes.push(last);
         for &byte in bytes() {
-            let last = prefixes[prefixes.len() - 1];
-            prefixes.push(last.wrapping_mul(BASE).wrapping_add(u64::from(byte) + 1));
-            powers.push(powers[powers.len() - 1].wrapping_mul(BASE));
+            last = last.wrapping_mul(BASE).wrapping_add(u64::from(byte) + 1);
+            prefixes.push(last);
         }
+        let (mut exponent, mut power) = (0, 1);
         for offset in 0..piece.owned {
             let at = piece.before.len() + offset;
             let from = at - self.behind.min(at);
             let to = (at + 1 + self.overlap).min(prefixes.len() - 1);
-            let part = prefixes[to].wrapping_sub(prefixes[from].wrapping_mul(powers[to - from]));
+            // All parts but those at the ends are equally long.
+            if to - from != exponent {
+                exponent = to - from;
+                power = BASE.wrapping_pow(u32::try_from(exponent).expect("a window"));
+            }
+            let part = prefixes[to].wrapping_sub(prefixes[from].wrapping_mul(power));
             let phase = (piece.phase + offset as u64) % Piece::ALIGN;
             let hash = [(at - from) as u64, (to - at) as u64, phase]
                 .into_iter()
