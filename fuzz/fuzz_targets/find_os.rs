@@ -1,7 +1,7 @@
 //! Looks for an operating system in arbitrary memory.
 #![no_main]
 
-#[path = "../../crates/vmie/tests/bodies/find_os.rs"]
+#[path = "../../crates/vmie/tests/engine/bodies/find_os.rs"]
 mod body;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {

@@ -1,7 +1,7 @@
 //! Finds arbitrary signatures in arbitrary bytes with every engine.
 #![no_main]
 
-#[path = "../../crates/vmie/tests/bodies/match_signatures.rs"]
+#[path = "../../crates/vmie/tests/engine/bodies/match_signatures.rs"]
 mod body;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {

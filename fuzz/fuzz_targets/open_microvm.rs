@@ -1,7 +1,10 @@
 //! Takes arbitrary bytes for the state of a microVM, beside a memory file of 1 MiB.
 #![no_main]
 
-#[path = "../../crates/vmie/tests/bodies/open_microvm.rs"]
+#[allow(dead_code)] // its checks are used here, and not its own way to open
+#[path = "../../crates/vmie/tests/engine/bodies/open_image.rs"]
+mod open_image;
+#[path = "../../crates/vmie/tests/engine/bodies/open_microvm.rs"]
 mod body;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {

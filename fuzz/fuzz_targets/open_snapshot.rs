@@ -1,7 +1,7 @@
 //! Opens arbitrary bytes as the file of a snapshot and reads what is intact.
 #![no_main]
 
-#[path = "../../crates/vmie/tests/bodies/open_snapshot.rs"]
+#[path = "../../crates/vmie/tests/engine/bodies/open_snapshot.rs"]
 mod body;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {

@@ -1,7 +1,7 @@
 //! Reads arbitrary text as a signature.
 #![no_main]
 
-#[path = "../../crates/vmie/tests/bodies/parse_signature.rs"]
+#[path = "../../crates/vmie/tests/engine/bodies/parse_signature.rs"]
 mod body;
 
 libfuzzer_sys::fuzz_target!(|text: &str| {

@@ -1,7 +1,7 @@
 //! Takes arbitrary bytes in memory for an ELF image and reads its symbols.
 #![no_main]
 
-#[path = "../../crates/vmie/tests/bodies/read_elf.rs"]
+#[path = "../../crates/vmie/tests/engine/bodies/read_elf.rs"]
 mod body;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {

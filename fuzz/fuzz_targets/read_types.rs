@@ -1,7 +1,7 @@
 //! Reads arbitrary bytes as BTF or ISF and asks everything of the types in them.
 #![no_main]
 
-#[path = "../../crates/vmie/tests/bodies/read_types.rs"]
+#[path = "../../crates/vmie/tests/engine/bodies/read_types.rs"]
 mod body;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {

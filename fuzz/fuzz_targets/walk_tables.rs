@@ -1,7 +1,7 @@
 //! Takes arbitrary bytes for page tables, of any mode, and walks them in every way there is.
 #![no_main]
 
-#[path = "../../crates/vmie/tests/bodies/walk_tables.rs"]
+#[path = "../../crates/vmie/tests/engine/bodies/walk_tables.rs"]
 mod body;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {

@@ -4,7 +4,7 @@
 //! `spread` overwrites one of a hundred of all pages that are not zeros, with noise, with zeros, or with
 //! other pages of the guest. Tables are printed to standard output, what failed with `--list` too.
 
-#[path = "../tests/linux/overlay.rs"]
+#[path = "../tests/guests/linux/overlay.rs"]
 mod overlay;
 
 use std::collections::BTreeMap;

@@ -25,7 +25,7 @@ pub(crate) fn guest_tests(snapshots: &[Snapshot]) -> Fallible<Command> {
         .collect();
     let mut command = everything("test");
     command
-        .args(["--no-fail-fast", "--test", "guests", "--test", "linux"])
+        .args(["--no-fail-fast", "--test", "guests"])
         .args(["--test", "volatility"])
         .args(["--features", LAB_FEATURES])
         .env("VMIE_LAB", super::dir())

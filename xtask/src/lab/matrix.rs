@@ -180,7 +180,7 @@ failures:
 test data that looks like a result
 
 test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out
-     Running tests/linux/main.rs (target/debug/deps/linux-1)
+     Running tests/volatility/main.rs (target/debug/deps/volatility-1)
 
 running 1 test
 test processes::all ... ok
@@ -191,7 +191,10 @@ test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out
         let cut = said.rfind("\ntest result").expect("there are two");
         let (passed, failed) = results(&said[..cut]);
         assert_eq!(passed, 3);
-        assert_eq!(failed, ["names::all", "tests/linux/main.rs did not end"]);
+        assert_eq!(
+            failed,
+            ["names::all", "tests/volatility/main.rs did not end"]
+        );
         assert_eq!(results("error: could not compile"), (0, vec![]));
     }
 }

@@ -15,6 +15,7 @@ mod entries;
 mod everywhere;
 mod images;
 mod imports;
+mod linux;
 mod names;
 mod narrow;
 mod objects;

@@ -8,8 +8,8 @@ use vmie::os::isf::{Isf, export_guest};
 use vmie::os::{LayoutKind, Type, TypeId, Types};
 use vmie_lab::STANDARD;
 
-use crate::pahole::{self, Member, Record};
-use crate::support::each_raw;
+use super::pahole::{self, Member, Record};
+use super::support::each_raw;
 
 /// Structures that vmie itself, and everybody who looks into a kernel, goes by.
 const WELL_KNOWN: [&str; 15] = [

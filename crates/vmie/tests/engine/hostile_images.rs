@@ -3,15 +3,10 @@
 //!
 //! Deterministic: every run tries the same images.
 
-#[allow(unreachable_pub)] // the fuzz target needs it
-#[path = "bodies/open_image.rs"]
-mod body;
-mod common;
-
 use std::ops::Range;
 
-use body::open_image;
-use common::{byte_at, cpus};
+use crate::bodies::open_image::open_image;
+use crate::common::{byte_at, cpus};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use vmie::{AddrRange, Gpa, Image, Memory};
 use vmie_synth::write::{Avml, Elf, ElfClass, Flavour, Kdump};
@@ -31,7 +26,7 @@ struct Subject {
 
 fn subjects() -> Vec<Subject> {
     let elf = |options: Elf| {
-        let bytes = common::elf(
+        let bytes = crate::common::elf(
             &RANGES,
             &Elf {
                 cpus: cpus(),
@@ -85,7 +80,7 @@ fn subjects() -> Vec<Subject> {
     };
     // Fields of the headers, bits of both bitmaps, descriptors; the blocks between hold nothing.
     let kdump = |options: Kdump| {
-        let bytes = common::kdump(&KDUMP_RANGES, &options);
+        let bytes = crate::common::kdump(&KDUMP_RANGES, &options);
         let pages = KDUMP_RANGES.iter().map(|r| (r.end - r.start) / 4096);
         let table = 0x5000..0x5000 + 24 * pages.sum::<u64>() as usize;
         let bitmaps = [0x3000..0x4000, 0x4000..0x5000];
@@ -114,8 +109,11 @@ fn subjects() -> Vec<Subject> {
                 ..Kdump::default()
             }),
         ),
-        ("lime", plain(common::lime(&RANGES))),
-        ("avml", compressed(common::avml(&RANGES, &Avml::default()))),
+        ("lime", plain(crate::common::lime(&RANGES))),
+        (
+            "avml",
+            compressed(crate::common::avml(&RANGES, &Avml::default())),
+        ),
         ("elf", elf(Elf::default())),
         (
             "elf of virtualbox",
@@ -133,7 +131,7 @@ fn subjects() -> Vec<Subject> {
             }),
         ),
         ("elf32", {
-            let bytes = common::elf(
+            let bytes = crate::common::elf(
                 &RANGES[..2],
                 &Elf {
                     class: ElfClass::Elf32,

@@ -3,15 +3,13 @@
 //! One body for the tests of snapshots in several files, which run it on mutated states, and for the fuzz
 //! target of the same name.
 
-#[allow(dead_code)] // its checks are used here, and not its own way to open
-#[path = "open_image.rs"]
-mod open_image;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use vmie::{Image, OpenError, OpenOptions};
+
+use super::open_image;
 
 /// As much memory as the seeds describe.
 pub const MEMORY: u64 = 1 << 20;

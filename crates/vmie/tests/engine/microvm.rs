@@ -1,9 +1,6 @@
 //! Snapshots that are directories.
-#![cfg(feature = "cloud-hypervisor")]
 
-mod common;
-
-use common::{RANGES, assert_holds, cpus, fill};
+use crate::common::{RANGES, assert_holds, cpus, fill};
 use vmie::{Format, Image, OpenErrorKind, OpenOptions};
 use vmie_synth::write;
 

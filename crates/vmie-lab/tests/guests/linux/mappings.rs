@@ -4,7 +4,7 @@ use vmie::Gva;
 use vmie::os::{PageState, Process, Residency, Vma};
 use vmie_lab::Page;
 
-use crate::support::{Case, each};
+use super::support::{Case, each};
 
 const PAGE: u64 = 4096;
 

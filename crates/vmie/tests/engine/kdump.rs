@@ -1,11 +1,9 @@
 //! Compressed kdumps: every form holds the same memory, and damage never passes for memory.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use common::{assert_holds, byte_at, cpus, kdump, open, range};
+use crate::common::{assert_holds, byte_at, cpus, kdump, open, range};
 use vmie::{AddrRange, Format, Gpa, Image, Memory, OpenErrorKind, SpanKind};
 use vmie_synth::write::{Compression, Kdump};
 

@@ -1,12 +1,9 @@
 //! The engine's page-table walk against synthetic guests, whose builder keeps its own truth and knows
 //! nothing of the engine; and on page tables damaged at random.
 
-#[path = "bodies/walk_tables.rs"]
-mod body;
-
 use std::sync::Arc;
 
-use body::walk_tables;
+use crate::bodies::walk_tables::walk_tables;
 use vmie::paging::ExtentItem;
 use vmie::{
     AddrRange, AddressSpace, Cause, CpuState, Fault, Gpa, Gva, Memory, Mode, Prot, Span, SpanKind,

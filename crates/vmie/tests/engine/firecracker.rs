@@ -1,17 +1,12 @@
 //! Firecracker's snapshots: memory file and state file, full and in layers.
 
-#[allow(dead_code, unreachable_pub)] // for the checksum
-#[path = "bodies/open_microvm.rs"]
-mod body;
-mod common;
-
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use body::with_checksum;
-use common::{assert_holds, cpus, fill};
+use crate::bodies::open_microvm::with_checksum;
+use crate::common::{assert_holds, cpus, fill};
 use tempfile::TempDir;
 use vmie::{AddrRange, Cause, Format, Gpa, Image, Memory, OpenError, OpenErrorKind, OpenOptions};
 use vmie_synth::write::{self, Cpu, Firecracker, FirecrackerForm, Hotplug};
@@ -44,7 +39,7 @@ impl Dir {
 
     /// All of memory.
     fn full(&self) -> PathBuf {
-        self.write("vm.mem", &common::raw(&RANGES))
+        self.write("vm.mem", &crate::common::raw(&RANGES))
     }
 
     /// A file with these pages only, each filled with a byte.
@@ -112,7 +107,7 @@ fn every_form_of_the_state_and_any_number_of_cpus() {
 #[test]
 fn states_of_the_original_encoder() {
     let dir = Dir::new();
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/firecracker");
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engine/firecracker");
     let gib = |n: u64| n << 30;
     type Expected = (&'static str, u64, &'static [(u64, u64)], usize);
     let expected: [Expected; 3] = [
@@ -182,9 +177,9 @@ fn slots_that_are_not_plugged_are_no_memory() {
         0x10_0000_0000..0x10_0004_0000,
         0x10_000c_0000..0x10_0010_0000,
     ];
-    let mut memory = common::raw(&ranges[..3]);
+    let mut memory = crate::common::raw(&ranges[..3]);
     memory.resize(memory.len() + 0x8_0000, 0);
-    memory.extend(common::raw(&ranges[3..]));
+    memory.extend(crate::common::raw(&ranges[3..]));
     let memory = dir.write("vm.mem", &memory);
     for form in [FirecrackerForm::V1_14, FirecrackerForm::V1_15] {
         let state = dir.state(&Firecracker {
@@ -448,14 +443,14 @@ fn what_does_not_belong_together_is_refused() {
         "{error}"
     );
 
-    let elf = dir.write("elf", &common::lime(&RANGES));
+    let elf = dir.write("elf", &crate::common::lime(&RANGES));
     let error = refused(&elf, &with_state(state.clone()));
     assert!(
         matches!(error.kind, OpenErrorKind::NotLayered { .. }),
         "{error}"
     );
 
-    let short = dir.write("short", &common::raw(&RANGES[..1]));
+    let short = dir.write("short", &crate::common::raw(&RANGES[..1]));
     let options = OpenOptions {
         bases: vec![short.clone()],
         ..with_state(state.clone())

@@ -1,12 +1,7 @@
 //! Operating systems looked for, and types read, where somebody has been at the bytes.
 
-#[path = "bodies/find_os.rs"]
-mod find_body;
-#[path = "bodies/read_types.rs"]
-mod types_body;
-
-use find_body::find_os;
-use types_body::read_types;
+use crate::bodies::find_os::find_os;
+use crate::bodies::read_types::read_types;
 use vmie_synth::guest::Rng;
 use vmie_synth::linux::{Arrangement, Btf, Sym, kallsyms, note};
 

@@ -1,14 +1,9 @@
 //! Signatures from the outside: any text, any bytes, and whole guests through their page tables.
 
-#[path = "bodies/match_signatures.rs"]
-mod match_body;
-#[path = "bodies/parse_signature.rs"]
-mod parse_body;
-
 use std::sync::Arc;
 
-use match_body::match_signatures;
-use parse_body::parse_signature;
+use crate::bodies::match_signatures::match_signatures;
+use crate::bodies::parse_signature::parse_signature;
 use proptest::prelude::*;
 use vmie::scan::{Run, Selection, scan};
 use vmie::signature::{Set, Signature};

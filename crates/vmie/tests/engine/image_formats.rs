@@ -1,8 +1,8 @@
 //! Images of every format, written by the independent writers, read back.
 
-mod common;
-
-use common::{RANGES, assert_holds, avml, byte_at, cpus, elf, elf32, lime, open, range, samples};
+use crate::common::{
+    RANGES, assert_holds, avml, byte_at, cpus, elf, elf32, lime, open, range, samples,
+};
 use vmie::{Cause, CpuState, Fault, Format, Gpa, Hints, Image, Memory, OpenErrorKind, SpanKind};
 use vmie_synth::write::{self, Avml, Elf, ElfClass, Flavour};
 

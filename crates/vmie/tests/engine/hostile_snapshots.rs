@@ -1,12 +1,8 @@
 //! Files of snapshots that were damaged in many ways: each is refused, or what is read of it is right.
 
-#[allow(unreachable_pub)]
-#[path = "bodies/open_snapshot.rs"]
-mod body;
-
 use std::sync::Arc;
 
-use body::open_snapshot;
+use crate::bodies::open_snapshot::open_snapshot;
 use vmie::scan::Run;
 use vmie::snapshot::{self, Compression, SaveOptions, Snapshot, TakeOptions};
 use vmie::{AddressSpace, Gpa, Gva, Image, Memory, Mode, OpenOptions, Span, SpanKind};

@@ -1,6 +1,6 @@
 //! The programs in `examples/` are those of the front page of the documentation, and short.
 
-const PAGE: &str = include_str!("../src/lib.rs");
+const PAGE: &str = include_str!("../../src/lib.rs");
 
 /// What is shown of a program: all but its own documentation.
 fn shown(program: &str) -> Vec<&str> {
@@ -19,9 +19,9 @@ fn the_front_page_shows_the_examples() {
         .filter(|line| !line.starts_with("# "))
         .collect();
     for (name, program) in [
-        ("scan", include_str!("../examples/scan.rs")),
-        ("changes", include_str!("../examples/changes.rs")),
-        ("paths", include_str!("../examples/paths.rs")),
+        ("scan", include_str!("../../examples/scan.rs")),
+        ("changes", include_str!("../../examples/changes.rs")),
+        ("paths", include_str!("../../examples/paths.rs")),
     ] {
         let shown = shown(program);
         let is_there = page.windows(shown.len()).any(|part| part == shown);

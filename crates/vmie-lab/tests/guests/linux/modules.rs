@@ -7,7 +7,7 @@ use std::process::Command;
 use object::{Object, ObjectSegment, ObjectSymbol};
 use vmie::os::{Module, Process, SymbolTable};
 
-use crate::support::{Case, each};
+use super::support::{Case, each};
 
 /// A line of `/proc/kallsyms`: address, letter, name and module.
 type Line = (u64, char, String, String);

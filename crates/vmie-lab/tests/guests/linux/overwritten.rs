@@ -9,8 +9,8 @@ use std::thread;
 use vmie::os::find;
 use vmie::{AddrRange, Gpa, Gva, Hints};
 
-use crate::overlay::{Chance, Outcome, Overlay, PAGE, image_pages, judge, pages_that_are_not_zero};
-use crate::support::{Case, each_raw};
+use super::overlay::{Chance, Outcome, Overlay, PAGE, image_pages, judge, pages_that_are_not_zero};
+use super::support::{Case, each_raw};
 
 /// Does `job` for each of `items`, on all CPUs.
 fn each_of<T: Sync, R: Send>(items: &[T], job: impl Fn(&T) -> R + Sync) -> Vec<R> {

@@ -3,15 +3,10 @@
 //!
 //! Deterministic: every run tries the same states.
 
-#[allow(unreachable_pub)] // the fuzz target needs it
-#[path = "bodies/open_microvm.rs"]
-mod body;
-mod common;
-
 use std::ops::Range;
 
-use body::{open_microvm, with_checksum};
-use common::cpus;
+use crate::bodies::open_microvm::{open_microvm, with_checksum};
+use crate::common::cpus;
 use vmie_synth::write::{self, Firecracker, FirecrackerForm};
 
 const RANGES: [Range<u64>; 2] = [0..0xc_0000, 0x1_0000_0000..0x1_0004_0000];
@@ -120,7 +115,7 @@ fn a_second_list_of_regions_is_no_choice() {
 fn lying_states_of_cloud_hypervisor_do_no_harm() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut source = |gpa: u64, buf: &mut [u8]| {
-        common::fill(gpa, buf);
+        crate::common::fill(gpa, buf);
         Ok(())
     };
     write::cloud_hypervisor(directory.path(), &RANGES, &mut source, &cpus()).expect("writes");

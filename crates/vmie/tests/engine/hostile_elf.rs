@@ -1,9 +1,6 @@
 //! ELF images in memory where somebody has been at the bytes.
 
-#[path = "bodies/read_elf.rs"]
-mod body;
-
-use body::read_elf;
+use crate::bodies::read_elf::read_elf;
 use vmie_synth::guest::Rng;
 
 const ROUNDS: usize = 3000;

@@ -1,10 +1,8 @@
 //! Blocks of zeros that AVML up to 0.17.0 wrote as their header alone, wherever they stand.
 
-mod common;
-
 use std::ops::Range;
 
-use common::open;
+use crate::common::open;
 use proptest::prelude::*;
 use vmie::{AddrRange, Cause, Gpa, Image, Memory, OpenErrorKind};
 use vmie_synth::write::{self, Avml, Zeros};
@@ -52,7 +50,7 @@ impl Blocks<'_> {
         let ranges: Vec<_> = self
             .ranges
             .iter()
-            .map(|r| common::range(r.start, r.end - r.start))
+            .map(|r| crate::common::range(r.start, r.end - r.start))
             .collect();
         assert_eq!(image.info().ranges, ranges, "{name}");
         for r in self.ranges {
@@ -136,7 +134,7 @@ proptest! {
 
 #[test]
 fn a_header_at_the_end_of_a_lime_file_is_a_cut() {
-    let mut bytes = common::lime(&[0x1000..0x2000, 0x8000..0x9000]);
+    let mut bytes = crate::common::lime(&[0x1000..0x2000, 0x8000..0x9000]);
     bytes.truncate(bytes.len() - 0x1000);
     let image = open(bytes).expect("opens");
     let fault = image.read(Gpa(0x8000), &mut [0]).expect_err("cut");
@@ -147,7 +145,7 @@ fn a_header_at_the_end_of_a_lime_file_is_a_cut() {
 #[test]
 fn a_header_alone_is_at_most_16_mib() {
     for (len, opens) in [(16 << 20, true), ((16 << 20) + 1, false)] {
-        let mut bytes = common::avml(&[0..0x1000], &Avml::default());
+        let mut bytes = crate::common::avml(&[0..0x1000], &Avml::default());
         let at = bytes.len() as u64;
         let header = |first: u64, len: u64| {
             let mut header = b"AVML\x02\0\0\0".to_vec();
@@ -157,7 +155,7 @@ fn a_header_alone_is_at_most_16_mib() {
             header
         };
         bytes.extend(header(1 << 30, len));
-        bytes.extend(common::avml(
+        bytes.extend(crate::common::avml(
             &[0x1_0000_0000..0x1_0000_1000],
             &Avml::default(),
         ));

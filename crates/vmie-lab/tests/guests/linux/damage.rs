@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use vmie::os::{FindingKind, Guest, Process, find};
 use vmie::{AddrRange, Fault, Gpa, Gva, Hints, Memory, Spans};
 
-use crate::support::{Case, each_raw};
+use super::support::{Case, each_raw};
 
 /// Physical memory with some words replaced.
 struct Patched {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use vmie::ProgramWidth;
 use vmie::os::ProcessState;
 
-use crate::support::each;
+use super::support::each;
 
 /// What a name in `/proc` is without what a worker did last, which changes all the time.
 fn without_work(name: &[u8]) -> &[u8] {

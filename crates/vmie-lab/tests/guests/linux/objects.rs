@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use vmie::Gva;
 use vmie::os::object::{Known, Object, ObjectError, Objects, Walk};
 
-use crate::support::{Case, each_raw};
+use super::support::{Case, each_raw};
 
 /// More than any of these guests has of anything.
 const STEPS: usize = 1 << 20;

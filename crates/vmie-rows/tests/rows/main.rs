@@ -1,0 +1,4 @@
+//! The rows as everybody sees them.
+
+mod definitions;
+mod reference;
