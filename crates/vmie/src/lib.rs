@@ -121,6 +121,10 @@
 //!
 //! See ARCHITECTURE.md for the invariants the crate keeps.
 
+// Test memories are shared with the tests from outside, and see the engine as those do.
+#[cfg(test)]
+extern crate self as vmie;
+
 mod addr;
 pub mod arch;
 mod blocks;
@@ -146,6 +150,8 @@ pub mod snapshot;
 mod sweep;
 #[cfg(test)]
 mod testany;
+#[cfg(test)]
+mod testguest;
 #[cfg(test)]
 mod testmem;
 mod view;

@@ -1,10 +1,10 @@
 //! The memory of tests: parts with protection, pages that are absent, spans that are lost.
 //!
-//! It takes what it needs of the engine from the module that it is in, so that tests of other crates and bodies of fuzz
-//! targets include this very file by its path.
+//! Tests from outside and the bodies of fuzz targets include this very file by its path, so it knows the engine from
+//! outside only.
 #![allow(dead_code)] // whoever includes it uses a part
 
-use super::{AddrRange, Address, Cause, Fault, Gpa, Memory, Prot, Span, SpanKind, Spans};
+use vmie::{AddrRange, Address, Cause, Fault, Gpa, Memory, Prot, Span, SpanKind, Spans, View};
 
 /// Why nothing is read where no part is.
 const NOT_MAPPED: Cause = Cause::NotMapped {
@@ -32,6 +32,8 @@ pub(crate) struct TestMemory<A> {
     pub(crate) lost: Vec<(u64, u64)>,
     /// Whether to lend bytes.
     pub(crate) lends: bool,
+    /// Whether to offer views, as long as nothing is absent.
+    pub(crate) views: bool,
     pub(crate) marker: std::marker::PhantomData<A>,
 }
 
@@ -42,6 +44,7 @@ impl<A: Address> TestMemory<A> {
             absent: Vec::new(),
             lost: Vec::new(),
             lends: false,
+            views: false,
             marker: std::marker::PhantomData,
         }
     }
@@ -187,7 +190,7 @@ impl<A: Address> Memory for TestMemory<A> {
     fn read(&self, addr: A, buf: &mut [u8]) -> Result<(), Fault<A>> {
         let mut done = 0;
         while done < buf.len() {
-            let here = A::new(addr.raw() + done as u64);
+            let here = A::new(addr.raw().wrapping_add(done as u64));
             let stretch = self.stretch(here.raw());
             let stretch = stretch.map_err(|cause| Fault { addr: here, cause })?;
             let len = stretch.len().min(buf.len() - done);
@@ -203,5 +206,60 @@ impl<A: Address> Memory for TestMemory<A> {
         }
         let stretch = self.stretch(range.start().raw()).ok()?;
         stretch.get(..usize::try_from(range.len()).ok()?)
+    }
+
+    fn view(&self, addr: A) -> Option<View<'_, A>> {
+        if !self.views || !self.absent.is_empty() {
+            return None;
+        }
+        let part = &self.parts[self.index(addr.raw())?];
+        Some(View::of_slice(A::new(part.start), &part.bytes))
+    }
+}
+
+/// A memory that is two functions, what is mapped and what a read says: for one without end, one that fades, one that
+/// lies.
+pub(crate) struct Made<S, R, A> {
+    spans: S,
+    read: R,
+    /// What is lent, whatever is asked for.
+    pub(crate) lent: Option<&'static [u8]>,
+    marker: std::marker::PhantomData<fn(A)>,
+}
+
+impl<S, R, A> Made<S, R, A>
+where
+    S: Fn(AddrRange<A>) -> Spans<'static, A> + Send + Sync,
+    R: Fn(A, &mut [u8]) -> Result<(), Fault<A>> + Send + Sync,
+    A: Address,
+{
+    pub(crate) fn of(spans: S, read: R) -> Self {
+        Self {
+            spans,
+            read,
+            lent: None,
+            marker: std::marker::PhantomData,
+        }
+    }
+}
+
+impl<S, R, A> Memory for Made<S, R, A>
+where
+    S: Fn(AddrRange<A>) -> Spans<'static, A> + Send + Sync,
+    R: Fn(A, &mut [u8]) -> Result<(), Fault<A>> + Send + Sync,
+    A: Address,
+{
+    type Addr = A;
+
+    fn spans(&self, range: AddrRange<A>) -> Spans<'_, A> {
+        (self.spans)(range)
+    }
+
+    fn read(&self, addr: A, buf: &mut [u8]) -> Result<(), Fault<A>> {
+        (self.read)(addr, buf)
+    }
+
+    fn borrow(&self, _: AddrRange<A>) -> Option<&[u8]> {
+        self.lent
     }
 }

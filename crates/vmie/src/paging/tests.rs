@@ -12,68 +12,36 @@ use super::{
     Test, naive,
 };
 use crate::addr::{AddrRange, Address, Gpa, Gva};
-use crate::memory::{Cause, Fault, Memory, Prot, Span, SpanKind, Spans};
+use crate::memory::{Cause, Fault, Memory, Prot, Span, SpanKind};
+use crate::testmem::TestMemory;
 
 /// Physical memory of whole pages from 0 on, some of them absent.
-struct Pages(Vec<Option<Box<[u8; 4096]>>>);
+struct Pages(TestMemory<Gpa>);
 
 impl Pages {
     fn zeroed(count: usize) -> Self {
-        Self((0..count).map(|_| Some(Box::new([0; 4096]))).collect())
+        Self(TestMemory::of(0, &vec![0; count * 4096]))
     }
 
     fn put(&mut self, gpa: u64, value: u64) {
-        let page = self.0[(gpa / 4096) as usize].as_mut().expect("present");
-        let at = (gpa % 4096) as usize;
-        page[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        self.0.put(gpa, &value.to_le_bytes());
+    }
+
+    fn lose(&mut self, page: u64) {
+        self.0.absent.push((page * 4096, 4096));
     }
 
     fn with_roots(self, lower: Option<u64>, upper: Option<u64>) -> AddressSpace {
         let (lower, upper) = (lower.map(Gpa), upper.map(Gpa));
         AddressSpace::new(
-            Arc::new(self),
+            Arc::new(self.0),
             Roots::Halves { lower, upper },
             Mode::FourLevel,
         )
     }
 
     fn space(self, root: u64, mode: Mode) -> AddressSpace {
-        AddressSpace::new(Arc::new(self), Gpa(root), mode)
-    }
-}
-
-impl Memory for Pages {
-    type Addr = Gpa;
-
-    fn spans(&self, range: AddrRange<Gpa>) -> Spans<'_, Gpa> {
-        let all = AddrRange::new(Gpa(0), self.0.len() as u64 * 4096).expect("not empty");
-        Box::new(range.intersect(all).into_iter().map(|r| Span {
-            start: r.start(),
-            len: r.len(),
-            kind: SpanKind::Mapped(Prot::RWX),
-        }))
-    }
-
-    fn read(&self, addr: Gpa, buf: &mut [u8]) -> Result<(), Fault<Gpa>> {
-        let mut done = 0;
-        while done < buf.len() {
-            let gpa = Gpa(addr.raw().wrapping_add(done as u64));
-            let page = self
-                .0
-                .get((gpa.raw() / 4096) as usize)
-                .and_then(Option::as_ref);
-            let Some(page) = page else {
-                return Err(Fault {
-                    addr: gpa,
-                    cause: Cause::Absent { gpa },
-                });
-            };
-            let bytes = &page[(gpa.raw() % 4096) as usize..];
-            let len = bytes.len().min(buf.len() - done);
-            buf[done..done + len].copy_from_slice(&bytes[..len]);
-            done += len;
-        }
-        Ok(())
+        AddressSpace::new(Arc::new(self.0), Gpa(root), mode)
     }
 }
 
@@ -122,7 +90,7 @@ fn arbitrary_pages(seed: u64, density: u64) -> Pages {
             pages.put(page * 4096 + slot * 8, entry);
         }
         if next() % 16 == 0 {
-            pages.0[page as usize] = None;
+            pages.lose(page);
         }
     }
     pages
@@ -510,7 +478,7 @@ fn an_absent_table_is_unknown_not_empty() {
     let mut pages = chain();
     pages.put(0x3008, 0x9000 | 7);
     pages.put(0x4000, 0x5000 | 7);
-    pages.0[9] = None;
+    pages.lose(9);
     let space = pages.space(0x1000, Mode::FourLevel);
     let cause = Cause::TableAbsent {
         level: 1,

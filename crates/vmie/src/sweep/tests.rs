@@ -9,7 +9,7 @@ use super::*;
 use crate::addr::{Gpa, Gva};
 use crate::memory::{Cause, Fault, Span, SpanKind, Spans};
 use crate::testany::any_memory;
-use crate::testmem::TestMemory;
+use crate::testmem::{Made, TestMemory};
 
 const WINDOWS: [usize; 6] = [1, 2, 3, 7, 4096, DEFAULT_WINDOW];
 
@@ -175,12 +175,8 @@ fn a_range_in_which_nothing_is_mapped_is_one_gap() {
 #[test]
 fn memory_reaches_the_top_of_the_space() {
     let top = 0u64.wrapping_sub(16);
-    let spans_only = |addr: Gva, len| Span {
-        start: addr,
-        len,
-        kind: SpanKind::Mapped(Prot::R),
-    };
-    let memory = Pattern(vec![spans_only(Gva(top), 16)]);
+    let bytes: Vec<u8> = (0xf0..=0xff).collect();
+    let memory = TestMemory::of(top, &bytes);
     for window in [1, 3, 16, 4096] {
         let mut seen = 0;
         let outcome = sweep(
@@ -204,36 +200,13 @@ fn memory_reaches_the_top_of_the_space() {
     }
 }
 
-/// Mapped as the spans say; every byte reads as the low byte of its address.
-struct Pattern(Vec<Span<Gva>>);
-
-impl Memory for Pattern {
-    type Addr = Gva;
-
-    fn spans(&self, range: AddrRange<Gva>) -> Spans<'_, Gva> {
-        Box::new(self.0.iter().filter_map(move |span| {
-            let cut = span.range().intersect(range)?;
-            Some(Span {
-                start: cut.start(),
-                len: cut.len(),
-                kind: span.kind,
-            })
-        }))
-    }
-
-    fn read(&self, addr: Gva, buf: &mut [u8]) -> Result<(), Fault<Gva>> {
-        let mapped = |a: Gva| self.0.iter().any(|span| span.range().contains(a));
-        if !mapped(addr) {
-            return Err(Fault {
-                addr,
-                cause: Cause::NonCanonical,
-            });
-        }
-        for (i, byte) in buf.iter_mut().enumerate() {
-            *byte = (addr.0.wrapping_add(i as u64) & 0xff) as u8;
-        }
+/// Zeros, mapped as an endless or a false list says.
+fn zeros(spans: impl Fn() -> Spans<'static, Gva> + Send + Sync) -> impl Memory<Addr = Gva> {
+    let read = |_: Gva, buf: &mut [u8]| {
+        buf.fill(0);
         Ok(())
-    }
+    };
+    Made::of(move |_| spans(), read)
 }
 
 #[test]
@@ -250,7 +223,7 @@ fn a_huge_space_ends_at_the_bound_on_the_work() {
         };
         let mut last = 0;
         let outcome = sweep(
-            &Pattern(vec![all]),
+            &zeros(move || Box::new(std::iter::once(all))),
             &options,
             &mut |done| {
                 last = done;
@@ -268,25 +241,17 @@ fn a_huge_space_ends_at_the_bound_on_the_work() {
 
 #[test]
 fn regions_without_end_are_taken_one_by_one() {
-    /// 2^36 pages of alternating protection.
-    struct Endless;
-    impl Memory for Endless {
-        type Addr = Gva;
-        fn spans(&self, _: AddrRange<Gva>) -> Spans<'_, Gva> {
-            Box::new((0u64..1 << 36).map(|i| Span {
-                start: Gva(i << 12),
-                len: 4096,
-                kind: SpanKind::Mapped(if i % 2 == 0 { Prot::R } else { Prot::RWX }),
-            }))
-        }
-        fn read(&self, _: Gva, buf: &mut [u8]) -> Result<(), Fault<Gva>> {
-            buf.fill(0);
-            Ok(())
-        }
-    }
+    // 2^36 pages of alternating protection.
+    let endless = zeros(|| {
+        Box::new((0u64..1 << 36).map(|i| Span {
+            start: Gva(i << 12),
+            len: 4096,
+            kind: SpanKind::Mapped(if i % 2 == 0 { Prot::R } else { Prot::RWX }),
+        }))
+    });
     let mut windows = 0;
     let outcome = sweep(
-        &Endless,
+        &endless,
         &options(1 << 14, 2),
         &mut quiet,
         |window, found| found.push(window.owned),
@@ -410,40 +375,35 @@ fn more_results_at_one_byte_than_a_window_may_have() {
 
 #[test]
 fn a_source_that_contradicts_itself_does_no_harm() {
-    struct Liar;
-    impl Memory for Liar {
-        type Addr = Gva;
-        fn spans(&self, _: AddrRange<Gva>) -> Spans<'_, Gva> {
-            let span = |start, len| Span {
-                start: Gva(start),
-                len,
-                kind: SpanKind::Mapped(Prot::R),
-            };
-            // Out of order, overlapping, empty, wrapping.
-            Box::new(
-                [
-                    span(0x3000, 0x1000),
-                    span(0x1000, 0),
-                    span(0x1000, 0x3000),
-                    span(u64::MAX, 9),
-                ]
-                .into_iter(),
-            )
-        }
-        fn read(&self, addr: Gva, _: &mut [u8]) -> Result<(), Fault<Gva>> {
-            // A fault that lies before what was asked for.
-            Err(Fault {
-                addr: Gva(addr.0 / 2),
-                cause: Cause::Io { errno: 5 },
-            })
-        }
-        fn borrow(&self, _: AddrRange<Gva>) -> Option<&[u8]> {
-            Some(&[1])
-        }
-    }
+    let spans = |_| -> Spans<'static, Gva> {
+        let span = |start, len| Span {
+            start: Gva(start),
+            len,
+            kind: SpanKind::Mapped(Prot::R),
+        };
+        // Out of order, overlapping, empty, wrapping.
+        Box::new(
+            [
+                span(0x3000, 0x1000),
+                span(0x1000, 0),
+                span(0x1000, 0x3000),
+                span(u64::MAX, 9),
+            ]
+            .into_iter(),
+        )
+    };
+    let read = |addr: Gva, _: &mut [u8]| {
+        // A fault that lies before what was asked for.
+        Err(Fault {
+            addr: Gva(addr.0 / 2),
+            cause: Cause::Io { errno: 5 },
+        })
+    };
+    let mut liar = Made::of(spans, read);
+    liar.lent = Some(&[1]);
     for range in [None, range(0x800, 0x8000)] {
         let outcome = sweep(
-            &Liar,
+            &liar,
             &SweepOptions {
                 range,
                 overlap: 3,

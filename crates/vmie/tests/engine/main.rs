@@ -21,4 +21,6 @@ mod own_files;
 mod raw_images;
 mod signatures;
 mod synthetic_paging;
+#[path = "../../src/testguest.rs"]
+mod testguest;
 mod widths;

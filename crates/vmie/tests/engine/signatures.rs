@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use crate::bodies::match_signatures::match_signatures;
 use crate::bodies::parse_signature::parse_signature;
+use crate::testguest::Synthetic;
 use proptest::prelude::*;
 use vmie::scan::{Run, Selection, scan};
 use vmie::signature::{Set, Signature};
-use vmie::{AddrRange, AddressSpace, Cause, Fault, Gpa, Memory, Mode, Prot, Span, SpanKind, Spans};
-use vmie_synth::guest::{self, Knobs, Paging, Phys, RandomGuest};
+use vmie::{AddressSpace, Gpa, Mode};
+use vmie_synth::guest::{self, Knobs, Paging, RandomGuest};
 
 /// Text that is almost a signature.
 fn almost_a_signature() -> impl Strategy<Value = String> {
@@ -46,34 +47,6 @@ fn the_body_that_compares_engines_does_find_something() {
         match_signatures(format!("{many}\nabcd\u{1}abcd\u{2}").as_bytes()),
         2
     );
-}
-
-/// The builder's memory as the engine sees it.
-struct Synthetic(Phys);
-
-impl Memory for Synthetic {
-    type Addr = Gpa;
-
-    fn spans(&self, range: AddrRange<Gpa>) -> Spans<'_, Gpa> {
-        Box::new(self.0.ranges().iter().filter_map(move |ram| {
-            let ram = AddrRange::new(Gpa(ram.start), ram.end - ram.start)?.intersect(range)?;
-            Some(Span {
-                start: ram.start(),
-                len: ram.len(),
-                kind: SpanKind::Mapped(Prot::RWX),
-            })
-        }))
-    }
-
-    fn read(&self, addr: Gpa, buf: &mut [u8]) -> Result<(), Fault<Gpa>> {
-        self.0.read(addr.0, buf).map_err(|absent| {
-            let gpa = Gpa(absent.gpa);
-            Fault {
-                addr: gpa,
-                cause: Cause::Absent { gpa },
-            }
-        })
-    }
 }
 
 /// Readable stretches of virtual memory, from the builder's truth, page by page.
@@ -138,7 +111,7 @@ fn guests_are_scanned_across_scattered_frames_and_around_absent_ones() {
                 }
             }
 
-            let phys = Arc::new(Synthetic(guest.machine.phys.clone()));
+            let phys = Arc::new(Synthetic::new(guest.machine.phys.clone()));
             let space = AddressSpace::new(phys, Gpa(guest.space.root()), mode);
             let set = Set::compile(signatures).unwrap();
             for (window, threads) in [(1 << 18, 1), (1 << 18, 2), (4096, 1), (1000, 2)] {

@@ -4,41 +4,10 @@
 use std::sync::Arc;
 
 use crate::bodies::walk_tables::walk_tables;
+use crate::testguest::Synthetic;
 use vmie::paging::ExtentItem;
-use vmie::{
-    AddrRange, AddressSpace, Cause, CpuState, Fault, Gpa, Gva, Memory, Mode, Prot, Span, SpanKind,
-    Spans, paging,
-};
-use vmie_synth::guest::{self, Knobs, Machine, Paging, Phys, RandomGuest, Rights, Space, Truth};
-
-/// The builder's memory as the engine sees it.
-struct Synthetic(Phys);
-
-impl Memory for Synthetic {
-    type Addr = Gpa;
-
-    fn spans(&self, range: AddrRange<Gpa>) -> Spans<'_, Gpa> {
-        Box::new(self.0.ranges().iter().filter_map(move |r| {
-            let ram = AddrRange::new(Gpa(r.start), r.end - r.start)?.intersect(range)?;
-            let kind = SpanKind::Mapped(Prot::RWX);
-            Some(Span {
-                start: ram.start(),
-                len: ram.len(),
-                kind,
-            })
-        }))
-    }
-
-    fn read(&self, addr: Gpa, buf: &mut [u8]) -> Result<(), Fault<Gpa>> {
-        self.0.read(addr.0, buf).map_err(|absent| {
-            let gpa = Gpa(absent.gpa);
-            Fault {
-                addr: gpa,
-                cause: Cause::Absent { gpa },
-            }
-        })
-    }
-}
+use vmie::{AddrRange, AddressSpace, Cause, CpuState, Gpa, Gva, Memory, Mode, Prot, paging};
+use vmie_synth::guest::{self, Knobs, Machine, Paging, RandomGuest, Rights, Space, Truth};
 
 fn mode(paging: Paging) -> Mode {
     match paging {
@@ -64,7 +33,7 @@ fn prot(rights: Rights) -> Prot {
 }
 
 fn open(machine: &Machine, space: &Space) -> AddressSpace {
-    let phys = Arc::new(Synthetic(machine.phys.clone()));
+    let phys = Arc::new(Synthetic::new(machine.phys.clone()));
     AddressSpace::new(phys, Gpa(space.root()), mode(space.paging()))
 }
 
@@ -176,7 +145,7 @@ fn the_mode_is_told_by_the_tables() {
         let (mut told, mut guests) = (0, 0);
         for seed in 0..40 {
             let guest = guest::random(seed, paging, &Knobs::PLAIN);
-            let phys = Synthetic(guest.machine.phys.clone());
+            let phys = Synthetic::new(guest.machine.phys.clone());
             guests += 1;
             // These guests point most of their large pages outside of memory, so there may be too
             // little to go by; a wrong answer that claims to be confirmed is never right.
@@ -208,7 +177,7 @@ fn the_mode_of_a_busy_guest_is_told_and_confirmed() {
         for at in 0..100 * 4096 / 74 {
             space.write(&mut machine, 0x40_0000 + at * 74, text);
         }
-        let phys = Synthetic(machine.phys.clone());
+        let phys = Synthetic::new(machine.phys.clone());
         let found = paging::detect(&phys, Gpa(space.root()), &[]).expect("there are tables");
         assert_eq!(
             (found.mode, found.confirmed),
@@ -235,7 +204,7 @@ fn many_good_tables_do_not_make_up_for_bad_pages() {
             space.write(&mut machine, at + 0x40, &1_u64.to_le_bytes());
             space.write(&mut machine, at + 0x80, b"ABCDEFGI");
         }
-        let phys = Synthetic(machine.phys.clone());
+        let phys = Synthetic::new(machine.phys.clone());
         let found = paging::detect(&phys, Gpa(space.root()), &[]).expect("there are tables");
         assert_eq!(found.mode, mode(paging), "{}", found.why);
         assert!(found.confirmed, "{}", found.why);
@@ -263,7 +232,7 @@ fn a_table_that_is_mapped_as_a_page_is_one_table() {
                 space.write(&mut machine, at + 0x80, b"ABCDEFGI");
             }
         }
-        let phys = Synthetic(machine.phys.clone());
+        let phys = Synthetic::new(machine.phys.clone());
         let found = paging::detect(&phys, Gpa(space.root()), &[]).expect("there are tables");
         assert_eq!(found.mode, mode(paging), "{}", found.why);
         assert!(found.confirmed, "{}", found.why);
@@ -273,7 +242,7 @@ fn a_table_that_is_mapped_as_a_page_is_one_table() {
 #[test]
 fn cpu_state_decides_where_there_is_one() {
     let demo = guest::demo();
-    let phys = Synthetic(demo.machine.phys.clone());
+    let phys = Synthetic::new(demo.machine.phys.clone());
     let cpu = CpuState {
         cr0: demo.cpu.cr0,
         cr3: demo.cpu.cr3,
@@ -292,7 +261,7 @@ fn cpu_state_decides_where_there_is_one() {
 
 #[test]
 fn nothing_at_the_root_is_an_error_that_says_what_was_seen() {
-    let phys = Synthetic(Machine::new(0..0x10_0000).phys);
+    let phys = Synthetic::new(Machine::new(0..0x10_0000).phys);
     let error = paging::detect(&phys, Gpa(0x3000), &[]).expect_err("all zero");
     let text = error.to_string();
     assert!(

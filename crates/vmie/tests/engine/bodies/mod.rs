@@ -11,4 +11,6 @@ pub mod parse_signature;
 pub mod read_elf;
 #[cfg(feature = "isf")]
 pub mod read_types;
+#[path = "../../../src/testmem.rs"]
+mod testmem;
 pub mod walk_tables;

@@ -6,7 +6,9 @@
 
 use vmie::os::SymbolTable;
 use vmie::os::elf::ElfImage;
-use vmie::{AddrRange, Address, Cause, Fault, Gva, Memory, Prot, Span, SpanKind, Spans};
+use vmie::{Address, Gva, Memory, Prot};
+
+use super::testmem::TestMemory;
 
 const PAGE: u64 = 4096;
 
@@ -21,50 +23,16 @@ const BASES: [u64; 4] = [
 
 /// Bytes at `base`, some of whose pages are not there. The padding of the header, which nothing reads,
 /// says which and where, so that any ELF file is a seed.
-struct Mapped<'d> {
-    base: u64,
-    holes: u8,
-    data: &'d [u8],
-}
-
-impl Mapped<'_> {
-    fn is_hole(&self, offset: u64) -> bool {
-        self.holes >> (offset / PAGE % 8) & 1 != 0
-    }
-}
-
-impl Memory for Mapped<'_> {
-    type Addr = Gva;
-
-    fn spans(&self, range: AddrRange<Gva>) -> Spans<'_, Gva> {
-        let pages = (0..self.data.len() as u64)
-            .step_by(PAGE as usize)
-            .filter(|&at| !self.is_hole(at));
-        Box::new(pages.filter_map(move |at| {
-            let len = PAGE.min(self.data.len() as u64 - at);
-            let page = AddrRange::new(Gva(self.base.checked_add(at)?), len)?;
-            let part = page.intersect(range)?;
-            Some(Span {
-                start: part.start(),
-                len: part.len(),
-                kind: SpanKind::Mapped(Prot::R),
-            })
-        }))
-    }
-
-    fn read(&self, addr: Gva, buf: &mut [u8]) -> Result<(), Fault<Gva>> {
-        for (i, byte) in buf.iter_mut().enumerate() {
-            let at = addr.checked_add(i as u64);
-            let offset = at.and_then(|at| at.raw().checked_sub(self.base));
-            let held = offset.filter(|&offset| !self.is_hole(offset));
-            let held = held.and_then(|offset| self.data.get(usize::try_from(offset).ok()?));
-            *byte = *held.ok_or(Fault {
-                addr: at.unwrap_or(addr),
-                cause: Cause::NonCanonical,
-            })?;
+fn mapped(base: u64, holes: u8, data: &[u8]) -> TestMemory<Gva> {
+    let mut memory = TestMemory::new();
+    for (index, page) in (0..).zip(data.chunks(PAGE as usize)) {
+        if holes >> (index % 8) & 1 == 0
+            && let Some(at) = base.checked_add(index * PAGE)
+        {
+            memory = memory.part(at, page, Prot::R);
         }
-        Ok(())
     }
+    memory
 }
 
 /// Opens `data` as an ELF image that has been loaded and reads its symbols, with and without its file.
@@ -76,11 +44,7 @@ impl Memory for Mapped<'_> {
 pub fn read_elf(data: &[u8]) -> Option<SymbolTable> {
     let pad = |at| data.get(at).copied().unwrap_or(0);
     let base = BASES[usize::from(pad(9)) % BASES.len()];
-    let memory = Mapped {
-        base,
-        holes: pad(10),
-        data,
-    };
+    let memory = mapped(base, pad(10), data);
     let image = match ElfImage::open(&memory, Gva(base)) {
         Ok(image) => image,
         Err(error) => {
@@ -96,11 +60,7 @@ pub fn read_elf(data: &[u8]) -> Option<SymbolTable> {
         assert!(segment.file_len <= segment.range.len());
     }
 
-    let in_file = Mapped {
-        base: 0,
-        holes: pad(11),
-        data,
-    };
+    let in_file = mapped(0, pad(11), data);
     let file = |offset: u64, buf: &mut [u8]| {
         let last = offset.wrapping_add(buf.len() as u64 - 1);
         assert_eq!(offset / PAGE, last / PAGE, "reads stay within a page");

@@ -4,34 +4,17 @@
 
 #![allow(unreachable_pub)] // shared by a test and a fuzz target, a library of neither
 
+use std::sync::LazyLock;
+
+use vmie::Gva;
 use vmie::os::isf::Isf;
 use vmie::os::linux::types_of_btf;
 use vmie::os::{ShowOptions, Type, TypeId, Types, show_text};
-use vmie::{AddrRange, Address, Fault, Gva, Memory, Spans};
+
+use super::testmem::TestMemory;
 
 /// Everywhere the same byte, with a hole from 1 MiB on.
-struct Same(u8);
-
-impl Memory for Same {
-    type Addr = Gva;
-
-    fn spans(&self, _: AddrRange<Gva>) -> Spans<'_, Gva> {
-        Box::new(std::iter::empty())
-    }
-
-    fn read(&self, addr: Gva, buf: &mut [u8]) -> Result<(), Fault<Gva>> {
-        let end = 1 << 20;
-        if addr
-            .checked_add(buf.len() as u64)
-            .is_none_or(|last| last.0 > end)
-        {
-            let cause = vmie::Cause::NonCanonical;
-            return Err(Fault { addr, cause });
-        }
-        buf.fill(self.0);
-        Ok(())
-    }
-}
+static MEMORY: LazyLock<TestMemory<Gva>> = LazyLock::new(|| TestMemory::of(0, &[0x41; 1 << 20]));
 
 /// Reads `data` as types and asks everything of the first of them. Answers how many there are.
 pub fn read_types(data: &[u8]) -> Option<u32> {
@@ -64,7 +47,7 @@ fn ask(types: &Types) -> u32 {
             assert!(layout.rows.len() < 200_000, "a layout has a bound");
             let _ = layout.to_string();
         }
-        if let Ok(rows) = types.show(&Same(0x41), id, Gva(0x1000), &options) {
+        if let Ok(rows) = types.show(&*MEMORY, id, Gva(0x1000), &options) {
             assert!(rows.len() < 1000, "what is shown has a bound");
             let _ = show_text(&rows);
         }

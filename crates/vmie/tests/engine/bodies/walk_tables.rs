@@ -8,55 +8,9 @@
 use std::sync::Arc;
 
 use vmie::paging::{Backing, Bits, ExtentItem, Form, Frame, Meaning, SoftwareEntries, Test};
-use vmie::{
-    AddrRange, Address, AddressSpace, Cause, Fault, Gpa, Gva, Memory, Mode, Prot, Span, SpanKind,
-    Spans, View,
-};
+use vmie::{AddrRange, Address, AddressSpace, Cause, Fault, Gpa, Gva, Memory, Mode, Prot, Span};
 
-/// Physical memory from address 0. With `direct`, it offers views, as a mapped image does; without,
-/// everything goes through [`Memory::read`], as for a compressed one. Both must give one answer.
-pub struct Bytes {
-    pub bytes: Arc<[u8]>,
-    pub direct: bool,
-}
-
-impl Memory for Bytes {
-    type Addr = Gpa;
-
-    fn spans(&self, range: AddrRange<Gpa>) -> Spans<'_, Gpa> {
-        let all = AddrRange::new(Gpa(0), self.bytes.len() as u64);
-        Box::new(
-            all.and_then(|all| all.intersect(range))
-                .into_iter()
-                .map(|r| Span {
-                    start: r.start(),
-                    len: r.len(),
-                    kind: SpanKind::Mapped(Prot::RWX),
-                }),
-        )
-    }
-
-    fn read(&self, addr: Gpa, buf: &mut [u8]) -> Result<(), Fault<Gpa>> {
-        let rest = usize::try_from(addr.0)
-            .ok()
-            .and_then(|at| self.bytes.get(at..))
-            .unwrap_or(&[]);
-        let good = rest.len().min(buf.len());
-        buf[..good].copy_from_slice(&rest[..good]);
-        if good == buf.len() {
-            return Ok(());
-        }
-        let gpa = Gpa(addr.0.wrapping_add(good as u64));
-        Err(Fault {
-            addr: gpa,
-            cause: Cause::Absent { gpa },
-        })
-    }
-
-    fn view(&self, _: Gpa) -> Option<View<'_, Gpa>> {
-        self.direct.then(|| View::of_slice(Gpa(0), &self.bytes))
-    }
-}
+use super::testmem::TestMemory;
 
 /// Entries that are not present, as an operating system might use them: one bit says that there is a page whose frame
 /// stands inverted, everything else is a place in swap.
@@ -116,13 +70,12 @@ fn walk(data: &[u8], software: Option<SoftwareEntries>) -> usize {
         return 0;
     };
     let mode = Mode::ALL[usize::from(choice % 4)];
-    let bytes: Arc<[u8]> = memory.into();
     let root = Gpa(u64::from(*root) * 4096);
     let space = |direct| {
-        let phys = Arc::new(Bytes {
-            bytes: bytes.clone(),
-            direct,
-        });
+        // With views, as a mapped image; without, everything goes through reads, as for a compressed one.
+        let mut phys = TestMemory::of(0, memory);
+        phys.views = direct;
+        let phys = Arc::new(phys);
         let space = AddressSpace::new(phys, root, mode).with_table_limit(3000);
         match &software {
             Some(software) => space.with_software(software.clone()),

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use vmie_synth::guest::{Frames, Machine, Phys};
 use vmie_synth::linux::{Arrangement, Kernel, KernelPlan};
 
-use super::Ram;
 use crate::addr::{Gpa, Gva};
 use crate::hints::Hints;
 use crate::os::linux::Linux;
 use crate::os::{Cache, FindOptions, Guest, Trail};
+use crate::testguest::Synthetic;
 
 const RAM: u64 = 64 << 20;
 
@@ -26,7 +26,7 @@ fn follow(machine: &Machine, trail: &Trail) -> Linux {
         trail: Some(trail.clone()),
         ..FindOptions::default()
     };
-    Linux::find_with(&Ram::of(machine.clone()), &Hints::default(), &options).expect("found")
+    Linux::find_with(&Synthetic::of(machine.clone()), &Hints::default(), &options).expect("found")
 }
 
 #[test]
@@ -41,7 +41,8 @@ fn a_trail_leads_back_whichever_way_it_was_found() {
             if with_note {
                 kernel.write_note(&mut machine, &kernel.note_lines());
             }
-            let first = Linux::find(&Ram::of(machine.clone()), &Hints::default()).expect("found");
+            let first =
+                Linux::find(&Synthetic::of(machine.clone()), &Hints::default()).expect("found");
             assert_eq!(first.slide(), 32 << 20);
             let again = follow(&machine, first.trail());
             assert_eq!(again.trail(), first.trail());
@@ -56,7 +57,7 @@ fn a_trail_leads_back_whichever_way_it_was_found() {
 #[test]
 fn a_wrong_trail_is_left() {
     let (machine, kernel) = machine(&KernelPlan::default());
-    let right = Linux::find(&Ram::of(machine.clone()), &Hints::default()).expect("found");
+    let right = Linux::find(&Synthetic::of(machine.clone()), &Hints::default()).expect("found");
     let right = right.trail();
     let wrong = [
         Trail {
@@ -110,7 +111,7 @@ fn a_cache_is_kept_beside_the_image_and_belongs_to_it() {
     let image = folder.0.join("ram.raw");
     std::fs::write(&image, b"stands for an image").expect("written");
     let (mut machine, kernel) = machine(&KernelPlan::default());
-    let phys = Ram::of(machine.clone());
+    let phys = Synthetic::of(machine.clone());
     let options = FindOptions::default();
 
     let cache = Cache::beside(&image, &*phys).expect("a file");
@@ -130,7 +131,7 @@ fn a_cache_is_kept_beside_the_image_and_belongs_to_it() {
 
     // Other memory, another size, another time: not the image that it was.
     machine.phys.write(RAM / 2, b"changed");
-    let changed = Cache::beside(&image, &Ram(machine.phys)).expect("a file");
+    let changed = Cache::beside(&image, &Synthetic::new(machine.phys)).expect("a file");
     assert_eq!(changed.load(), None);
     std::fs::write(&image, b"stands for another image").expect("written");
     assert_eq!(Cache::beside(&image, &*phys).expect("a file").load(), None);
@@ -173,7 +174,7 @@ fn a_pipe_in_the_place_of_a_cache_is_not_waited_for() {
     let image = folder.0.join("ram.raw");
     std::fs::write(&image, b"stands for an image").expect("written");
     let (machine, _) = machine(&KernelPlan::default());
-    let phys = Ram::of(machine);
+    let phys = Synthetic::of(machine);
     let cache = Cache::beside(&image, &*phys).expect("a file");
     let made = std::process::Command::new("mkfifo")
         .arg(cache.path())

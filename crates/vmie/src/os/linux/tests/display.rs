@@ -2,13 +2,14 @@
 
 use vmie_synth::linux::Btf as Writer;
 
-use crate::addr::{AddrRange, Address, Gva};
-use crate::memory::{Cause, Fault, Memory, Spans};
+use crate::addr::{AddrRange, Gva};
+use crate::memory::Prot;
 use crate::os::linux::btf::Btf;
 use crate::os::{
     LayoutKind, Resolver, Scope, ShowOptions, SymbolTableBuilder, Tier, TypeError, TypeId, Types,
     Value, show_text,
 };
+use crate::testmem::TestMemory;
 
 fn open(writer: &Writer) -> Types {
     Types::new(Box::new(Btf::parse(writer.bytes()).expect("well-formed")))
@@ -226,37 +227,11 @@ fn declarations_that_have_no_end_are_cut() {
     assert!(types.declare(TypeId(grows), "x").len() < 10_000);
 }
 
-/// Memory at two places with a hole behind each.
-struct Two([(u64, Vec<u8>); 2]);
-
-impl Memory for Two {
-    type Addr = Gva;
-
-    fn spans(&self, _range: AddrRange<Gva>) -> Spans<'_, Gva> {
-        Box::new(std::iter::empty())
-    }
-
-    fn read(&self, addr: Gva, buf: &mut [u8]) -> Result<(), Fault<Gva>> {
-        for (i, byte) in buf.iter_mut().enumerate() {
-            let here = addr.raw().wrapping_add(i as u64);
-            let found = self.0.iter().find_map(|(start, bytes)| {
-                bytes.get(usize::try_from(here.checked_sub(*start)?).ok()?)
-            });
-            let fault = Fault {
-                addr: Gva(here),
-                cause: Cause::NonCanonical,
-            };
-            *byte = *found.ok_or(fault)?;
-        }
-        Ok(())
-    }
-}
-
 const DEVICE: u64 = 0x1000;
 const ELSEWHERE: u64 = 0x8000;
 
 /// A device, and what it points to.
-fn memory() -> Two {
+fn memory() -> TestMemory<Gva> {
     let mut device = Vec::new();
     let mut put = |bytes: &[u8]| device.extend(bytes);
     put(&7_u32.to_le_bytes());
@@ -286,7 +261,7 @@ fn memory() -> Two {
     elsewhere.extend([5, 0, 0, 0, 6, 0, 0, 0]);
     elsewhere.resize(0x20, 0);
     elsewhere.extend(99_u32.to_le_bytes());
-    Two([(DEVICE, device), (ELSEWHERE, elsewhere)])
+    TestMemory::of(DEVICE, &device).part(ELSEWHERE, &elsewhere, Prot::R)
 }
 
 fn names() -> Resolver<'static> {
@@ -422,8 +397,8 @@ fn one_member_can_be_shown() {
 fn what_cannot_be_read_is_said_and_the_rest_shown() {
     let Everything { types, device } = everything();
     let mut memory = memory();
-    memory.0[0].1.truncate(20);
-    memory.0[1].1.truncate(4);
+    memory.parts[0].bytes.truncate(20);
+    memory.parts[1].bytes.truncate(4);
     let rows = types
         .show(&memory, device, Gva(DEVICE), &ShowOptions::default())
         .expect("well-formed");

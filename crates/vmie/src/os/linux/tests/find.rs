@@ -3,13 +3,13 @@
 use vmie_synth::guest::{Flags, Frames, Machine, Paging, Phys, Space};
 use vmie_synth::linux::{Arrangement, Kernel, KernelPlan};
 
-use super::Ram;
 use crate::addr::{Gpa, Gva};
 use crate::arch::x86::CpuState;
 use crate::hints::Hints;
 use crate::os::linux::Linux;
 use crate::os::{FindOptions, Guest, Step};
 use crate::paging::Mode;
+use crate::testguest::Synthetic;
 
 const RAM: u64 = 96 << 20;
 
@@ -27,7 +27,7 @@ fn machine(plan: &KernelPlan) -> (Machine, Kernel) {
 }
 
 fn find(machine: Machine) -> Result<Linux, Vec<Step>> {
-    Linux::find(&Ram::of(machine), &Hints::default())
+    Linux::find(&Synthetic::of(machine), &Hints::default())
 }
 
 #[track_caller]
@@ -221,7 +221,7 @@ fn rebooted() -> (Machine, Kernel, Kernel) {
 #[test]
 fn a_cpu_leads_to_the_kernel_that_runs() {
     let (machine, first, second) = rebooted();
-    let phys = Ram::of(machine);
+    let phys = Synthetic::of(machine);
     let blind = Linux::find(&phys, &Hints::default()).expect("found");
     assert_eq!(blind.version(), first.banner, "nothing tells them apart");
     let told = Linux::find(&phys, &Hints::of_cpus([cpu(second.space.cpu())])).expect("found");
@@ -244,7 +244,7 @@ fn a_note_in_the_headers_of_an_image_leads_to_the_kernel_it_is_of() {
             vmcoreinfo: Some(kernel.note_lines().join("\n").into_bytes()),
             ..Hints::default()
         };
-        let found = Linux::find(&Ram::of(machine.clone()), &hints).expect("found");
+        let found = Linux::find(&Synthetic::of(machine.clone()), &hints).expect("found");
         assert_found(&found, &kernel);
         let said = |what: &str| found.steps().iter().any(|step| step.seen.contains(what));
         assert!(said("in the headers of the image"), "{:#?}", found.steps());
@@ -262,13 +262,13 @@ fn a_note_in_the_headers_of_an_image_leads_to_the_kernel_it_is_of() {
             &[b'='; 70_000],
         ] {
             hints.vmcoreinfo = Some(text.to_vec());
-            let found = Linux::find(&Ram::of(machine.clone()), &hints).expect("found");
+            let found = Linux::find(&Synthetic::of(machine.clone()), &hints).expect("found");
             assert_found(&found, &kernel);
         }
     }
     // Of two kernels the one that it is of, and not that whose note lies in memory.
     let (machine, first, second) = rebooted();
-    let phys = Ram::of(machine);
+    let phys = Synthetic::of(machine);
     for kernel in [&first, &second] {
         let hints = Hints {
             vmcoreinfo: Some(kernel.note_lines().join("\n").into_bytes()),
@@ -286,13 +286,13 @@ fn a_kernel_that_a_cpu_contradicts_does_not_stand_for_a_damaged_one() {
     // A part of the index is lost, which the tokens tell as well.
     let at = |label: &str| second.gpa(second.kallsyms_va + second.kallsyms.labels[label] as u64);
     machine.phys.write(at("kallsyms_token_index"), &[0xff; 32]);
-    let found = Linux::find(&Ram::of(machine.clone()), &hints).expect("found");
+    let found = Linux::find(&Synthetic::of(machine.clone()), &hints).expect("found");
     assert_found(&found, &second);
     // The symbols of the one that runs are lost; those of the other one are not its.
     machine
         .phys
         .write(at("kallsyms_token_table"), &[0xff; 1024]);
-    let found = Linux::find(&Ram::of(machine.clone()), &hints).expect("found");
+    let found = Linux::find(&Synthetic::of(machine.clone()), &hints).expect("found");
     assert_eq!(found.kernel_space().root(), Gpa(second.space.root()));
     assert_eq!(found.version(), second.banner);
     assert!(found.symbols().expect("none").is_empty());
@@ -310,7 +310,7 @@ fn a_kernel_that_a_cpu_contradicts_does_not_stand_for_a_damaged_one() {
 #[test]
 fn one_of_several_kernels_can_be_chosen() {
     let (machine, first, second) = rebooted();
-    let phys = Ram::of(machine);
+    let phys = Synthetic::of(machine);
     let hints = Hints::of_cpus([cpu(second.space.cpu())]);
     for kernel in [&first, &second] {
         let options = FindOptions {
@@ -356,7 +356,7 @@ fn a_cpu_in_user_mode_says_nothing() {
     let (mut machine, kernel) = machine(&KernelPlan::default());
     let user = Space::new(&mut machine, Paging::FourLevel);
     let hints = Hints::of_cpus([cpu(user.cpu())]);
-    let found = Linux::find(&Ram::of(machine), &hints).expect("found");
+    let found = Linux::find(&Synthetic::of(machine), &hints).expect("found");
     assert_found(&found, &kernel);
 }
 

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use vmie_synth::guest::{Machine, Rng};
 use vmie_synth::linux::{Arrangement, Kernel, KernelPlan, Sym, kallsyms};
 
-use super::Ram;
 use crate::addr::{Address, Gpa};
 use crate::hints::Hints;
 use crate::os::linux::Linux;
 use crate::os::linux::kallsyms::{self as reader, DIGITS, NotFound};
+use crate::testguest::Synthetic;
 
 const AT: u64 = 2 << 20;
 
@@ -27,7 +27,7 @@ fn symbols() -> Vec<Sym> {
 fn locate(bytes: &[u8]) -> Result<usize, NotFound> {
     let mut machine = Machine::new(0..8 << 20);
     machine.phys.write(AT, bytes);
-    let ram = Ram(machine.phys);
+    let ram = Synthetic::new(machine.phys);
     let digits = memchr::memmem::find(bytes, DIGITS).ok_or(NotFound::NoTable)?;
     let found = reader::locate(&ram, Gpa(AT + digits as u64))?;
     Ok(found.symbols(0).len())
@@ -133,7 +133,7 @@ fn memory_made_to_waste_time_ends_soon() {
     let mut machine = Machine::new(0..16 << 20);
     machine.phys.write(AT, &bytes);
     let digits = memchr::memmem::find(&bytes, DIGITS).expect("has them");
-    let left = reader::around_digits(&Ram(machine.phys), Gpa(AT + digits as u64));
+    let left = reader::around_digits(&Synthetic::new(machine.phys), Gpa(AT + digits as u64));
     assert!(left.is_err());
     // Without a bound on the work this takes minutes.
     assert!(
@@ -171,7 +171,7 @@ fn damaged_guests_end_with_an_answer() {
             rng.fill(&mut bytes);
             machine.phys.write(at, &bytes[..1 + rng.below(8) as usize]);
         }
-        match Linux::find(&Ram::of(machine), &Hints::default()) {
+        match Linux::find(&Synthetic::of(machine), &Hints::default()) {
             Ok(found) => assert!(found.space.root().raw().is_multiple_of(4096)),
             Err(steps) => assert!(!steps.is_empty()),
         }

@@ -3,7 +3,6 @@
 
 use vmie_synth::guest::{Flags, Machine, PageSize, Paging, Space};
 
-use super::Ram;
 use super::world::{Definition, World, types};
 use crate::addr::{Gpa, Gva};
 use crate::memory::Memory;
@@ -12,6 +11,7 @@ use crate::os::linux::linear::Linear;
 use crate::os::linux::mm::{Mm, MmPlan, Roots};
 use crate::os::object::BadLink;
 use crate::paging::{AddressSpace, Mode};
+use crate::testguest::Synthetic;
 
 const PAGE: u64 = 4096;
 const NO_EXEC: u64 = 1 << 63;
@@ -97,7 +97,7 @@ impl Tables {
         world.put64(at + 0x20, pgd);
         let mm = mm(&world, at, &definitions(&[]));
         let root = Gpa(self.kernel.root());
-        let kernel = AddressSpace::new(Ram::of(self.machine), root, Mode::FourLevel);
+        let kernel = AddressSpace::new(Synthetic::of(self.machine), root, Mode::FourLevel);
         mm.roots(&Linear::new(&kernel, Vec::new()))
     }
 

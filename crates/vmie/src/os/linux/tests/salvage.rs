@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use vmie_synth::guest::{Machine, Rng};
 use vmie_synth::linux::{Arrangement, Btf as Writer, Sym, kallsyms};
 
-use super::Ram;
 use crate::addr::{Address, Gpa};
 use crate::os::linux::btf::Btf;
 use crate::os::linux::kallsyms::{self as reader, DIGITS, Places};
 use crate::os::types::{TypeId, TypeSource};
+use crate::testguest::Synthetic;
 
 const PAGE: usize = 4096;
 
@@ -222,7 +222,7 @@ fn symbols_keep_their_addresses_around_damage() {
             );
             let mut machine = Machine::new(0..16 << 20);
             machine.phys.write(AT, &bytes);
-            let ram = Ram(machine.phys);
+            let ram = Synthetic::new(machine.phys);
             let found = [
                 reader::from_damaged_places(&ram, &places, &[]).ok(),
                 reader::around_digits(&ram, Gpa(AT + digits as u64)).ok(),

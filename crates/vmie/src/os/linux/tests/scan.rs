@@ -5,38 +5,14 @@ use std::ops::ControlFlow;
 use vmie_synth::guest::{Phys, Rng};
 use vmie_synth::linux::note;
 
-use super::Ram;
 use crate::addr::{AddrRange, Address, Gpa};
-use crate::memory::{Fault, Memory, Spans};
+use crate::memory::Memory;
 use crate::os::linux::kallsyms::DIGITS;
 use crate::os::linux::scan::{each_chunk, each_note};
+use crate::testguest::Synthetic;
+use crate::testmem::TestMemory;
 
 const MIB: u64 = 1 << 20;
-
-/// The same memory, lent in place where it lies in one piece.
-struct Lent(Vec<u8>);
-
-impl Memory for Lent {
-    type Addr = Gpa;
-
-    fn spans(&self, range: AddrRange<Gpa>) -> Spans<'_, Gpa> {
-        let mut phys = Phys::sparse();
-        phys.add_ram(0..self.0.len() as u64);
-        let spans: Vec<_> = Ram(phys).spans(range).collect();
-        Box::new(spans.into_iter())
-    }
-
-    fn read(&self, addr: Gpa, buf: &mut [u8]) -> Result<(), Fault<Gpa>> {
-        let at = addr.raw() as usize;
-        buf.copy_from_slice(&self.0[at..at + buf.len()]);
-        Ok(())
-    }
-
-    fn borrow(&self, range: AddrRange<Gpa>) -> Option<&[u8]> {
-        let start = range.start().raw() as usize;
-        self.0.get(start..start + range.len() as usize)
-    }
-}
 
 fn found(memory: &dyn Memory<Addr = Gpa>, range: AddrRange<Gpa>) -> Vec<u64> {
     let mut found = Vec::new();
@@ -104,9 +80,9 @@ fn nothing_is_missed_or_met_twice() {
         holey.make_absent(MIB - 4096..MIB);
         holey.make_absent(5 * MIB..5 * MIB + 4096);
         let memories: [Box<dyn Memory<Addr = Gpa>>; 3] = [
-            Box::new(Ram(phys)),
-            Box::new(Ram(holey)),
-            Box::new(Lent(dense)),
+            Box::new(Synthetic::new(phys)),
+            Box::new(Synthetic::new(holey)),
+            Box::new(TestMemory::of(0, &dense).lending()),
         ];
         for (i, memory) in memories.iter().enumerate() {
             let ranges = [
@@ -139,7 +115,7 @@ fn every_page_is_looked_at_once() {
     }
     // Not at the start of a page: no note.
     phys.write(4096 + 8, &note(&["OSRELEASE=6.1.0".into()]));
-    let memory = Ram(phys);
+    let memory = Synthetic::new(phys);
     let mut seen = Vec::new();
     let count = each_note(&memory, |gpa| {
         seen.push(gpa.raw());

@@ -3,13 +3,14 @@
 use proptest::prelude::*;
 
 use super::world::{Definition, World, types};
-use crate::addr::{AddrRange, Address, Gpa, Gva};
+use crate::addr::{Address, Gpa, Gva};
 use crate::memory::{Cause, Fault, Memory, Spans};
 use crate::os::FindingKind::{self, Damaged, Hidden, Inconsistent, Limit, Unreadable};
 use crate::os::OsError;
 use crate::os::linux::tasks::{Group, TaskTables};
 use crate::os::object::Findings;
 use crate::os::{Finding, Types};
+use crate::testmem::Made;
 
 /// Offsets in the structures below.
 const TASKS: u64 = 0x40;
@@ -623,29 +624,26 @@ fn a_member_that_is_not_known_costs_what_it_says() {
     }
 }
 
-/// Memory of which a part is absent.
-struct Cut<'w>(&'w World, std::ops::Range<u64>);
-
-impl Memory for Cut<'_> {
-    type Addr = Gva;
-
-    fn spans(&self, range: AddrRange<Gva>) -> Spans<'_, Gva> {
-        self.0.spans(range)
-    }
-
-    fn read(&self, addr: Gva, buf: &mut [u8]) -> Result<(), Fault<Gva>> {
+/// The world without a part of it.
+fn without_part(world: &World, part: std::ops::Range<u64>) -> impl Memory<Addr = Gva> {
+    let read = move |addr: Gva, buf: &mut [u8]| {
         let end = addr.raw().saturating_add(buf.len() as u64);
-        if addr.raw() >= self.1.end || end <= self.1.start {
-            return self.0.read(addr, buf);
+        if addr.raw() >= part.end || end <= part.start {
+            return world.read(addr, buf);
         }
-        let at = self.1.start.max(addr.raw());
+        let at = part.start.max(addr.raw());
         let good = (at - addr.raw()) as usize;
-        self.0.read(addr, &mut buf[..good])?;
+        world.read(addr, &mut buf[..good])?;
         Err(Fault {
             addr: Gva(at),
             cause: Cause::Absent { gpa: Gpa(0x1000) },
         })
-    }
+    };
+    let spans = |range| -> Spans<'static, Gva> {
+        let spans: Vec<_> = world.spans(range).collect();
+        Box::new(spans.into_iter())
+    };
+    Made::of(spans, read)
 }
 
 #[test]
@@ -664,7 +662,7 @@ fn a_task_that_is_partly_absent_is_what_is_there_of_it() {
         let size = size.expect("a size");
         let mut known = 0;
         for offset in (0..size).step_by(8) {
-            let memory = Cut(&guest.world, at + offset..at + size);
+            let memory = without_part(&guest.world, at + offset..at + size);
             let Ok(part) = tables.task.read(&memory, at) else {
                 continue;
             };

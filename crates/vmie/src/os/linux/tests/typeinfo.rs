@@ -5,11 +5,11 @@ use std::sync::Arc;
 use vmie_synth::guest::Machine;
 use vmie_synth::linux::{Btf as Writer, Kernel, KernelPlan};
 
-use super::Ram;
 use crate::hints::Hints;
 use crate::os::linux::Linux;
 use crate::os::linux::btf::Btf;
 use crate::os::{FindOptions, Guest, SuppliedTypes, TypeStore, Types};
+use crate::testguest::Synthetic;
 
 fn btf(pid_offset: u32) -> Vec<u8> {
     let mut w = Writer::default();
@@ -42,7 +42,7 @@ fn the_kernels_own_btf_is_read() {
         machine
             .phys
             .write(kernel.gpa(kernel.text + 0x80), &other.bytes());
-        let found = Linux::find(&Ram::of(machine), &Hints::default()).expect("found");
+        let found = Linux::find(&Synthetic::of(machine), &Hints::default()).expect("found");
         assert_eq!(pid_offset(&found.types().expect("types")), 12);
     }
 }
@@ -50,7 +50,7 @@ fn the_kernels_own_btf_is_read() {
 #[test]
 fn a_kernel_without_btf_says_so() {
     let (machine, _) = kernel(&KernelPlan::default());
-    let found = Linux::find(&Ram::of(machine), &Hints::default()).expect("found");
+    let found = Linux::find(&Synthetic::of(machine), &Hints::default()).expect("found");
     assert_eq!(
         found.types().expect_err("none").to_string(),
         "types cannot be had from this guest: the kernel has no BTF"
@@ -72,7 +72,8 @@ fn types_from_outside_are_used_when_they_are_the_kernels() {
         ..FindOptions::default()
     };
     let types = |machine: Machine, options: &FindOptions| {
-        let found = Linux::find_with(&Ram::of(machine), &Hints::default(), options).expect("found");
+        let found =
+            Linux::find_with(&Synthetic::of(machine), &Hints::default(), options).expect("found");
         found.types().map_err(|error| error.to_string())
     };
     let (without, kernel_without) = kernel(&KernelPlan::default());
@@ -114,8 +115,8 @@ fn types_that_were_kept_stand_for_damaged_ones() {
             btf,
             ..KernelPlan::default()
         });
-        let found =
-            Linux::find_with(&Ram::of(machine), &Hints::default(), &options(store)).expect("found");
+        let found = Linux::find_with(&Synthetic::of(machine), &Hints::default(), &options(store))
+            .expect("found");
         found.types().map(|types| pid_offset(&types))
     };
     let mut damaged = btf(12);
@@ -141,7 +142,8 @@ fn types_that_were_kept_stand_for_damaged_ones() {
     });
     assert!(other.banner.contains("6.6.6-other"));
     let options = options(TypeStore::new(folder.path()));
-    let found = Linux::find_with(&Ram::of(machine), &Hints::default(), &options).expect("found");
+    let found =
+        Linux::find_with(&Synthetic::of(machine), &Hints::default(), &options).expect("found");
     assert!(found.types().is_err());
 }
 
@@ -153,7 +155,7 @@ fn damaged_btf_says_what_is_wrong() {
         btf: bytes,
         ..KernelPlan::default()
     });
-    let found = Linux::find(&Ram::of(machine), &Hints::default()).expect("found");
+    let found = Linux::find(&Synthetic::of(machine), &Hints::default()).expect("found");
     let said = found.types().expect_err("damaged").to_string();
     assert!(
         said.contains("is damaged: version 9 is not known"),

@@ -3,12 +3,12 @@
 use vmie_synth::guest::{Machine, Rng};
 use vmie_synth::linux::{Era, Program, Programs, Sort};
 
-use super::Ram;
 use crate::hints::Hints;
 use crate::os::linux::Linux;
 use crate::os::{
     FindingKind, Guest, OsError, Process, ProcessState, ProcessSystem, ProcessWidth, elf,
 };
+use crate::testguest::Synthetic;
 use crate::width::{CodeBits, ProgramWidth, Width};
 
 const ERAS: [Era; 3] = [Era::Compat, Era::Flags, Era::Ordered];
@@ -31,7 +31,7 @@ fn is(sort: Sort) -> ProgramWidth {
 fn widths(era: Era, programs: &[Program]) -> Vec<ProcessWidth> {
     let mut machine = Machine::new(0..32 << 20);
     Programs::load(&mut machine, era, programs);
-    let linux = Linux::find(&Ram::of(machine), &Hints::default()).expect("a kernel");
+    let linux = Linux::find(&Synthetic::of(machine), &Hints::default()).expect("a kernel");
     let listing = linux.processes().expect("its processes");
     assert_eq!(listing.findings, []);
     let pids: Vec<u32> = listing.items.iter().map(|process| process.pid).collect();
@@ -214,7 +214,7 @@ fn the_strongest_decides_and_the_others_are_findings() {
 fn without_memory_there_is_no_program() {
     let mut machine = Machine::new(0..32 << 20);
     Programs::load(&mut machine, Era::Flags, &[silent(1)]);
-    let linux = Linux::find(&Ram::of(machine), &Hints::default()).expect("a kernel");
+    let linux = Linux::find(&Synthetic::of(machine), &Hints::default()).expect("a kernel");
     let listing = linux.processes().expect("its processes");
     let thread = Process {
         root: None,
@@ -274,7 +274,7 @@ fn damaged_records_are_no_more_than_silent_or_contradicted() {
             let at = words[rng.below(words.len() as u64) as usize];
             machine.phys.write_uint(at, value, 8);
         }
-        let Ok(linux) = Linux::find(&Ram::of(machine), &Hints::default()) else {
+        let Ok(linux) = Linux::find(&Synthetic::of(machine), &Hints::default()) else {
             continue;
         };
         let listing = linux.processes().unwrap_or_default();

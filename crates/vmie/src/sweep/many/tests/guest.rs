@@ -7,90 +7,12 @@ use proptest::prelude::*;
 use vmie_synth::guest::{Flags, Frames, Machine, PageSize, Paging, Phys, Rng, Space};
 
 use crate::addr::{AddrRange, Gpa, Gva};
-use crate::memory::{Cause, Coverage, Fault, Memory, Prot, Span, SpanKind, Spans};
+use crate::memory::{Coverage, Memory};
 use crate::paging::{AddressSpace, Mode};
 use crate::sweep::many::plain::sweep_part;
 use crate::sweep::many::{Limits, ManyOutcome, Piece, Sighting, SpacePart, sweep_within};
 use crate::sweep::{Found, SweepOptions, quiet};
-
-/// Physical memory of a synthetic guest, of which more may be missing than whole declared pages.
-pub(super) struct Synthetic {
-    pub(super) phys: Phys,
-    /// Declared, but reads fail: first address and length.
-    pub(super) unreadable: Vec<(u64, u64)>,
-    /// The last region ends this much earlier.
-    pub(super) cut: u64,
-    /// All bytes up to the end of the last region, to be lent.
-    lent: Option<Vec<u8>>,
-}
-
-impl Synthetic {
-    pub(super) fn new(phys: Phys) -> Self {
-        Self {
-            phys,
-            unreadable: Vec::new(),
-            cut: 0,
-            lent: None,
-        }
-    }
-
-    pub(super) fn lending(mut self) -> Self {
-        self.lent = Some(self.phys.clone().into_dense());
-        self
-    }
-
-    fn end(&self) -> u64 {
-        self.phys.ranges().last().map_or(0, |range| range.end) - self.cut
-    }
-
-    /// The first address from `gpa` on, below `end`, that cannot be read.
-    fn fault(&self, gpa: u64, end: u64) -> Option<u64> {
-        let holes = self.unreadable.iter().copied();
-        holes
-            .chain([(self.end(), u64::MAX - self.end())])
-            .filter(|&(start, len)| start < end && start.saturating_add(len) > gpa)
-            .map(|(start, _)| start.max(gpa))
-            .min()
-    }
-}
-
-impl Memory for Synthetic {
-    type Addr = Gpa;
-
-    fn spans(&self, range: AddrRange<Gpa>) -> Spans<'_, Gpa> {
-        Box::new(self.phys.ranges().iter().filter_map(move |ram| {
-            let len = ram.end.min(self.end()).checked_sub(ram.start)?;
-            let cut = AddrRange::new(Gpa(ram.start), len)?.intersect(range)?;
-            Some(Span {
-                start: cut.start(),
-                len: cut.len(),
-                kind: SpanKind::Mapped(Prot::RWX),
-            })
-        }))
-    }
-
-    fn read(&self, addr: Gpa, buf: &mut [u8]) -> Result<(), Fault<Gpa>> {
-        let end = addr.0.saturating_add(buf.len() as u64);
-        let hole = self.fault(addr.0, end);
-        let fits = hole.map_or(buf.len(), |hole| (hole - addr.0) as usize);
-        let absent = |gpa| Fault {
-            addr: Gpa(gpa),
-            cause: Cause::Absent { gpa: Gpa(gpa) },
-        };
-        let read = self.phys.read(addr.0, &mut buf[..fits]);
-        read.map_err(|fault| absent(fault.gpa))?;
-        hole.map_or(Ok(()), |hole| Err(absent(hole)))
-    }
-
-    fn borrow(&self, range: AddrRange<Gpa>) -> Option<&[u8]> {
-        let (start, len) = (range.start().0, range.len());
-        if !self.phys.contains(start, len) || self.fault(start, start + len).is_some() {
-            return None;
-        }
-        let start = start as usize;
-        self.lent.as_ref()?.get(start..start + len as usize)
-    }
-}
+use crate::testguest::Synthetic;
 
 /// A scanner that is as hard to please as can be: it reports what starts at a byte as a hash of all
 /// the surroundings, of how far they reach, and of the address as far as it may know it; one in

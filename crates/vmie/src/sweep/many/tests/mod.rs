@@ -18,7 +18,9 @@ use crate::addr::{AddrRange, Address, Gpa, Gva, PAGE_SIZE};
 use crate::memory::{Cause, Fault, Memory, Prot, Spans};
 use crate::paging::{AddressSpace, Mode};
 use crate::sweep::{Found, SweepOptions, quiet};
-use guest::{Guest, Picky, Synthetic, any_range, assert_same, at_once, one_by_one};
+use crate::testguest::Synthetic;
+use crate::testmem::Made;
+use guest::{Guest, Picky, any_range, assert_same, at_once, one_by_one};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 160, ..ProptestConfig::default() })]
@@ -82,7 +84,7 @@ proptest! {
             Paging::FourLevel => Mode::FourLevel,
             Paging::FiveLevel => Mode::FiveLevel,
         };
-        let memory: Arc<dyn Memory<Addr = Gpa>> = Arc::new(Synthetic::new(guest.machine.phys));
+        let memory: Arc<dyn Memory<Addr = Gpa>> = Synthetic::of(guest.machine);
         let space = AddressSpace::new(memory, Gpa(guest.space.root()), mode);
         let parts: Vec<SpacePart<'_>> = std::iter::once(AddrRange::all())
             .chain(parts)
@@ -194,7 +196,7 @@ fn crowd(processes: u64) -> (Arc<dyn Memory<Addr = Gpa>>, Vec<AddressSpace>, u64
         total += 20;
         roots.push(space.root());
     }
-    let memory: Arc<dyn Memory<Addr = Gpa>> = Arc::new(Synthetic::new(machine.phys));
+    let memory: Arc<dyn Memory<Addr = Gpa>> = Synthetic::of(machine);
     let spaces = roots
         .iter()
         .map(|&root| AddressSpace::new(Arc::clone(&memory), Gpa(root), Mode::FourLevel))
@@ -223,7 +225,7 @@ fn a_match_across_a_border_is_found_where_the_border_is() {
         space.map_frames(&mut machine, 0x10_0000, &order, Flags::DATA);
         space.root()
     });
-    let memory: Arc<dyn Memory<Addr = Gpa>> = Arc::new(Synthetic::new(machine.phys));
+    let memory: Arc<dyn Memory<Addr = Gpa>> = Synthetic::of(machine);
     let spaces =
         roots.map(|root| AddressSpace::new(Arc::clone(&memory), Gpa(root), Mode::FourLevel));
     let mut seen = Vec::new();
@@ -292,7 +294,7 @@ fn one_frame_mapped_all_over_is_looked_at_once() {
     let space = Space::new(&mut machine, Paging::FourLevel);
     // 2^27 pages.
     space.explode(&mut machine, 4, 0, Flags::DATA);
-    let memory: Arc<dyn Memory<Addr = Gpa>> = Arc::new(Synthetic::new(machine.phys));
+    let memory: Arc<dyn Memory<Addr = Gpa>> = Synthetic::of(machine);
     let space = AddressSpace::new(memory, Gpa(space.root()), Mode::FourLevel);
     let bound = 1 << 30;
     let options = SweepOptions {
@@ -392,34 +394,33 @@ fn emit_and_progress_can_stop() {
     assert_eq!(outcome.total().read, 0);
 }
 
-/// A memory in which the frame at an address can be read so many times.
-struct Fading {
-    memory: Arc<dyn Memory<Addr = Gpa>>,
+/// A memory in which the frame at `gpa` can be read so many times.
+fn fading(
+    memory: &Arc<dyn Memory<Addr = Gpa>>,
     gpa: u64,
-    left: AtomicU64,
-}
-
-impl Memory for Fading {
-    type Addr = Gpa;
-
-    fn spans(&self, range: AddrRange<Gpa>) -> Spans<'_, Gpa> {
-        self.memory.spans(range)
-    }
-
-    fn read(&self, addr: Gpa, buf: &mut [u8]) -> Result<(), Fault<Gpa>> {
+    times: u64,
+) -> Arc<dyn Memory<Addr = Gpa>> {
+    let (mapped, memory) = (Arc::clone(memory), Arc::clone(memory));
+    let left = AtomicU64::new(times);
+    let read = move |addr: Gpa, buf: &mut [u8]| {
         let end = addr.0 + buf.len() as u64;
-        if addr.0 < self.gpa + PAGE_SIZE && end > self.gpa {
-            let left = self.left.load(Ordering::Relaxed);
-            self.left.store(left.saturating_sub(1), Ordering::Relaxed);
-            if left == 0 {
-                let addr = Gpa(self.gpa.max(addr.0));
-                self.memory.read(addr, &mut [0])?;
+        if addr.0 < gpa + PAGE_SIZE && end > gpa {
+            let left_now = left.load(Ordering::Relaxed);
+            left.store(left_now.saturating_sub(1), Ordering::Relaxed);
+            if left_now == 0 {
+                let addr = Gpa(gpa.max(addr.0));
+                memory.read(addr, &mut [0])?;
                 let cause = Cause::Absent { gpa: addr };
                 return Err(Fault { addr, cause });
             }
         }
-        self.memory.read(addr, buf)
-    }
+        memory.read(addr, buf)
+    };
+    let spans = move |range| -> Spans<'static, Gpa> {
+        let spans: Vec<_> = mapped.spans(range).collect();
+        Box::new(spans.into_iter())
+    };
+    Arc::new(Made::of(spans, read))
 }
 
 #[test]
@@ -428,12 +429,7 @@ fn memory_that_goes_away_is_not_said_to_have_been_read() {
     let root = spaces[0].root();
     let gpa = spaces[0].translate(Gva(0x40_1000)).expect("mapped").gpa.0;
     for times in (0..8).chain([100]) {
-        let memory: Arc<dyn Memory<Addr = Gpa>> = Arc::new(Fading {
-            memory: Arc::clone(&memory),
-            gpa,
-            left: AtomicU64::new(times),
-        });
-        let space = AddressSpace::new(memory, root, Mode::FourLevel);
+        let space = AddressSpace::new(fading(&memory, gpa, times), root, Mode::FourLevel);
         let options = SweepOptions {
             overlap: 15,
             threads: 1,

@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proptest::prelude::*;
 use vmie_synth::guest::{Flags, Machine, Paging, Space};
 
-use super::guest::{Guest, Picky, Synthetic, any_range};
+use super::guest::{Guest, Picky, any_range};
 use crate::addr::{Gpa, Gva};
 use crate::memory::{Memory, Prot};
 use crate::paging::{AddressSpace, ExtentItem, Mode};
 use crate::sweep::many::{Piece, SpacePart, repeats_frames};
 use crate::sweep::{Found, Scanner, SweepOptions, quiet, seek, seek_space};
+use crate::testguest::Synthetic;
 
 impl Scanner for Picky {
     type Item = u64;
