@@ -51,6 +51,9 @@ mod size;
 mod source;
 mod space;
 mod spaces;
+#[cfg(test)]
+#[path = "../../vmie/src/testmem.rs"]
+mod testmem;
 mod texts;
 mod unread;
 mod unseen;

@@ -216,62 +216,23 @@ impl<A: Address> FragmentedMemory for &mut Pieces<'_, A> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use vmie::{Cause, Fault, Gpa, Gva, Span, SpanKind, Spans};
+    use vmie::Gva;
     use vmie_synth::guest::Rng;
 
     use super::*;
+    use crate::testmem::TestMemory;
 
     const PAGE: u64 = 4096;
 
-    /// Regions, and pages of them that are not there.
-    struct Parts {
-        parts: Vec<(u64, u64, Prot)>,
-        absent: Vec<u64>,
-        lost: Option<(u64, u64)>,
-    }
-
-    impl Parts {
-        fn byte(&self, at: u64) -> Option<u8> {
-            let mapped = self
-                .parts
-                .iter()
-                .any(|&(start, len, _)| at >= start && at - start < len);
-            (mapped && !self.absent.contains(&(at / PAGE))).then_some((at % 251) as u8)
+    /// Regions of bytes that are different, and pages of them that are not there.
+    fn memory(parts: &[(u64, u64, Prot)], absent: &[u64]) -> TestMemory<Gva> {
+        let mut memory = TestMemory::new();
+        for &(start, len, prot) in parts {
+            let bytes: Vec<u8> = (start..start + len).map(|at| (at % 251) as u8).collect();
+            memory = memory.part(start, &bytes, prot);
         }
-
-        /// What can be read with `perm`.
-        fn readable(&self, perm: Prot) -> BTreeMap<u64, u8> {
-            let parts = self.parts.iter().filter(|part| part.2.contains(perm));
-            let all = parts.flat_map(|&(start, len, _)| start..start + len);
-            all.filter_map(|at| Some((at, self.byte(at)?))).collect()
-        }
-    }
-
-    impl Memory for Parts {
-        type Addr = Gva;
-
-        fn spans(&self, _: AddrRange<Gva>) -> Spans<'_, Gva> {
-            let mapped = self.parts.iter().map(|&(start, len, prot)| Span {
-                start: Gva(start),
-                len,
-                kind: SpanKind::Mapped(prot),
-            });
-            let lost = self.lost.iter().map(|&(start, len)| Span {
-                start: Gva(start),
-                len,
-                kind: SpanKind::Lost(Cause::Limit),
-            });
-            Box::new(mapped.chain(lost))
-        }
-
-        fn read(&self, addr: Gva, buf: &mut [u8]) -> std::result::Result<(), Fault<Gva>> {
-            for (at, byte) in buf.iter_mut().enumerate() {
-                let addr = Gva(addr.0 + at as u64);
-                let cause = Cause::Absent { gpa: Gpa(0) };
-                *byte = self.byte(addr.0).ok_or(Fault { addr, cause })?;
-            }
-            Ok(())
-        }
+        let absent = absent.iter().map(|page| page * PAGE);
+        absent.fold(memory, |memory, page| memory.absent(page, PAGE))
     }
 
     fn parameters() -> MemoryParams {
@@ -297,11 +258,7 @@ mod tests {
     fn pieces_hold_all_that_can_be_read_and_whatever_is_as_long_as_their_overlap() {
         let mut rng = Rng::new(11);
         for _ in 0..60 {
-            let mut memory = Parts {
-                parts: Vec::new(),
-                absent: Vec::new(),
-                lost: Some((0x100_0000, 0x1000)),
-            };
+            let mut parts = Vec::new();
             let mut at = 0x1000;
             for _ in 0..rng.below(5) + 1 {
                 let len = (rng.below(4) + 1) * PAGE;
@@ -310,10 +267,11 @@ mod tests {
                 } else {
                     Prot::RWX
                 };
-                memory.parts.push((at, len, prot));
+                parts.push((at, len, prot));
                 at += len + rng.below(2) * PAGE;
             }
-            memory.absent = (0..rng.below(4)).map(|_| 1 + rng.below(12)).collect();
+            let absent: Vec<u64> = (0..rng.below(4)).map(|_| 1 + rng.below(12)).collect();
+            let memory = memory(&parts, &absent).lost(0x100_0000, 0x1000);
             let perm = if rng.below(2) == 0 {
                 Prot::W
             } else {
@@ -329,7 +287,11 @@ mod tests {
             let all = (AddrRange::all(), false);
             let mut pieces = Pieces::new(&memory, all, perm, bounds, bar);
             let all = all_of(&mut pieces);
-            let readable = memory.readable(perm);
+            let readable = memory.readable(perm, None);
+            let readable: BTreeMap<u64, u8> = readable
+                .into_iter()
+                .flat_map(|(start, bytes)| (start..).zip(bytes))
+                .collect();
             let mut seen = BTreeMap::new();
             for (start, bytes) in &all {
                 assert!(bytes.len() as u64 <= bounds.piece);
@@ -350,7 +312,7 @@ mod tests {
             let coverage = pieces.coverage().clone();
             assert_eq!(coverage.read, readable.len() as u64);
             assert_eq!(coverage.lost, 0x1000);
-            let wanted = memory.parts.iter().filter(|part| part.2.contains(perm));
+            let wanted = parts.iter().filter(|part| part.2.contains(perm));
             assert_eq!(coverage.mapped, wanted.map(|part| part.1).sum::<u64>());
             // The same once more, and nothing is counted twice.
             (&mut pieces).reset();
@@ -361,11 +323,7 @@ mod tests {
 
     #[test]
     fn what_is_not_mapped_counts_where_it_was_asked_for() {
-        let memory = Parts {
-            parts: vec![(0x1000, PAGE, Prot::RWX), (0x4000, PAGE, Prot::RWX)],
-            absent: vec![],
-            lost: None,
-        };
+        let memory = memory(&[(0x1000, PAGE, Prot::RWX), (0x4000, PAGE, Prot::RWX)], &[]);
         let bar = ProgressBar::hidden();
         let range = AddrRange::new(Gva(0), 0x8000).expect("not empty");
         let mut pieces = Pieces::new(&memory, (range, true), Prot::NONE, Bounds::of(1 << 20), bar);
@@ -377,11 +335,10 @@ mod tests {
 
     #[test]
     fn what_is_behind_a_bound_is_lost_and_not_silent() {
-        let memory = Parts {
-            parts: vec![(0x1000, 3 * PAGE, Prot::RWX), (0x8000, PAGE, Prot::RWX)],
-            absent: vec![2],
-            lost: None,
-        };
+        let memory = memory(
+            &[(0x1000, 3 * PAGE, Prot::RWX), (0x8000, PAGE, Prot::RWX)],
+            &[2],
+        );
         // As in every scan, what was looked at and is not there counts towards the bound.
         for (bytes, pieces, read) in [
             (100, 9, 100),

@@ -3,10 +3,7 @@
 use std::ops::ControlFlow;
 
 use anstream::ColorChoice;
-use vmie::{
-    AddrRange, Address as _, Cause, Coverage, Fault, Gpa, Gva, Memory, PAGE_SIZE, Prot, Span,
-    SpanKind, Spans,
-};
+use vmie::{AddrRange, Address as _, Cause, Coverage, Gpa, Gva, Memory as _, PAGE_SIZE, Prot};
 
 use super::pieces::{self, Piece};
 use super::views::{Asm, Hex16, Rows, View, Words64};
@@ -14,6 +11,7 @@ use crate::asm::Bits;
 use crate::names::Names;
 use crate::output::{Format, Output, Sink, SpaceKind, totals};
 use crate::report::{Level, Reporter};
+use crate::testmem::TestMemory;
 
 /// What a page of the fake memory is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,16 +23,33 @@ enum Page {
 }
 
 /// Pages from `BASE` on; nothing before and behind.
-struct Fake(Vec<Page>);
+struct Fake {
+    pages: Vec<Page>,
+    memory: TestMemory<Gva>,
+}
 
 const BASE: u64 = 0x10_0000;
 
 impl Fake {
+    fn new(pages: Vec<Page>) -> Self {
+        let mut memory = TestMemory::new();
+        for (start, page) in (BASE..).step_by(PAGE_SIZE as usize).zip(&pages) {
+            let bytes: Vec<u8> = (start..start + PAGE_SIZE).map(Self::byte).collect();
+            memory = match page {
+                Page::Present => memory.part(start, &bytes, Prot::R),
+                Page::Absent => memory.part(start, &bytes, Prot::R).absent(start, PAGE_SIZE),
+                Page::Lost => memory.lost(start, PAGE_SIZE),
+                Page::Unmapped => memory,
+            };
+        }
+        Self { pages, memory }
+    }
+
     fn page(&self, addr: u64) -> Page {
         let index = addr
             .checked_sub(BASE)
             .map(|offset| (offset / PAGE_SIZE) as usize);
-        let page = index.and_then(|index| self.0.get(index));
+        let page = index.and_then(|index| self.pages.get(index));
         page.copied().unwrap_or(Page::Unmapped)
     }
 
@@ -60,49 +75,14 @@ impl Fake {
     }
 }
 
-impl Memory for Fake {
-    type Addr = Gva;
-
-    fn spans(&self, range: AddrRange<Gva>) -> Spans<'_, Gva> {
-        let pages = (0..self.0.len() as u64).filter_map(move |index| {
-            let start = Gva(BASE + index * PAGE_SIZE);
-            let part = AddrRange::new(start, PAGE_SIZE)?.intersect(range)?;
-            let kind = match self.page(start.0) {
-                Page::Present | Page::Absent => SpanKind::Mapped(Prot::R),
-                Page::Lost => SpanKind::Lost(self.cause(start.0)?),
-                Page::Unmapped => return None,
-            };
-            Some(Span {
-                start: part.start(),
-                len: part.len(),
-                kind,
-            })
-        });
-        Box::new(pages)
-    }
-
-    fn read(&self, addr: Gva, buf: &mut [u8]) -> Result<(), Fault<Gva>> {
-        for (offset, byte) in buf.iter_mut().enumerate() {
-            let at = addr.0 + offset as u64;
-            if let Some(cause) = self.cause(at) {
-                return Err(Fault {
-                    addr: Gva(at),
-                    cause,
-                });
-            }
-            *byte = Self::byte(at);
-        }
-        Ok(())
-    }
-}
-
 /// Every arrangement of five pages, and one that is longer than a piece.
 fn memories() -> impl Iterator<Item = Fake> {
     const KINDS: [Page; 4] = [Page::Present, Page::Absent, Page::Lost, Page::Unmapped];
-    let small = (0..1024_usize).map(|n| Fake((0..5).map(|i| KINDS[n >> (2 * i) & 3]).collect()));
+    let small =
+        (0..1024_usize).map(|n| Fake::new((0..5).map(|i| KINDS[n >> (2 * i) & 3]).collect()));
     let mut long = vec![Page::Present; 200];
     long[130] = Page::Absent;
-    small.chain([Fake(long)])
+    small.chain([Fake::new(long)])
 }
 
 /// The naive twin: byte by byte, runs of one kind of answer joined.
@@ -121,7 +101,7 @@ fn naive(memory: &Fake, range: AddrRange<Gva>) -> Vec<(u64, u64, Option<&'static
 #[test]
 fn pieces_are_what_is_there() {
     for memory in memories() {
-        let len = memory.0.len() as u64 * PAGE_SIZE;
+        let len = memory.pages.len() as u64 * PAGE_SIZE;
         for range in [
             AddrRange::new(Gva(BASE - 10), len + 20),
             AddrRange::new(Gva(BASE + 7), len - 9),
@@ -129,7 +109,7 @@ fn pieces_are_what_is_there() {
             let range = range.expect("not empty");
             let mut parts: Vec<(u64, u64, Option<&'static str>)> = Vec::new();
             let mut coverage = Coverage::default();
-            let flow = pieces::walk(&memory, range, &mut coverage, &mut |piece| {
+            let flow = pieces::walk(&memory.memory, range, &mut coverage, &mut |piece| {
                 match piece {
                     Piece::Bytes { start, bytes } => {
                         for (offset, &byte) in bytes.iter().enumerate() {
@@ -147,7 +127,7 @@ fn pieces_are_what_is_there() {
                 Ok(ControlFlow::Continue(()))
             });
             assert!(flow.is_ok_and(|flow| flow.is_continue()));
-            assert_eq!(parts, naive(&memory, range), "{:?}", memory.0);
+            assert_eq!(parts, naive(&memory, range), "{:?}", memory.pages);
             let all = coverage.read + coverage.absent + coverage.lost + coverage.unmapped;
             assert_eq!(all, range.len());
         }
@@ -155,7 +135,12 @@ fn pieces_are_what_is_there() {
 }
 
 /// Rows of `pieces`, each a run's bytes as they come, as JSON lines.
-fn rows<V: View>(view: V, memory: &Fake, range: AddrRange<Gva>, pieces: &[&[u8]]) -> String {
+fn rows<V: View>(
+    view: V,
+    memory: &TestMemory<Gva>,
+    range: AddrRange<Gva>,
+    pieces: &[&[u8]],
+) -> String {
     let reporter = Reporter::new(Level::Quiet, ColorChoice::Never);
     let output = Output {
         format: Format::Jsonl,
@@ -186,7 +171,7 @@ fn rows<V: View>(view: V, memory: &Fake, range: AddrRange<Gva>, pieces: &[&[u8]]
 
 #[test]
 fn rows_do_not_depend_on_how_the_bytes_come() {
-    let memory = Fake(vec![Page::Present; 2]);
+    let memory = Fake::new(vec![Page::Present; 2]).memory;
     let range = AddrRange::new(Gva(BASE + 3), 300).expect("not empty");
     let mut bytes = vec![0; 300];
     memory.read(range.start(), &mut bytes).expect("present");
@@ -212,7 +197,7 @@ fn rows_do_not_depend_on_how_the_bytes_come() {
 
 #[test]
 fn only_code_looks_behind_the_range() {
-    let memory = Fake(vec![Page::Present; 2]);
+    let memory = Fake::new(vec![Page::Present; 2]).memory;
     let range = AddrRange::new(Gva(BASE), 20).expect("not empty");
     let mut bytes = vec![0; 20];
     memory.read(range.start(), &mut bytes).expect("present");

@@ -1,41 +1,14 @@
 //! Real guests with damaged lists: an answer with findings, in time, and no process lost that another
 //! view has.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use vmie::os::{FindingKind, Guest, Process, find};
-use vmie::{AddrRange, Fault, Gpa, Gva, Hints, Memory, Spans};
+use vmie::{Gpa, Gva, Hints, Memory};
 
+use super::overlay::{Overlay, PAGE};
 use super::support::{Case, each_raw};
-
-/// Physical memory with some words replaced.
-struct Patched {
-    memory: Arc<dyn Memory<Addr = Gpa>>,
-    words: Vec<(Gpa, u64)>,
-}
-
-impl Memory for Patched {
-    type Addr = Gpa;
-
-    fn spans(&self, range: AddrRange<Gpa>) -> Spans<'_, Gpa> {
-        self.memory.spans(range)
-    }
-
-    fn read(&self, addr: Gpa, buf: &mut [u8]) -> Result<(), Fault<Gpa>> {
-        self.memory.read(addr, buf)?;
-        for &(at, word) in &self.words {
-            for (i, byte) in word.to_le_bytes().into_iter().enumerate() {
-                let offset = (at.0 + i as u64).wrapping_sub(addr.0);
-                if let Some(place) = usize::try_from(offset).ok().and_then(|o| buf.get_mut(o)) {
-                    *place = byte;
-                }
-            }
-        }
-        Ok(())
-    }
-}
 
 const USER: u64 = 0x0000_5555_0000_1000;
 const UNMAPPED: u64 = 0xffff_f000_0000_0000;
@@ -79,11 +52,22 @@ impl<'c> Victim<'c> {
 
     /// The guest with these words of the kernel's memory replaced.
     fn with(&self, words: &[(u64, u64)]) -> Box<dyn Guest> {
-        let words = words.iter().map(|&(va, word)| (self.gpa(va), word));
-        let patched: Arc<dyn Memory<Addr = Gpa>> = Arc::new(Patched {
-            memory: Arc::clone(&self.case.memory),
-            words: words.collect(),
-        });
+        let memory = &self.case.memory;
+        let whole = |page: u64| {
+            let mut bytes = vec![0; PAGE as usize];
+            memory
+                .read(Gpa(page * PAGE), &mut bytes)
+                .expect("a page of the kernel's");
+            bytes
+        };
+        let mut pages = BTreeMap::new();
+        for &(va, word) in words {
+            for (at, byte) in (self.gpa(va).0..).zip(word.to_le_bytes()) {
+                let page = pages.entry(at / PAGE).or_insert_with(|| whole(at / PAGE));
+                page[(at % PAGE) as usize] = byte;
+            }
+        }
+        let patched = Overlay::over(memory, pages);
         find(&patched, &Hints::default()).expect("the kernel itself is whole")
     }
 }
