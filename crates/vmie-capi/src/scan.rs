@@ -10,7 +10,7 @@ use vmie::search::{Amount, Finder, Inexact, Query, ValueError, ValueQuery, Value
 use vmie::signature::Set;
 use vmie::xref::{CodeBits, XrefKind, Xrefs};
 use vmie::{
-    Address as _, DEFAULT_WINDOW, Found, Gva, MAX_WINDOW, Mode, Piece, Prot, Scanner, SweepOptions,
+    Address as _, DEFAULT_WINDOW, Found, Gva, MAX_WINDOW, Piece, Prot, Scanner, SweepOptions,
     Window, quiet, sweep,
 };
 

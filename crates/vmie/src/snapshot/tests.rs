@@ -6,11 +6,11 @@ use super::diff::naive;
 use super::*;
 use crate::addr::Gva;
 use crate::memory::Cause;
-use std::sync::atomic::AtomicBool;
 use crate::scan::Run;
 use crate::sweep::{SweepOptions, quiet, sweep};
 use crate::testany::any_memory;
 use crate::testmem::TestMemory;
+use std::sync::atomic::AtomicBool;
 
 type Test = TestMemory<Gva>;
 
