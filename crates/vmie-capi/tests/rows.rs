@@ -147,7 +147,7 @@ const STRUCTS: &[Struct] = &[
         &[
             ("va", Key("va")),
             ("value", Key("value")),
-            ("old", Key("old")),
+            ("old", OrFails("old")),
         ],
     ),
     (

@@ -81,7 +81,7 @@ impl<A: Address> Look<'_, A> {
         };
         if Some(data) == instance.at.checked_add((offset + 2 * size) as u64) {
             let used = usize::try_from(used).ok().filter(|&used| used <= 15)?;
-            let text = shown(&local[..used]).filter(|_| local[used] == 0)?;
+            let text = whole(&local[..used]).filter(|_| local[used] == 0)?;
             let sure = if used == 0 { 85 } else { 97 };
             let why = "points at its own buffer; length and terminator agree";
             return Some(found(text, sure, why.to_owned()));
@@ -105,7 +105,7 @@ impl<A: Address> Look<'_, A> {
             if used == 0 || used >= room.len() || room[used] != 0 {
                 return None;
             }
-            let text = shown(&room[..used]).filter(|text| !text.contains('\0'))?;
+            let text = whole(&room[..used]).filter(|text| !text.contains('\0'))?;
             // A byte that happens to be the length of the text beside it: one in 256, and fewer the longer
             // the text is. Nothing behind the text speaks for a string that never was longer.
             let clean = room[used..].iter().all(|&byte| byte == 0);
@@ -194,9 +194,9 @@ impl<A: Address> Look<'_, A> {
             let end = usize::try_from(used).ok()? * unit;
             let ended = bytes[end..end + unit].iter().all(|&byte| byte == 0);
             let text = if wide {
-                shown_wide(&bytes[..end])
+                shown_wide(&bytes[..end]).filter(|text| text.encode_utf16().count() * 2 == end)
             } else {
-                shown(&bytes[..end])
+                whole(&bytes[..end])
             };
             let text = text.filter(|text| ended && !text.contains('\0'))?;
             let sure = match used {
@@ -262,6 +262,12 @@ fn shown(bytes: &[u8]) -> Option<String> {
         }
         Err(_) => return None,
     };
+    text.chars().all(is_fine).then(|| text.to_owned())
+}
+
+/// The same of a text of which all is there: half a character at its end is none.
+fn whole(bytes: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(bytes).ok()?;
     text.chars().all(is_fine).then(|| text.to_owned())
 }
 

@@ -520,6 +520,17 @@ fn strings_of_every_library() {
             [padded(b"experimentation", 23), vec![14]].concat(),
             None,
         ),
+        // All of the text is there, so a character that is cut is none.
+        (
+            "half a character at the end, in place",
+            padded(b"\x14experimen\xc3", 24),
+            None,
+        ),
+        (
+            "half a character at the end, Visual C++",
+            [padded(b"Ad\xc3", 16), words([3, 15, 0, 0])[..16].to_vec()].concat(),
+            None,
+        ),
         (
             "no terminator",
             words([0x31, 30, at, 0])[..24].to_vec(),
