@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// The engine's parts, from the ground up. A part uses only those of lower floors.
 const FLOORS: &[&[&str]] = &[
-    &["addr", "replace", "scratch", "width"],
+    &["addr", "scratch", "width"],
     &["view"],
     &["memory"],
     &["arch"],

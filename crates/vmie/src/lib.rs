@@ -140,7 +140,6 @@ mod memory;
 pub mod os;
 pub mod paging;
 pub mod pointers;
-pub mod replace;
 pub mod scan;
 mod scratch;
 pub mod search;

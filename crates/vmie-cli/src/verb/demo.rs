@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anstyle::{AnsiColor, Style};
 use clap::{Args, ValueHint};
-use vmie::replace::Replacement;
+use vmie_replace::Replacement;
 use vmie_synth::guest::{Demo, demo};
 use vmie_synth::write::{self, Elf};
 

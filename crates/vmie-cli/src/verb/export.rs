@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
 use vmie::os::isf::{self, Export};
-use vmie::replace::Replacement;
+use vmie_replace::Replacement;
 
 use crate::args::SourceArgs;
 use crate::exit::{Done, Failure, Result, Stop};

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Command, ValueHint};
 use clap_mangen::Man;
-use vmie::replace;
 
 use crate::exit::{Done, Failure, Result, Stop};
 use crate::whole::Whole;
@@ -55,5 +54,5 @@ fn write_page(command: &Command, dir: &Path) -> std::io::Result<()> {
     let man = Man::new(command.clone());
     let mut page = Vec::new();
     man.render(&mut page)?;
-    replace::write(&dir.join(man.get_filename()), &page)
+    vmie_replace::write(&dir.join(man.get_filename()), &page)
 }

@@ -92,6 +92,15 @@ impl Rights {
         prot
     }
 
+    /// As [`Spec::effective`], by the rights of pages at any level of the format: all have the same ones.
+    #[inline]
+    pub(crate) const fn effective(self, allowed: Prot) -> Prot {
+        match self.no_kernel_exec {
+            Some(_) => allowed.by_owner(),
+            None => allowed,
+        }
+    }
+
     const fn mask(self) -> u64 {
         let kernel = match self.no_kernel_exec {
             Some(test) => test.mask,
@@ -225,10 +234,7 @@ impl Spec {
     #[inline]
     pub const fn effective(&self, allowed: Prot) -> Prot {
         let page = &self.levels[self.levels.len() - 1].page;
-        match page.rights.no_kernel_exec {
-            Some(_) => allowed.by_owner(),
-            None => allowed,
-        }
+        page.rights.effective(allowed)
     }
 
     /// What `entry` is when it stands in a table of the level with this number; `None` when the

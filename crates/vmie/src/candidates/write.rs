@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 
+use vmie_replace::Replacement;
+
 use super::{CandidatesError, CandidatesErrorKind, END, Header, MAGIC, VERSION, per_block};
-use crate::replace::Replacement;
 
 /// A file while it is written. Dropped before it is finished, it leaves nothing behind.
 #[derive(Debug)]

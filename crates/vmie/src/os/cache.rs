@@ -29,7 +29,6 @@ use super::types::TypeStore;
 use crate::addr::{AddrRange, Address, Gpa};
 use crate::hints::Hints;
 use crate::memory::Memory;
-use crate::replace;
 
 /// The first line of a cache.
 const MAGIC: &str = "vmie-os 1";
@@ -177,7 +176,7 @@ impl Cache {
         self.check_place()?;
         let text = format!("{MAGIC}\nimage {}\ntrail {trail}\n", self.identity);
         // Whole or not at all: another run may be reading it.
-        replace::write(&self.path, text.as_bytes())
+        vmie_replace::write(&self.path, text.as_bytes())
     }
 
     /// Whether there is nothing that a cache may not replace. A file that merely has such a name belongs

@@ -1,6 +1,6 @@
 //! Where the translation of an address begins.
 
-use crate::addr::{Address, Gpa};
+use crate::addr::{Address, Gpa, Gva};
 
 /// The root tables of an address space.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -48,13 +48,61 @@ impl Roots {
     }
 
     /// With only those bits of each that locate a table.
-    pub(super) fn masked(self, mask: u64) -> Self {
+    fn masked(self, mask: u64) -> Self {
         let only = |root: Gpa| Gpa(root.raw() & mask);
         match self {
             Self::One(root) => Self::One(only(root)),
             Self::Halves { lower, upper } => Self::Halves {
                 lower: lower.map(only),
                 upper: upper.map(only),
+            },
+        }
+    }
+}
+
+/// The roots as translations look them up, by the top bit of an address.
+#[derive(Clone, Copy)]
+pub(super) struct Tops {
+    halves: [Gpa; 2],
+    /// Whether both are one.
+    one: bool,
+}
+
+impl Tops {
+    /// Stands for a root that is not known: no bits that locate a table are so high. Smaller than an option, and one load
+    /// less on the way of each translation.
+    const UNKNOWN: Gpa = Gpa(!0xfff);
+
+    /// Of these roots, with only those bits of each that locate a table.
+    pub(super) fn new(roots: Roots, mask: u64) -> Self {
+        let roots = roots.masked(mask);
+        Self {
+            halves: [false, true].map(|upper| roots.of_half(upper).unwrap_or(Self::UNKNOWN)),
+            one: matches!(roots, Roots::One(_)),
+        }
+    }
+
+    /// Where the translation of an address begins, if that is known.
+    #[inline]
+    pub(super) fn known(&self, va: Gva) -> Option<Gpa> {
+        let root = self.halves[(va.raw() >> 63) as usize];
+        Some(root).filter(|&root| root != Self::UNKNOWN)
+    }
+
+    /// The root that tells spaces apart: see [`Roots::first`].
+    pub(super) fn first(&self) -> Gpa {
+        self.roots().first().unwrap_or_default()
+    }
+
+    /// The roots.
+    pub(super) fn roots(&self) -> Roots {
+        let known = |root: Gpa| Some(root).filter(|&root| root != Self::UNKNOWN);
+        let [lower, upper] = self.halves;
+        match self.one {
+            true => Roots::One(lower),
+            false => Roots::Halves {
+                lower: known(lower),
+                upper: known(upper),
             },
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::enumerate::{ExtentWalk, RegionWalk};
-use super::roots::Roots;
+use super::roots::{Roots, Tops};
 use super::software::{Software, SoftwareEntries};
 use super::viewed::Viewed;
 use super::walk::{Tables, Walker, read_entries};
@@ -78,11 +78,7 @@ pub struct Walk {
 #[derive(Clone)]
 pub struct AddressSpace {
     phys: Viewed<Gpa>,
-    roots: Roots,
-    /// The root of each half, looked up by the top bit of an address.
-    tops: [Option<Gpa>; 2],
-    /// The root that tells spaces apart.
-    root: Gpa,
+    tops: Tops,
     mode: Mode,
     /// Bits of an entry that count.
     keep: u64,
@@ -94,7 +90,7 @@ pub struct AddressSpace {
 impl std::fmt::Debug for AddressSpace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AddressSpace")
-            .field("roots", &self.roots)
+            .field("roots", &self.roots())
             .field("mode", &self.mode)
             .finish()
     }
@@ -117,13 +113,10 @@ impl AddressSpace {
     /// The address space whose top page table is at a root, or that has one for each half ([`Roots`]); PCID and flag bits of a
     /// CR3 value are masked off. Nothing is read yet: a wrong root shows as a space without mappings.
     pub fn new(phys: Arc<dyn Memory<Addr = Gpa>>, roots: impl Into<Roots>, mode: Mode) -> Self {
-        let roots = roots.into().masked(mode.spec().root_mask);
-        let root = roots.first().unwrap_or_default();
+        let tops = Tops::new(roots.into(), mode.spec().root_mask);
         Self {
-            phys: Viewed::new(phys, root),
-            roots,
-            tops: tops(roots),
-            root,
+            phys: Viewed::new(phys, tops.first()),
+            tops,
             mode,
             keep: !0,
             software: None,
@@ -143,12 +136,9 @@ impl AddressSpace {
     /// same bits. Where each half has a root, that of the upper one stays.
     #[must_use]
     pub fn with_root(&self, root: Gpa) -> Self {
-        let roots = self.roots.with_process(root);
-        let roots = roots.masked(self.mode.spec().root_mask);
+        let roots = self.roots().with_process(root);
         Self {
-            roots,
-            tops: tops(roots),
-            root: roots.first().unwrap_or_default(),
+            tops: Tops::new(roots, self.mode.spec().root_mask),
             ..self.hardware()
         }
     }
@@ -184,12 +174,12 @@ impl AddressSpace {
 
     /// Physical address of the top page table; where each half has one, that of the lower half, if it is known.
     pub fn root(&self) -> Gpa {
-        self.root
+        self.tops.first()
     }
 
     /// Physical addresses of the top page tables.
     pub fn roots(&self) -> Roots {
-        self.roots
+        self.tops.roots()
     }
 
     /// The paging mode.
@@ -231,7 +221,7 @@ impl AddressSpace {
         });
         let tables = Tables {
             phys: &**self.phys.memory(),
-            roots: self.roots,
+            roots: self.roots(),
             spec,
             keep: self.keep,
             software: self.software.as_ref(),
@@ -323,7 +313,7 @@ impl AddressSpace {
         if spec.entry_bytes != 8 || !spec.is_canonical(va.raw()) {
             return None;
         }
-        let mut table = self.tops[half(va)]?;
+        let mut table = self.tops.known(va)?;
         for level in spec.levels {
             let at = entry_address(spec, level, table, va);
             let entry = view.read_u64(at)? & self.keep;
@@ -377,7 +367,7 @@ impl AddressSpace {
         va: Gva,
         seen: &mut impl FnMut(Step),
     ) -> Result<Descent, Fault<Gva>> {
-        let Some(table) = self.tops[half(va)].filter(|_| spec.is_canonical(va.raw())) else {
+        let Some(table) = self.tops.known(va).filter(|_| spec.is_canonical(va.raw())) else {
             return Err(Fault {
                 addr: va,
                 cause: Cause::NonCanonical,
@@ -634,7 +624,10 @@ impl AddressSpace {
         Ok(Mapping {
             gpa: Gpa(level.page.address(entry) | (va.raw() & (level.span() - 1))),
             page_size: level.span(),
-            prot: spec.effective(at.inherited.intersect(level.page.rights.of(entry))),
+            prot: level
+                .page
+                .rights
+                .effective(at.inherited.intersect(level.page.rights.of(entry))),
             valid: true,
         })
     }
@@ -680,17 +673,6 @@ impl AddressSpace {
             entry,
         })
     }
-}
-
-/// The root of each half.
-fn tops(roots: Roots) -> [Option<Gpa>; 2] {
-    [false, true].map(|upper| roots.of_half(upper))
-}
-
-/// In which half an address is, as an index.
-#[inline]
-fn half(va: Gva) -> usize {
-    (va.raw() >> 63) as usize
 }
 
 #[inline]

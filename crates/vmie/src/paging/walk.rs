@@ -259,7 +259,7 @@ impl<'a> Walker<'a> {
             if level.is_page.holds(entry) {
                 top.summary.note(Some(own));
                 let kind = RunKind::Mapped {
-                    prot: self.spec.effective(prot),
+                    prot: level.page.rights.effective(prot),
                     gpa,
                     page_size: level.span(),
                 };
@@ -539,7 +539,7 @@ impl How<'_> {
                 va: frame.base + ((start as u64) << level.shift),
                 len: (len as u64) << level.shift,
                 kind: RunKind::Mapped {
-                    prot: spec.effective(frame.inherited.intersect(own)),
+                    prot: rights.effective(frame.inherited.intersect(own)),
                     gpa: level.page.address(first),
                     page_size: level.span(),
                 },

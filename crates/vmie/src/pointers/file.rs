@@ -30,6 +30,8 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use vmie_replace::Replacement;
+
 use super::map::PointerMap;
 use super::packed;
 use super::runs::Runs;
@@ -38,7 +40,6 @@ use super::{MAX_EDGES, Width};
 use crate::addr::Address;
 use crate::filemap::FileMap;
 use crate::memory::Coverage;
-use crate::replace::Replacement;
 
 const MAGIC: &[u8; 8] = b"vmieptrs";
 const VERSION: u32 = 1;

@@ -32,6 +32,8 @@ pub(crate) struct Cursor<'m, A: Address, R, F> {
     threads: usize,
     /// `None` until it is needed; without a pool (the system may refuse threads) everything still works on this thread.
     pool: Option<Option<Pool>>,
+    /// Room for what is planned next: allocating it for each window would be felt.
+    steps: Vec<Step<A>>,
     /// Planned, and windows among them that were looked at.
     ahead: VecDeque<Planned<A, R>>,
     /// Parts of a window that had too many results, the first one last.
@@ -59,6 +61,7 @@ where
             buffers: Buffers::default(),
             threads: available(options.threads),
             pool: options.pool.clone().map(Some),
+            steps: Vec::new(),
             ahead: VecDeque::new(),
             halves: Vec::new(),
             tally: Tally::new(memory),
@@ -126,36 +129,35 @@ where
             1 => 1,
             threads => threads * WINDOWS_PER_THREAD,
         };
-        let mut steps = Vec::new();
         let windows = self
             .plan
-            .batch(&mut steps, most, self.threads * STEPS_PER_THREAD);
+            .batch(&mut self.steps, most, self.threads * STEPS_PER_THREAD);
         let several = windows > 1;
         if several && self.pool.is_none() {
             self.pool = Some(Pool::new(self.threads).ok());
         }
-        let looked: Vec<Option<Looked<A, R>>> = match &self.pool {
-            Some(Some(pool)) if several => {
-                let (memory, behind) = (self.memory, self.options.behind);
-                let (buffers, scan, steps) = (&self.buffers, &self.scan, &steps);
-                pool.install(|| {
-                    let one = |step: &Step<A>| match step {
-                        Step::Look(task) => Some(look(
-                            memory,
-                            task,
-                            behind,
-                            buffers,
-                            scan,
-                            RESULTS_PER_WINDOW,
-                        )),
-                        _ => None,
-                    };
-                    steps.par_iter().with_max_len(1).map(one).collect()
-                })
-            }
-            _ => steps.iter().map(|_| None).collect(),
-        };
-        self.ahead.extend(steps.into_iter().zip(looked));
+        if let (Some(Some(pool)), true) = (&self.pool, several) {
+            let (memory, behind) = (self.memory, self.options.behind);
+            let (buffers, scan, steps) = (&self.buffers, &self.scan, &self.steps);
+            let looked: Vec<Option<Looked<A, R>>> = pool.install(|| {
+                let one = |step: &Step<A>| match step {
+                    Step::Look(task) => Some(look(
+                        memory,
+                        task,
+                        behind,
+                        buffers,
+                        scan,
+                        RESULTS_PER_WINDOW,
+                    )),
+                    _ => None,
+                };
+                steps.par_iter().with_max_len(1).map(one).collect()
+            });
+            self.ahead.extend(self.steps.drain(..).zip(looked));
+        } else {
+            self.ahead
+                .extend(self.steps.drain(..).map(|step| (step, None)));
+        }
     }
 
     /// What was looked at so far.

@@ -21,8 +21,9 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use vmie_replace::Replacement;
+
 use super::supplied::{BuildId, SuppliedTypes, fits};
-use crate::replace::Replacement;
 
 const MAGIC: &str = "vmie-types 1";
 

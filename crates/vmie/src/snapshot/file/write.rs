@@ -9,6 +9,8 @@ use std::path::Path;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use vmie_replace::Replacement;
+
 use super::super::Snapshot;
 use super::super::content::Content;
 use super::super::layout::SNAPSHOT_PAGE;
@@ -16,7 +18,6 @@ use super::super::slot::{Slot, Slots, ZERO};
 use super::tables::{Form, Tables, block_count};
 use super::{BLOCK_PAGES, FileError, FileErrorKind as Kind, Packer, SaveOptions};
 use crate::addr::Address;
-use crate::replace::Replacement;
 use crate::scan::Run;
 
 /// What was saved.

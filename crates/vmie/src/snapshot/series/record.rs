@@ -23,7 +23,6 @@ use super::store::{self, Store};
 use super::{Series, moment_path};
 use crate::addr::{AddrRange, Address};
 use crate::memory::{Coverage, Gap, Memory};
-use crate::replace;
 use crate::scan::Run;
 
 /// A moment that was not added.
@@ -491,7 +490,7 @@ impl<A: Address> Moment<'_, A> {
         };
         let encoded = tables.encode(Form::Moment);
         let path = moment_path(&recorder.dir, recorder.next);
-        let saved = replace::write(&path, &encoded);
+        let saved = vmie_replace::write(&path, &encoded);
         saved.map_err(|error| FileError {
             path,
             kind: error.into(),

@@ -16,12 +16,13 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
+use vmie_replace::Replacement;
+
 use super::super::file::{BLOCK_PAGES, Compression, FileError, FileErrorKind as Kind, unpack};
 use super::super::layout::SNAPSHOT_PAGE;
 use super::super::slot::{Slot, ZERO};
 use crate::blocks::BlockCache;
 use crate::filemap::FileMap;
-use crate::replace::Replacement;
 
 const MAGIC: &[u8; 8] = b"vmiepags";
 const VERSION: u32 = 1;

@@ -6,7 +6,6 @@ mod picture;
 
 use std::path::Path;
 
-use vmie::replace;
 use vmie::scan::Run;
 use vmie::snapshot::series::{self, History, RegionHistory, Series, Step};
 use vmie::snapshot::{DiffOptions, FileErrorKind, Filter, Origin};
@@ -281,7 +280,7 @@ impl<A: Address> Looking<'_, A> {
     /// Writes the picture.
     fn draw(&self, path: &Path, history: &History<A>, groups: Option<&Groups>) -> Result<()> {
         let page = picture::page(self, history, groups);
-        replace::write(path, page.as_bytes())
+        vmie_replace::write(path, page.as_bytes())
             .map_err(|error| Failure::new(format!("{}: {error}", shell_word(path))).into())
     }
 }
