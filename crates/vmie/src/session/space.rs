@@ -53,10 +53,6 @@ impl Who {
 }
 
 /// The memory that is meant.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there are few of them, and every read goes through the large one"
-)]
 #[derive(Clone)]
 pub enum Target {
     /// Guest physical memory.
