@@ -79,7 +79,7 @@ pub(in crate::os) enum Kept {
     /// Those of a file that is no BTF.
     #[cfg_attr(
         not(feature = "isf"),
-        expect(dead_code, reason = "made of ISF files only")
+        allow(dead_code, reason = "made of ISF files only")
     )]
     Supplied(SuppliedTypes),
 }
