@@ -1,7 +1,8 @@
 //! The structure that ARCHITECTURE.md describes, as the imports have it: no two files use each other, by whatever way round (a folder's
 //! `mod.rs` and the files in it may), and the engine's parts use only what stands below them.
 //!
-//! Read as text: `use` declarations outside of tests, names followed through `pub use` to the file that defines them.
+//! Read as text: `use` declarations outside of tests and paths that begin with what they bring, names followed through `pub use` to the file that
+//! defines them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -123,6 +124,7 @@ impl File {
             path,
             ..Self::default()
         };
+        let mut named: BTreeMap<String, Module> = BTreeMap::new();
         let mut rest = text;
         while let Some(at) = rest.find("use ") {
             let line = rest[..at].rfind('\n').map_or(0, |newline| newline + 1);
@@ -146,6 +148,7 @@ impl File {
                 let Some(path) = absolute(&path, module, is_face) else {
                     continue;
                 };
+                named.insert(name.clone(), path.clone());
                 if before.trim().starts_with("pub") {
                     file.handed.insert(name, path);
                 } else {
@@ -154,8 +157,37 @@ impl File {
             }
             rest = &declaration[end..];
         }
+        let code = text.lines().filter(|line| {
+            let line = line.trim_start();
+            !line.starts_with("//") && !line.starts_with("use ") && !line.starts_with("pub use ")
+        });
+        for path in code.flat_map(paths_in) {
+            let begun = match named.get(&path[0]) {
+                Some(begun) => Some([begun, &path[1..]].concat()),
+                None if ["crate", "super", "self"].contains(&path[0].as_str()) => {
+                    absolute(&path, module, is_face)
+                }
+                None => None,
+            };
+            file.imports.extend(begun);
+        }
         file
     }
+}
+
+/// The paths of several names in a line of code.
+fn paths_in(line: &str) -> Vec<Module> {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    let words = line.split(|c: char| !is_part(c));
+    let path = |word: &str| -> Option<Module> {
+        let parts: Module = word.split("::").map(str::to_owned).collect();
+        let whole = parts.len() > 1
+            && parts
+                .iter()
+                .all(|part| !part.is_empty() && !part.contains(':'));
+        whole.then_some(parts)
+    };
+    words.filter_map(path).collect()
 }
 
 /// The paths of a tree of imports, each with the name that it has afterwards.

@@ -19,6 +19,7 @@
 //! 5. Where sources know its registers: `image/notes.rs`, `live/registers.rs`.
 
 pub(crate) mod code;
+mod instructions;
 mod mode;
 mod spec;
 pub mod x86;
@@ -26,7 +27,7 @@ pub mod x86;
 use std::fmt;
 
 use crate::width::CodeBits;
-pub use code::InstructionSet;
+pub use instructions::InstructionSet;
 pub use mode::{Mode, UnknownMode};
 pub use spec::{Above, EntryKind, Flag, Level, Rights, Spec, Target, Test};
 

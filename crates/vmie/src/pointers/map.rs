@@ -1,7 +1,6 @@
 //! The index: built, and asked.
 
 use std::marker::PhantomData;
-use std::ops::ControlFlow;
 
 use xxhash_rust::xxh3::Xxh3;
 
@@ -99,16 +98,6 @@ impl<A: Address> PointerMap<A> {
             coverage,
             marker: PhantomData,
         })
-    }
-
-    /// All paths to `target`, shortest first; [`find_paths`](super::find_paths) hands them on one by one.
-    pub fn paths(&self, target: A, options: &super::PathOptions<A>) -> Vec<super::Path<A>> {
-        let mut paths = Vec::new();
-        let _ = super::find_paths(self, target, options, &Run::new(), &mut |path| {
-            paths.push(path);
-            ControlFlow::Continue(())
-        });
-        paths
     }
 
     /// How many pointers there are.

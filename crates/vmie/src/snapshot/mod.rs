@@ -38,6 +38,7 @@ mod diff;
 mod file;
 mod groups;
 mod layout;
+mod open;
 pub mod series;
 mod slot;
 mod take;

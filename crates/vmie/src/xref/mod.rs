@@ -30,8 +30,9 @@ mod index;
 mod tests;
 
 use crate::addr::{AddrRange, Gva};
+pub use crate::arch::InstructionSet;
 use crate::arch::code::CodeWindow;
-pub use crate::arch::code::{FilterKind, InstructionSet, Xref, XrefKind};
+pub use crate::arch::code::{FilterKind, Xref, XrefKind};
 use crate::sweep::{Found, Piece, Scanner};
 pub use crate::width::CodeBits;
 pub use index::XrefIndex;

@@ -196,6 +196,18 @@ pub fn find_paths<A: Address>(
     PathFinder::new(map, options).find(target, run, emit)
 }
 
+impl<A: Address> PointerMap<A> {
+    /// All paths to `target`, shortest first; [`find_paths`] hands them on one by one.
+    pub fn paths(&self, target: A, options: &PathOptions<A>) -> Vec<Path<A>> {
+        let mut paths = Vec::new();
+        let _ = find_paths(self, target, options, &Run::new(), &mut |path| {
+            paths.push(path);
+            ControlFlow::Continue(())
+        });
+        paths
+    }
+}
+
 /// Searches an index for paths to one target after another: what was worked out about the bases serves
 /// all of them.
 #[derive(Debug)]

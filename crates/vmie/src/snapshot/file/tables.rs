@@ -63,7 +63,7 @@ pub(in super::super) enum Form {
 impl Form {
     pub(super) const ALL: [Self; 2] = [Self::Whole, Self::Moment];
 
-    pub(super) fn magic(self) -> &'static [u8; 8] {
+    pub(in super::super) fn magic(self) -> &'static [u8; 8] {
         match self {
             Self::Whole => b"vmiesnap",
             Self::Moment => b"vmiemomt",
