@@ -387,6 +387,9 @@ impl<A: Address> Span<A> {
     }
 }
 
+/// A memory of this crate's that is scanned from end to end, without it being made a `dyn Memory` first.
+pub(crate) trait Whole: Memory + Sized {}
+
 /// A maximal run of mapped addresses with the same effective protection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Region<A> {

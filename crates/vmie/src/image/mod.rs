@@ -38,8 +38,7 @@ use std::path::Path;
 use crate::addr::{AddrRange, Address, Gpa};
 use crate::blocks::{BlockCache, Reader};
 use crate::hints::Hints;
-use crate::memory::{Cause, Fault, Memory, Spans};
-use crate::scan::Whole;
+use crate::memory::{Cause, Fault, Memory, Spans, Whole};
 use crate::view::View;
 
 use crate::filemap::{FileMap, Writers, zeros};

@@ -40,8 +40,7 @@ use std::path::{Path, PathBuf};
 
 use crate::addr::{AddrRange, Address, Gpa};
 use crate::arch::x86::CpuState;
-use crate::memory::{Cause, Fault, Memory, Prot, Span, SpanKind, Spans};
-use crate::scan::Whole;
+use crate::memory::{Cause, Fault, Memory, Prot, Span, SpanKind, Spans, Whole};
 
 pub use error::{LiveError, LiveErrorKind};
 use mtree::Section;

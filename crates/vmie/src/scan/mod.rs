@@ -41,7 +41,6 @@ use crate::sweep::{Cursor, Found, Piece, Scanner, SweepOptions, Window, around};
 pub use outcome::{Match, Outcome};
 pub use run::Run;
 pub use target::Target;
-pub(crate) use target::Whole;
 
 /// Which part of a memory is looked at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

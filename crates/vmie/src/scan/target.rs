@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::{Match, Outcome, Run, Selection};
 use crate::addr::{Address, Gva};
-use crate::memory::Memory;
+use crate::memory::{Memory, Whole};
 use crate::paging::AddressSpace;
 use crate::sweep::{Scanner, SpacePart, seek, seek_many, seek_space};
 
@@ -38,9 +38,7 @@ impl<A: Address> Target for dyn Memory<Addr = A> + '_ {
     }
 }
 
-/// A memory of this crate's that is scanned from end to end, without it being made a `dyn Memory` first.
-pub(crate) trait Whole: Memory + Sized {}
-
+/// A memory of this crate's, from end to end.
 impl<M: Whole> Target for M {
     type Addr = <M as Memory>::Addr;
 

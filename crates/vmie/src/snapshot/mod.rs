@@ -49,9 +49,8 @@ use std::time::{Duration, SystemTime};
 
 use crate::addr::{AddrRange, Address, Gpa};
 use crate::arch::x86::CpuState;
-use crate::memory::{Coverage, Fault, Gap, Memory, Prot, Region, SpanKind, Spans};
+use crate::memory::{Coverage, Fault, Gap, Memory, Prot, Region, SpanKind, Spans, Whole};
 use crate::paging::Mode;
-use crate::scan::Whole;
 use crate::view::View;
 use crate::width::ProgramWidth;
 use content::Content;
