@@ -20,6 +20,7 @@
 //! [`verb::run`], a transcript under `tests/golden/`, and its line in the README.
 
 mod addr;
+mod advice;
 mod args;
 mod asm;
 mod candidates;

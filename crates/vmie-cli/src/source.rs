@@ -12,6 +12,7 @@ use vmie::{Gpa, Gva, Image, Memory, OpenError, OpenErrorKind, OpenOptions};
 
 pub(crate) use vmie::session::{SourceInfo as Info, live_socket};
 
+use crate::advice;
 use crate::args::SourceArgs;
 use crate::escape::{self, shell_word};
 use crate::exit::Failure;
@@ -58,7 +59,9 @@ impl Source {
         }
         let damage = session.damage().iter().map(|one| format!("{name}: {one}"));
         salvage::tell_damage(damage, reporter);
-        for note in &session.info().notes {
+        let info = session.info();
+        for note in &info.notes {
+            let note = advice::worded(note.clone(), &info.advice);
             reporter.warn(&format!("{name}: {note}"));
         }
         Ok(Self {
@@ -257,7 +260,8 @@ fn misplaced(source: &Path, option: SourceOption, kind: SourceKind) -> Failure {
 }
 
 fn no_image(source: &Path, error: &OpenError) -> Failure {
-    let failure = Failure::new(error.to_string());
+    let advice = error.kind.advice();
+    let failure = Failure::new(advice::worded(error.to_string(), advice.as_slice()));
     match error.kind {
         OpenErrorKind::Io { .. } if !source.exists() => {
             failure.hint("check the path; `vmie demo --keep DIR` makes an image to try")

@@ -162,7 +162,7 @@ pub use addr::{AddrRange, Address, Gpa, Gva, PAGE_SIZE};
 pub use arch::x86::CpuState;
 pub use hints::Hints;
 pub use image::{
-    Format, Image, ImageInfo, Layout, LayoutPart, OpenError, OpenErrorKind, OpenOptions,
+    Advice, Format, Image, ImageInfo, Layout, LayoutPart, OpenError, OpenErrorKind, OpenOptions,
     ParseLayoutError,
 };
 #[cfg(all(feature = "live", target_os = "linux"))]

@@ -8,6 +8,7 @@ use vmie::snapshot::Snapshot;
 use vmie::{AddrRange, Address, Coverage, CpuState, Gpa, Gva, SpanKind};
 use vmie_rows::{Cpu, Field, Hex, InfoRow, Os, PhysicalRange, SnapshotInfo};
 
+use crate::advice;
 use crate::args::{SourceArgs, perm_letters};
 use crate::escape;
 use crate::exit::{Done, Failure, Result};
@@ -150,7 +151,11 @@ fn row(info: &Info) -> InfoRow {
         os: None,
         snapshot: None,
         live: info.live,
-        notes: info.notes.clone(),
+        notes: info
+            .notes
+            .iter()
+            .map(|note| advice::worded(note.clone(), &info.advice))
+            .collect(),
     }
 }
 

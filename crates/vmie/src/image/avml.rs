@@ -22,6 +22,7 @@
 
 use std::io::Read;
 
+use super::advice::Advice;
 use super::error::OpenErrorKind;
 use super::opening::TOO_MANY_PARTS;
 use super::segments::SegmentsBuilder;
@@ -77,7 +78,7 @@ pub(super) fn index(
         offset,
         expected,
         found,
-        advice: "the file was overwritten there, or was not written by AVML",
+        advice: Advice::Other("the file was overwritten there, or was not written by AVML"),
     };
     let (start, len) = (block.start().raw(), block.len());
     let mut offset = begin;

@@ -23,6 +23,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::advice::Advice;
 use super::error::OpenErrorKind;
 use super::format::Format;
 use super::opening::{OpenOptions, Opened, Parsed, TOO_MANY_PARTS, map_file, open_file};
@@ -59,7 +60,7 @@ fn damaged(expected: &str, found: String) -> OpenErrorKind {
         offset: 0,
         expected: expected.to_owned(),
         found,
-        advice: "take the snapshot again, or give memory-ranges with a layout",
+        advice: Advice::Other("take the snapshot again, or give memory-ranges with a layout"),
     }
 }
 
@@ -117,6 +118,7 @@ fn parse(state: &[u8], memory: u64) -> Result<Parsed, OpenErrorKind> {
         builder,
         hints: Hints::of_cpus(cpus),
         notes,
+        advice: Vec::new(),
         pages: None,
     })
 }

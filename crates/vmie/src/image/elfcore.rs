@@ -16,6 +16,7 @@
 
 use std::borrow::Cow;
 
+use super::advice::Advice;
 use super::error::OpenErrorKind;
 use super::format::Format;
 use super::notes::Notes;
@@ -30,7 +31,8 @@ const PT_LOAD: u32 = 1;
 const PT_NOTE: u32 = 4;
 const PN_XNUM: u16 = 0xffff;
 
-const SAVE_AGAIN: &str = "the file was cut or overwritten; save the guest's memory again";
+const SAVE_AGAIN: Advice =
+    Advice::Other("the file was cut or overwritten; save the guest's memory again");
 
 /// Where the fields stand in the structures of a class.
 struct Class {
@@ -183,6 +185,7 @@ fn parse(map: &FileMap) -> Result<Parsed, OpenErrorKind> {
         builder,
         hints: notes.hints,
         notes: oddities,
+        advice: Vec::new(),
         pages: None,
     })
 }
@@ -225,7 +228,7 @@ fn headers(map: &FileMap) -> Result<(Table<'_>, bool), OpenErrorKind> {
         2 => {
             return Err(unsupported(
                 "an ELF file of a big-endian machine".into(),
-                "vmie reads memory of x86 machines",
+                Advice::Other("vmie reads memory of x86 machines"),
             ));
         }
         other => {
@@ -256,8 +259,7 @@ fn headers(map: &FileMap) -> Result<(Table<'_>, bool), OpenErrorKind> {
     if kind != ET_CORE {
         return Err(unsupported(
             format!("an ELF file of type {kind} and not a core dump (4)").into(),
-            "give a memory image of the guest; to read this file as raw memory all the same, give \
-             its layout with --layout GPA+LEN@OFFSET",
+            Advice::RawWithLayout,
         ));
     }
     let machine = half(18);
@@ -268,7 +270,7 @@ fn headers(map: &FileMap) -> Result<(Table<'_>, bool), OpenErrorKind> {
                 if machine == 183 { " (AArch64)" } else { "" }
             )
             .into(),
-            "vmie reads memory of x86 machines (3 and 62)",
+            Advice::Other("vmie reads memory of x86 machines (3 and 62)"),
         ));
     }
     let stride = u64::from(half(tail + 2));
@@ -332,7 +334,7 @@ fn refuse_process(table: &Table<'_>) -> Result<(), OpenErrorKind> {
     if differ {
         return Err(OpenErrorKind::Unsupported {
             found: "a core dump of a process, without physical addresses".into(),
-            advice: "save the memory of the guest, with `dump-guest-memory FILE`",
+            advice: Advice::Other("save the memory of the guest, with `dump-guest-memory FILE`"),
         });
     }
     Ok(())

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 
+use super::advice::Advice;
+
 /// Why an image could not be opened: what was expected where, what was found, what to try.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot open {}: {kind}", path.display())]
@@ -46,7 +48,7 @@ pub enum OpenErrorKind {
         /// What the file is.
         found: Cow<'static, str>,
         /// What to do to get an image that vmie reads.
-        advice: &'static str,
+        advice: Advice,
     },
     /// The file belongs to an image and holds no memory itself.
     #[error("it is {found}, and not the memory; {advice}")]
@@ -54,7 +56,7 @@ pub enum OpenErrorKind {
         /// What the file is.
         found: &'static str,
         /// How it is given.
-        advice: &'static str,
+        advice: Advice,
     },
     /// A layout was given for a format that brings its own.
     #[error(
@@ -107,7 +109,7 @@ pub enum OpenErrorKind {
         /// What the file is.
         found: &'static str,
         /// What to try.
-        advice: &'static str,
+        advice: Advice,
     },
     /// The file is of a known format, but a field in it cannot be right.
     #[error("{what} at file offset {offset:#x}: expected {expected}, found {found}; {advice}")]
@@ -121,6 +123,20 @@ pub enum OpenErrorKind {
         /// What is there.
         found: String,
         /// What to try.
-        advice: &'static str,
+        advice: Advice,
     },
+}
+
+impl OpenErrorKind {
+    /// What to try, where it says something of that; of a file that was given with the source, what to try with that.
+    pub fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::Unsupported { advice, .. }
+            | Self::Beside { advice, .. }
+            | Self::NoMemory { advice, .. }
+            | Self::Damaged { advice, .. } => Some(*advice),
+            Self::Companion { kind, .. } => kind.advice(),
+            _ => None,
+        }
+    }
 }

@@ -21,6 +21,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::advice::Advice;
 use super::error::OpenErrorKind;
 use super::format::Format;
 use super::layout::LayoutPart;
@@ -59,7 +60,7 @@ pub(super) fn open(
         notes: told,
     } = laid;
     let layers = Layers::open(map, &options.bases, options.holes_are_zeros)?;
-    let mut notes = layers.notes.clone();
+    let (mut notes, mut advice) = (layers.notes.clone(), Vec::new());
     let mut builder = SegmentsBuilder::new(layers.maps[0].len());
     for part in &parts {
         if layers.add(&mut builder, part) == Added::Refused {
@@ -89,20 +90,24 @@ pub(super) fn open(
         notes.push(match hints.cpus.iter().find(lost) {
             Some(cpu) => format!(
                 "{oldest} has holes, and the page tables of CPU {} are in one of them: it holds only what had \
-                 changed (a diff snapshot); give the file under it with --base",
-                cpu.index
+                 changed (a diff snapshot); {}",
+                cpu.index,
+                Advice::GiveBase
             ),
             None => format!(
                 "{oldest} has holes, which count as not saved: if it holds only what had changed (a diff \
-                 snapshot), give the file under it with --base; if it is a full snapshot that was copied \
-                 without its zeros, give --base zero"
+                 snapshot), {}; if it is a full snapshot that was copied without its zeros, {}",
+                Advice::GiveBase,
+                Advice::ZerosBelow
             ),
         });
+        advice.extend([Advice::GiveBase, Advice::ZerosBelow]);
     }
     let parsed = Parsed {
         builder,
         hints,
         notes,
+        advice,
         pages: None,
     };
     Ok(Opened {
@@ -249,7 +254,7 @@ fn open_base(path: &Path, len: u64) -> Result<FileMap, OpenErrorKind> {
             offset: map.len().min(len),
             expected: format!("{len:#x} bytes, as many as the source has"),
             found: format!("{:#x} bytes", map.len()),
-            advice: "give the snapshot of the same guest that the source builds on",
+            advice: Advice::Other("give the snapshot of the same guest that the source builds on"),
         });
     }
     Ok(map)

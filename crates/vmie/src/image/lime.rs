@@ -28,6 +28,7 @@
 //!   came before, but then a part of the guest of which we do not even know the addresses would be
 //!   missing from every coverage.
 
+use super::advice::Advice;
 use super::avml;
 use super::error::OpenErrorKind;
 use super::format::Format;
@@ -43,8 +44,10 @@ const HEADER: u64 = 32;
 /// How many zero bytes in a row are taken for padding.
 const MAX_PADDING: u64 = 64 << 20;
 
-const CUT: &str = "the file was cut or overwritten there; to read what comes before, cut it with \
-     `truncate -s OFFSET` on a copy";
+const CUT: Advice = Advice::Other(
+    "the file was cut or overwritten there; to read what comes before, cut it with \
+     `truncate -s OFFSET` on a copy",
+);
 
 /// What a header says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -310,6 +313,7 @@ fn parse(map: &FileMap) -> Result<(Format, Parsed), OpenErrorKind> {
             builder,
             hints: Hints::default(),
             notes,
+            advice: Vec::new(),
             pages: None,
         },
     ))

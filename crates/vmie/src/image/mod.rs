@@ -14,6 +14,7 @@
 //! with [`Cause::Truncated`](crate::Cause::Truncated) or [`Cause::Absent`](crate::Cause::Absent), and
 //! [`ImageInfo::notes`] tells the user.
 
+mod advice;
 mod avml;
 #[cfg(feature = "cloud-hypervisor")]
 mod cloud_hypervisor;
@@ -42,6 +43,7 @@ use crate::memory::{Cause, Fault, Memory, Spans, Whole};
 use crate::view::View;
 
 use crate::filemap::{FileMap, Writers, zeros};
+pub use advice::Advice;
 pub use error::{OpenError, OpenErrorKind};
 pub use format::Format;
 pub use layout::{Layout, LayoutPart, ParseLayoutError};
@@ -69,6 +71,8 @@ pub struct ImageInfo {
     pub live: bool,
     /// Oddities met while opening, for the user.
     pub notes: Vec<String>,
+    /// What the notes say to try.
+    pub advice: Vec<Advice>,
 }
 
 /// A saved memory image, or the RAM file of a running guest.
@@ -159,13 +163,16 @@ impl Image {
             builder,
             hints,
             notes,
+            advice,
             pages,
         } = parsed;
         let (segments, overlapping) = builder.finish();
         if !segments.has_bytes() {
             return Err(OpenErrorKind::NoMemory {
                 found: format.article(),
-                advice: "the file was cut, or saving it was interrupted; save the memory again",
+                advice: Advice::Other(
+                    "the file was cut, or saving it was interrupted; save the memory again",
+                ),
             });
         }
         let writers: Vec<Writers> = maps.iter().map(FileMap::writers).collect();
@@ -176,6 +183,7 @@ impl Image {
             hints,
             live: writers.iter().any(|&writers| writers != Writers::None),
             notes,
+            advice,
         };
         let mut image = Self {
             maps,

@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use super::advice::Advice;
 use super::error::OpenErrorKind;
 use super::format::Format;
 use super::layout::Layout;
@@ -69,6 +70,8 @@ pub(super) struct Parsed {
     pub(super) hints: Hints,
     /// Oddities, for the user.
     pub(super) notes: Vec<String>,
+    /// What the notes say to try.
+    pub(super) advice: Vec<Advice>,
     /// For segments of pages that are stored one by one
     /// ([`Backing::Page`](super::segments::Backing::Page)).
     pub(super) pages: Option<Box<dyn Pages>>,
@@ -95,7 +98,7 @@ pub(super) trait Pages: Send + Sync + fmt::Debug {
 /// The answer to a file whose headers would fill this machine's memory.
 pub(super) const TOO_MANY_PARTS: OpenErrorKind = OpenErrorKind::Unsupported {
     found: Cow::Borrowed("an image in more than 33 million pieces"),
-    advice: "convert it to raw memory",
+    advice: Advice::Other("convert it to raw memory"),
 };
 
 /// Opens and maps a regular file.

@@ -1,5 +1,6 @@
 //! Raw memory: the bytes as they are, where the user says.
 
+use super::advice::Advice;
 use super::error::OpenErrorKind;
 use super::format::Format;
 use super::layers::{self, Laid};
@@ -41,17 +42,17 @@ fn parse(map: &FileMap, layout: Option<&Layout>) -> Result<Parsed, OpenErrorKind
         return Err(OpenErrorKind::TooShort { size });
     }
     let mut builder = SegmentsBuilder::new(size);
-    let mut notes = Vec::new();
+    let (mut notes, mut advice) = (Vec::new(), Vec::new());
     match layout {
         None => {
             builder.add_file(0, size, 0);
             if size > MAYBE_SPLIT {
-                notes.push(
-                    "taken as one piece from physical address 0; a machine with this much RAM may \
-                     have part of it above 4 GiB: if addresses look wrong, say which machine it \
-                     was with --layout pc, q35, microvm or GPA+LEN@OFFSET,..."
-                        .to_owned(),
-                );
+                notes.push(format!(
+                    "taken as one piece from physical address 0; a machine with this much RAM may have part of it above \
+                     4 GiB: if addresses look wrong, {}",
+                    Advice::SayMachine
+                ));
+                advice.push(Advice::SayMachine);
             }
         }
         Some(layout) => {
@@ -84,6 +85,7 @@ fn parse(map: &FileMap, layout: Option<&Layout>) -> Result<Parsed, OpenErrorKind
         builder,
         hints: Hints::default(),
         notes,
+        advice,
         pages: None,
     })
 }

@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use super::advice::Advice;
 use super::firecracker;
 
 /// What a file is that is not read.
@@ -14,7 +15,7 @@ pub(super) struct Refused {
     /// With its article: `"a qcow2 disk image"`.
     pub(super) what: &'static str,
     /// What to do to get an image that vmie reads, or how the file is given.
-    pub(super) advice: &'static str,
+    pub(super) advice: Advice,
     /// Whether it belongs to an image, and is given beside it.
     pub(super) beside: bool,
 }
@@ -25,12 +26,12 @@ struct Row {
     refused: Refused,
 }
 
-const fn foreign(magic: &'static [u8], what: &'static str, advice: &'static str) -> Row {
+const fn foreign(magic: &'static [u8], what: &'static str, advice: Advice) -> Row {
     foreign_at(0, magic, what, advice)
 }
 
 /// What is given beside an image.
-const fn beside(magic: &'static [u8], what: &'static str, advice: &'static str) -> Row {
+const fn beside(magic: &'static [u8], what: &'static str, advice: Advice) -> Row {
     let mut row = foreign(magic, what, advice);
     row.refused.beside = true;
     row
@@ -40,7 +41,7 @@ const fn foreign_at(
     offset: usize,
     magic: &'static [u8],
     what: &'static str,
-    advice: &'static str,
+    advice: Advice,
 ) -> Row {
     Row {
         offset,
@@ -53,19 +54,22 @@ const fn foreign_at(
     }
 }
 
-const UNPACK: &str = "decompress it first";
-const QEMU_DUMP: &str = "start the guest from it and save its memory with QEMU's monitor command \
-     `dump-guest-memory FILE` (`virsh dump --memory-only`)";
-const NOT_MEMORY: &str =
-    "it holds a disk and not memory; save the guest's memory with `dump-guest-memory FILE`";
-const VMWARE: &str = "give the .vmem file that belongs to it; where RAM is more than 3 GiB, with \
-     `--layout 0+3GiB@0,4GiB+LEN@3GiB`";
-const WINDOWS_DUMP: &str = "convert it to raw memory (volatility3 `layerwriter`, or MemProcFS)";
-const DISKDUMP: &str = "convert it to an ELF core with `makedumpfile -E`";
+const UNPACK: Advice = Advice::Other("decompress it first");
+const QEMU_DUMP: Advice = Advice::Other(
+    "start the guest from it and save its memory with QEMU's monitor command \
+     `dump-guest-memory FILE` (`virsh dump --memory-only`)",
+);
+const NOT_MEMORY: Advice = Advice::Other(
+    "it holds a disk and not memory; save the guest's memory with `dump-guest-memory FILE`",
+);
+const VMWARE: Advice = Advice::VmwareMemory;
+const WINDOWS_DUMP: Advice =
+    Advice::Other("convert it to raw memory (volatility3 `layerwriter`, or MemProcFS)");
+const DISKDUMP: Advice = Advice::Other("convert it to an ELF core with `makedumpfile -E`");
 
 const FIRECRACKER: Refused = Refused {
     what: "the state file of a Firecracker snapshot",
-    advice: "give the memory file that was saved with it as the source, and this file with --state",
+    advice: Advice::AsState,
     beside: true,
 };
 
@@ -77,44 +81,48 @@ static TABLE: &[Row] = &[
     foreign(
         b"vmiesnap",
         "a snapshot that vmie took",
-        "it is no image: the command takes it as a source, the library as a `Snapshot`",
+        Advice::Other(
+            "it is no image: the command takes it as a source, the library as a `Snapshot`",
+        ),
     ),
     foreign(
         b"vmiemomt",
         "a moment of a series that vmie recorded",
-        "it is no image: the command takes it as a source, the library as a `Snapshot`",
+        Advice::Other(
+            "it is no image: the command takes it as a source, the library as a `Snapshot`",
+        ),
     ),
     foreign(
         b"vmiepags",
         "the pages of a series that vmie recorded",
-        "give one of the moments beside it, such as 000001.moment",
+        Advice::Other("give one of the moments beside it, such as 000001.moment"),
     ),
     beside(
         b"vmieptrs",
         "an index of pointers that vmie saved",
-        "give the image, and this file with --index",
+        Advice::AsIndex,
     ),
     beside(
         b"vmiecand",
         "a file of candidates that vmie saved",
-        "give the image, and this file with --refine",
+        Advice::AsCandidates,
     ),
     beside(
         b"vmie-os ",
         "a note of vmie's of where an operating system was found",
-        "give the image that it lies beside, with --os-cache",
+        Advice::AsCache,
     ),
     beside(
         b"{\"metadata\":",
         "a file of symbols and types (ISF)",
-        "give the image, and this file with --types",
+        Advice::AsTypes,
     ),
     foreign(b"PAGEDU64", "a 64-bit Windows crash dump", WINDOWS_DUMP),
     foreign(b"PAGEDUMP", "a 32-bit Windows crash dump", WINDOWS_DUMP),
     foreign(
         b"MDMP",
         "a Windows minidump of one process",
-        "save the memory of the whole guest",
+        Advice::Other("save the memory of the whole guest"),
     ),
     foreign(b"hibr", "a Windows hibernation file", WINDOWS_DUMP),
     foreign(b"HIBR", "a Windows hibernation file", WINDOWS_DUMP),
@@ -137,7 +145,7 @@ static TABLE: &[Row] = &[
         4086,
         b"S1SUSPEND",
         "a Linux hibernation image",
-        "save the memory of the running guest",
+        Advice::Other("save the memory of the running guest"),
     ),
     foreign(b"DISKDUMP", "a diskdump", DISKDUMP),
     foreign(b"LibvirtQemudSave", "a libvirt save file", QEMU_DUMP),
@@ -150,7 +158,9 @@ static TABLE: &[Row] = &[
     foreign(
         b"\x7fVirtualBox SavedState ",
         "a VirtualBox saved state",
-        "start the guest and save its memory with `VBoxManage debugvm NAME dumpvmcore --filename FILE`",
+        Advice::Other(
+            "start the guest and save its memory with `VBoxManage debugvm NAME dumpvmcore --filename FILE`",
+        ),
     ),
     foreign(
         b"\xd0\xbe\xd2\xbe",
@@ -175,7 +185,9 @@ static TABLE: &[Row] = &[
     foreign(
         b"\x14\x20\x28\x01",
         "a Hyper-V saved state",
-        "convert it to raw memory with a tool built on Microsoft's VmSavedStateDumpProvider",
+        Advice::Other(
+            "convert it to raw memory with a tool built on Microsoft's VmSavedStateDumpProvider",
+        ),
     ),
     foreign(b"QFI\xfb", "a qcow2 disk image", QEMU_DUMP),
     foreign(b"KDMV", "a VMware disk image", NOT_MEMORY),
@@ -190,7 +202,7 @@ static TABLE: &[Row] = &[
     foreign(
         b"EVF\x09\x0d\x0a\xff\x00",
         "an EnCase evidence file",
-        "export it as raw with ewfexport",
+        Advice::Other("export it as raw with ewfexport"),
     ),
     foreign(b"\x1f\x8b\x08", "compressed with gzip", UNPACK),
     foreign(b"\x28\xb5\x2f\xfd", "compressed with zstd", UNPACK),
@@ -224,8 +236,8 @@ pub(super) fn file(head: &[u8]) -> Option<Refused> {
 pub(super) fn directory(path: &Path) -> Option<Refused> {
     path.join("pages.vmie").is_file().then_some(Refused {
         what: "a series of moments that vmie recorded",
-        advice: "give one of the moments in it, such as 000001.moment, which the command takes as a source and the \
-                 library as a `Snapshot`",
+        advice: Advice::Other("give one of the moments in it, such as 000001.moment, which the command takes as a source and the \
+                 library as a `Snapshot`"),
         beside: false,
     })
 }

@@ -107,7 +107,7 @@ const CLOUD_HYPERVISOR: OfDirectory = cloud_hypervisor::open;
 const CLOUD_HYPERVISOR: OfDirectory = |_, _| {
     Err(OpenErrorKind::Unsupported {
         found: "a Cloud Hypervisor snapshot".into(),
-        advice: "use a vmie that was built with the feature `cloud-hypervisor`",
+        advice: Advice::Other("use a vmie that was built with the feature `cloud-hypervisor`"),
     })
 };
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::options::SessionOptions;
 use crate::addr::{AddrRange, Address, Gpa, Gva};
 use crate::hints::Hints;
-use crate::image::{Image, ImageInfo, OpenError, OpenOptions};
+use crate::image::{Advice, Image, ImageInfo, OpenError, OpenOptions};
 #[cfg(all(feature = "live", target_os = "linux"))]
 use crate::live::{LiveError, LiveErrorKind, LiveGuest, Paused};
 use crate::memory::{Cause, Fault, Memory, Region, Spans};
@@ -35,6 +35,8 @@ pub struct SourceInfo {
     pub live: bool,
     /// Oddities met while opening.
     pub notes: Vec<String>,
+    /// What the notes say to try.
+    pub advice: Vec<Advice>,
 }
 
 impl From<&ImageInfo> for SourceInfo {
@@ -46,6 +48,7 @@ impl From<&ImageInfo> for SourceInfo {
             hints: info.hints.clone(),
             live: info.live,
             notes: info.notes.clone(),
+            advice: info.advice.clone(),
         }
     }
 }
@@ -306,6 +309,7 @@ impl Opened {
             hints: Hints::of_cpus(known.cpus.clone()),
             live: true,
             notes: Vec::new(),
+            advice: Vec::new(),
         };
         // The bytes of a guest that runs identify nothing: the process does. Whatever a cache says is verified.
         let identity = Identity {
@@ -398,6 +402,7 @@ fn about<A: Address>(
         hints: Hints::of_cpus(snapshot.origin().cpus.clone()),
         live: false,
         notes: Vec::new(),
+        advice: Vec::new(),
     }
 }
 

@@ -39,6 +39,7 @@ mod regions;
 use std::io::Read as _;
 use std::path::Path;
 
+use super::advice::Advice;
 use super::error::OpenErrorKind;
 use super::format::Format;
 use super::layers::{self, Laid};
@@ -154,7 +155,7 @@ fn open_state(path: &Path) -> Result<State, OpenErrorKind> {
     read(&bytes)
 }
 
-fn damaged(offset: usize, expected: &str, found: String, advice: &'static str) -> OpenErrorKind {
+fn damaged(offset: usize, expected: &str, found: String, advice: Advice) -> OpenErrorKind {
     OpenErrorKind::Damaged {
         what: "Firecracker's state",
         offset: offset as u64,
@@ -164,15 +165,11 @@ fn damaged(offset: usize, expected: &str, found: String, advice: &'static str) -
     }
 }
 
-const LAYOUT: &str = "without this file the memory file can be read with --layout GPA+LEN@OFFSET,... \
-     (the CPUs are unknown then)";
+const LAYOUT: Advice = Advice::LayoutWithoutState;
 
 /// Reads the bytes of a state file.
 pub(super) fn read(bytes: &[u8]) -> Result<State, OpenErrorKind> {
-    let magic = |found: String| {
-        let advice = "give the file that was saved as snapshot_path with --state";
-        damaged(0, "a state file's magic number", found, advice)
-    };
+    let magic = |found: String| damaged(0, "a state file's magic number", found, Advice::GiveState);
     if !is_state(bytes) {
         let head: Vec<String> = bytes.iter().take(9).map(|b| format!("{b:02x}")).collect();
         return Err(magic(head.join(" ")));
@@ -190,7 +187,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<State, OpenErrorKind> {
             body.len(),
             &format!("the checksum {computed:#018x} of what is before it"),
             format!("{stored:#018x}"),
-            "the file was damaged or cut; copy it again",
+            Advice::Other("the file was damaged or cut; copy it again"),
         ));
     }
     let header = header(body)?;
@@ -242,7 +239,7 @@ fn header(body: &[u8]) -> Result<Header, OpenErrorKind> {
     } else if !body.get(2..).is_some_and(|at| at.starts_with(X86_64)) {
         return Err(OpenErrorKind::Unsupported {
             found: "the state of an aarch64 guest".into(),
-            advice: "vmie reads x86 guests only",
+            advice: Advice::Other("vmie reads x86 guests only"),
         });
     } else if body.starts_with(&[0; 2]) {
         let len = word(8).unwrap_or(0).min(32) as usize;

@@ -30,6 +30,7 @@ mod flat;
 mod lzo;
 mod pages;
 
+use super::advice::Advice;
 use super::error::OpenErrorKind;
 use super::format::Format;
 use super::notes::Notes;
@@ -54,7 +55,7 @@ const MAX_NOTES: u64 = 16 << 20;
 /// Status: makedumpfile ran out of room.
 const INCOMPLETE: u32 = 8;
 
-const SAVE_AGAIN: &str = "the file was cut or overwritten; save the memory again";
+const SAVE_AGAIN: Advice = Advice::Other("the file was cut or overwritten; save the memory again");
 
 /// Where fields stand; those of the header, then those of the sub header.
 struct Layout {
@@ -156,6 +157,7 @@ fn parse(map: &FileMap, flattened: bool) -> Result<Parsed, OpenErrorKind> {
         builder,
         hints,
         notes: oddities,
+        advice: Vec::new(),
         pages: Some(Box::new(Stored::new(parts.descriptors, flat))),
     })
 }
@@ -205,7 +207,7 @@ fn header(bytes: &Bytes<'_>) -> Result<Parts, OpenErrorKind> {
     if version >= 2 && word(sub + layout.dump_split).ok_or_else(short)? != 0 {
         return Err(OpenErrorKind::Unsupported {
             found: "one part of a kdump that was split over several files".into(),
-            advice: "put them together with `makedumpfile --reassemble PART... OUT`",
+            advice: Advice::Other("put them together with `makedumpfile --reassemble PART... OUT`"),
         });
     }
     let bitmaps = (1 + sub_blocks) * BLOCK;
@@ -357,7 +359,7 @@ fn table(
     if descriptors.unknown {
         return Err(OpenErrorKind::Unsupported {
             found: "a kdump with pages compressed by Zstandard".into(),
-            advice: "use a vmie that was built with the feature `zstd`",
+            advice: Advice::Other("use a vmie that was built with the feature `zstd`"),
         });
     }
     // A stream that came to its end holds all pages, unless there was no room for them.
