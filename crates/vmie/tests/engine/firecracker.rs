@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use crate::bodies::open_microvm::with_checksum;
 use crate::common::{assert_holds, cpus, fill};
 use tempfile::TempDir;
-use vmie::{AddrRange, Cause, Format, Gpa, Image, Memory, OpenError, OpenErrorKind, OpenOptions};
+use vmie::{
+    AddrRange, Advice, Cause, Format, Gpa, Image, Memory, OpenError, OpenErrorKind, OpenOptions,
+};
 use vmie_synth::write::{self, Cpu, Firecracker, FirecrackerForm, Hotplug};
 
 /// One MiB, around the hole for devices.
@@ -319,7 +321,7 @@ fn diffs_over_diffs_over_a_full_snapshot() {
     let part = open(&[&middle], false);
     assert_layers("without the full one", &part, &[&newest, &older]);
     assert!(
-        notes(&part).contains("give the file under it with --base"),
+        notes(&part).contains("give the file under it"),
         "{}",
         notes(&part)
     );
@@ -375,7 +377,9 @@ fn what_the_holes_of_one_file_mean_is_said() {
 
     let undecided = dir.sparse("undecided", [(0, 1), (1, 1)]);
     let image = Image::open_with(&undecided, &with_state(one(boot))).expect("opens");
-    assert!(notes(&image).contains("--base zero"), "{}", notes(&image));
+    let says = "say that there are zeros under it";
+    assert!(notes(&image).contains(says), "{}", notes(&image));
+    assert_eq!(image.info().advice, [Advice::GiveBase, Advice::ZerosBelow]);
 
     // Copied without holes: a note where it shows.
     let filled = dir.write("filled", &fs::read(&diff).expect("reads"));
@@ -403,8 +407,10 @@ fn what_does_not_belong_together_is_refused() {
 
     // The state file as the source, alone or the two the wrong way round.
     for options in [OpenOptions::default(), with_state(memory.clone())] {
-        let error = refused(&state, &options).to_string();
-        assert!(error.contains("this file with --state"), "{error}");
+        let error = refused(&state, &options);
+        let text = error.to_string();
+        assert!(text.contains("this file as its state"), "{text}");
+        assert_eq!(error.kind.advice(), Some(Advice::AsState));
     }
     let text = dir.write("text", b"not a state at all");
     let error = refused(&memory, &with_state(text));

@@ -4,7 +4,9 @@ use std::fs::{self, OpenOptions as FsOpen};
 use std::io::Write;
 use std::path::PathBuf;
 
-use vmie::{AddrRange, Cause, Fault, Format, Gpa, Image, Memory, OpenErrorKind, OpenOptions, Prot};
+use vmie::{
+    AddrRange, Advice, Cause, Fault, Format, Gpa, Image, Memory, OpenErrorKind, OpenOptions, Prot,
+};
 
 /// A file that is deleted when the test is over.
 struct Temp(PathBuf);
@@ -121,11 +123,13 @@ fn large_flat_files_come_with_a_hint_and_machines_with_a_split() {
     drop(handle);
 
     let image = Image::open(&file.0).expect("opens");
+    let says = "say which machine it was, or its layout";
     assert!(
-        image.info().notes.iter().any(|n| n.contains("--layout")),
+        image.info().notes.iter().any(|n| n.contains(says)),
         "{:?}",
         image.info().notes
     );
+    assert_eq!(image.info().advice, [Advice::SayMachine]);
     let image = Image::open_with(&file.0, &with_layout("pc")).expect("opens");
     assert_eq!(
         image.info().ranges,
