@@ -46,7 +46,7 @@ typedef struct pmap_options {
 /*
  * Builds the map of what is in memory now. `options` NULL is all 0. Costs one sweep over the memory and a sort.
  *
- * With `width` 0, the pointers of a process's own half are as wide as its program has them, if the handle knows:
+ * With `width` 0, the pointers of a process's user-space range are as wide as its program has them, if the handle knows:
  * because vmie_os_find() of os.h has found its operating system, or because it is a snapshot that says so. All others
  * have 4 bytes with the paging modes x86 and PAE, else 8. A map has pointers of one width: where `from` reaches
  * from a 32-bit program's half into the kernel's, those of the program.

@@ -94,7 +94,7 @@ typedef struct code_xref {
 /*
  * Lists every instruction in [lo, hi] that targets an address in [target_lo, target_hi]; the same address
  * twice for one. With `prot_all` 0, where code may be executed. `bits` is 64 or 32, how wide the code is, or 0: in
- * a process's own half as wide as its program's, if the handle knows (see pmap_build() in pmap.h), else by the paging mode.
+ * a process's user-space range as wide as its program's, if the handle knows (see pmap_build() in pmap.h), else by the paging mode.
  *
  * Returns the total or -1; VMIE_E_ARGUMENT for VMIE_PHYS, for code refers to virtual addresses.
  */

@@ -146,7 +146,7 @@ static void senseless(vmie_mem *m, pmap *p)
     FAILS(struct_kind_name(UINT32_MAX), NULL, VMIE_E_ARGUMENT);
 }
 
-/* ---- A naive twin: every word of the space, asked one by one ---- */
+/* ---- A reference implementation: every word of the space, asked one by one ---- */
 
 static vregion *regions;
 static int region_count;

@@ -1,4 +1,4 @@
-/* snapdiff.h: rightly used, wrongly used, and against a twin that looks at every byte. */
+/* snapdiff.h: rightly used, wrongly used, and against a reference implementation that looks at every byte. */
 #define _POSIX_C_SOURCE 200809L
 #include "changed.h"
 
@@ -20,10 +20,10 @@ static unsigned char *entry_of(uint64_t va)
     return at_gpa(table + ((va >> 12) & 511) * 8);
 }
 
-/* ---- The twin -------------------------------------------------------------------------------------------- */
+/* ---- The reference implementation -------------------------------------------------------------------------------------------- */
 
 /* Asks both sides about each byte of a window, whose pages are mapped and there, or not mapped. */
-static int twin(vmie_mem *before, vmie_mem *now, uint64_t lo, uint64_t hi, uint32_t any, vregion *out, int max)
+static int reference(vmie_mem *before, vmie_mem *now, uint64_t lo, uint64_t hi, uint32_t any, vregion *out, int max)
 {
     int total = 0;
     vregion open = {0, 0, 0};
@@ -72,7 +72,7 @@ static void same(vmie_mem *before, vmie_mem *now, uint64_t lo, uint64_t hi, uint
     CHECK(s != NULL);
     int total = snap_diff(s, now, DEMO_CR3, ours, MOST);
     CHECK(total >= least && total <= MOST);
-    CHECK(twin(before, now, lo, hi, any, theirs, MOST) == total);
+    CHECK(reference(before, now, lo, hi, any, theirs, MOST) == total);
     for (int i = 0; i < total; i++)
         CHECK(ours[i].va == theirs[i].va && ours[i].len == theirs[i].len && ours[i].prot == theirs[i].prot);
     CHECK(snap_diff(s, now, DEMO_CR3, NULL, 0) == total);

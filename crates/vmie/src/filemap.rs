@@ -352,13 +352,13 @@ mod tests {
         std::fs::remove_file(&path).expect("it is there");
         // Where others have it open for writing nothing is lent; where the file system does not tell,
         // there are no holes. What is lent is right in any case.
-        let mut twin = vec![1; 2 * MIB as usize];
+        let mut reference = vec![1; 2 * MIB as usize];
         for offset in (0..7 * MIB).step_by(30_011) {
             for len in [1, 60_000, 65_536, 70_000, 1 << 20, (1 << 20) + 1] {
                 let inside = offset + len as u64 <= map.len();
-                assert_eq!(map.read(offset, &mut twin[..len]), inside);
+                assert_eq!(map.read(offset, &mut reference[..len]), inside);
                 if let Some(lent) = map.slice(offset, len) {
-                    assert!(lent == &twin[..len], "{len} bytes at {offset}");
+                    assert!(lent == &reference[..len], "{len} bytes at {offset}");
                 }
             }
         }

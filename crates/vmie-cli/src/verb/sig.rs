@@ -63,7 +63,7 @@ fn row<'a>(signature: &Signature, sig: &'a SigName) -> SigRow<'a> {
         min_offset: anchor.min_offset,
         max_offset: anchor.max_offset,
     };
-    let doubts = signature.doubts();
+    let doubts = signature.warnings();
     SigRow {
         sig,
         canonical: signature.to_string(),

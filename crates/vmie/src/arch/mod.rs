@@ -12,7 +12,7 @@
 //! 1. A folder beside [`x86`], with its page-table formats as `static`s and its registers.
 //! 2. A variant of [`Architecture`], and one of [`Mode`] for each format, with name, width and format.
 //! 3. In `vmie-synth`, an encoder for its entries (`guest/entry.rs`), written from the manual and not from here; the
-//!    modes in the lists of the paging tests. The walk, its naive twin and the translation need no change: they know
+//!    modes in the lists of the paging tests. The walk, its reference implementation and the translation need no change: they know
 //!    spaces with a root for each half ([`Above::Alike`] and [`Roots`](crate::paging::Roots)). A mode has one arm in `by_mode`
 //!    (`paging/space.rs`), which makes its format a constant.
 //! 4. Its code, by the checklist in `arch/code/mod.rs`. The search for references and its index need no change.

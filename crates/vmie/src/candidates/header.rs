@@ -49,7 +49,7 @@ pub enum Scope {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum SpaceId {
-    /// A process's own half.
+    /// A process's user-space range.
     Process {
         /// Its number.
         pid: u32,

@@ -54,7 +54,7 @@ pub use rows::{
     MappedFile, Module, PageState, Process, ProcessState, ProcessSystem, Residency, Vma,
 };
 pub(crate) use search::Phys;
-pub use search::{FindOptions, Kind, Moment, OtherKernel, Step};
+pub use search::{Acquisition, FindOptions, Kind, OtherKernel, Step};
 pub use symbols::{
     Astray, Binding, ImportName, Imports, Moved, Place, ResolveError, Resolver, Route, Routes,
     Scope, Slot, SlotKind, Stub, Symbol, SymbolTable, SymbolTableBuilder, Tier, Via,

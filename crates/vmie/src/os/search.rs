@@ -52,7 +52,7 @@ pub struct FindOptions {
     /// Where it was found before, in the same memory. What is found there is verified all the same.
     pub trail: Option<Trail>,
     /// Whether the guest stood still while its memory was taken.
-    pub moment: Moment,
+    pub acquisition: Acquisition,
     /// The kernel that is meant, where memory has several: by the physical address of its top page table
     /// ([`Trail::root`]). No other is found then, and no CPU contradicts it.
     pub kernel_at: Option<Gpa>,
@@ -62,7 +62,7 @@ pub struct FindOptions {
 /// be what came and went between two looks.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 #[non_exhaustive]
-pub enum Moment {
+pub enum Acquisition {
     /// Nobody knows: an image that may have been taken while the guest ran.
     #[default]
     Unknown,

@@ -1,4 +1,4 @@
-//! The naive twin of the walk: one entry at a time, recursively, nothing remembered, nothing merged
+//! The reference implementation of the walk: one entry at a time, recursively, nothing remembered, nothing merged
 //! until the end. Tests compare the fast walk with it.
 
 use super::enumerate::{Extent, ExtentItem};

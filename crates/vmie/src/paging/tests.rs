@@ -1,4 +1,4 @@
-//! The walk, translation and reading against the naive twin, on tables made of arbitrary entries.
+//! The walk, translation and reading against the reference implementation, on tables made of arbitrary entries.
 
 mod halves;
 

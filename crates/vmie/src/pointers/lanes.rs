@@ -35,7 +35,7 @@ pub(super) fn select(words: &[[u8; 8]], low: u64, span: u64, out: &mut Indices) 
     select_portable(words, low, span, 0, 0, out)
 }
 
-/// The same word by word, from word `from` on, with `len` indices there already: the twin of the
+/// The same word by word, from word `from` on, with `len` indices there already: the reference implementation of the
 /// vector loops, and what finishes them.
 fn select_portable(
     words: &[[u8; 8]],

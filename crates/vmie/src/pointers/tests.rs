@@ -1,4 +1,4 @@
-//! The index and its searches beside their naive twins, on memories of few pages full of pointers.
+//! The index and its searches beside their reference implementations, on memories of few pages full of pointers.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow::Continue;

@@ -141,7 +141,7 @@ impl Scanner for Finder {
 }
 
 impl Query {
-    /// Whether what this finds is `bytes` from the start, and its bits and length: the naive twin of the search.
+    /// Whether what this finds is `bytes` from the start, and its bits and length: the reference implementation of the search.
     #[cfg(test)]
     fn starts(&self, bytes: &[u8]) -> Option<(u64, usize)> {
         match self {

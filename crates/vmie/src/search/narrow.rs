@@ -3,7 +3,7 @@
 //! Candidates come by the tens of millions, a thousand of them on a page, so they are read by the page:
 //! those that follow one another closely and start on the same page are one read, from the first byte of the
 //! first to the last byte of the last. Where that read stops, the candidates before the hole have been read, those
-//! across it are unread, and a new read begins behind. One read for each candidate is the naive twin
+//! across it are unread, and a new read begins behind. One read for each candidate is the reference implementation
 //! that tests compare this with.
 //!
 //! What cannot be read is not judged: it is neither changed nor unchanged.

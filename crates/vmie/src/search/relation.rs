@@ -194,7 +194,7 @@ mod tests {
 
     use super::*;
 
-    /// The naive twin: each type as Rust has it.
+    /// The reference implementation: each type as Rust has it.
     fn naive(relation: &Relation, old: [u8; 8], new: [u8; 8]) -> bool {
         macro_rules! order {
             ($ty:expr, $($name:ident $number:ty),*) => {

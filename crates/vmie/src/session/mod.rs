@@ -87,7 +87,7 @@ impl Session {
             types: options.types.clone(),
             stores,
             trail: None,
-            moment: opened.moment(options),
+            acquisition: opened.acquisition(options),
             kernel_at: options.kernel_at,
         };
         Ok(Self {

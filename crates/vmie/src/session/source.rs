@@ -13,7 +13,7 @@ use crate::live::{LiveError, LiveErrorKind, LiveGuest, Paused};
 use crate::memory::{Cause, Fault, Memory, Region, Spans};
 #[cfg(all(feature = "live", target_os = "linux"))]
 use crate::os::Identity;
-use crate::os::{Cache, Moment};
+use crate::os::{Acquisition, Cache};
 use crate::snapshot::{self, FileError, Snapshot, series};
 
 /// What snapshots are called where formats are named.
@@ -338,13 +338,13 @@ impl Opened {
     }
 
     /// Whether the guest stood still while its memory was taken, as far as is known.
-    pub(super) fn moment(&self, options: &SessionOptions) -> Moment {
+    pub(super) fn acquisition(&self, options: &SessionOptions) -> Acquisition {
         match self.info.live {
-            true if options.pause => Moment::Stopped,
-            true => Moment::Running,
+            true if options.pause => Acquisition::Stopped,
+            true => Acquisition::Running,
             // Who can write down the state of CPUs holds them.
-            false if !self.info.hints.cpus.is_empty() => Moment::Stopped,
-            false => Moment::Unknown,
+            false if !self.info.hints.cpus.is_empty() => Acquisition::Stopped,
+            false => Acquisition::Unknown,
         }
     }
 }

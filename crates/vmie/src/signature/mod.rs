@@ -24,7 +24,6 @@
 mod anchor;
 mod dialect;
 mod display;
-mod doubt;
 mod engine;
 mod error;
 mod matcher;
@@ -33,13 +32,14 @@ mod rarity;
 mod scanner;
 #[cfg(test)]
 mod tests;
+mod warning;
 
 pub use anchor::Anchor;
-pub use doubt::Doubt;
 pub use engine::{Engine, EngineKind, Hit, NoSuchEngine};
 pub use error::{CompileError, ParseError};
 pub use matcher::Matcher;
 pub use scanner::Matched;
+pub use warning::Warning;
 
 use std::str::FromStr;
 use std::sync::Arc;

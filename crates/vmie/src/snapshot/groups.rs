@@ -1,9 +1,9 @@
-//! Which bytes tell groups of moments apart: constant within each group, different between all of them.
+//! Which bytes tell groups of snapshots apart: constant within each group, different between all of them.
 //!
-//! That is how the variable behind an event is found: some moments before it, some after it, and what
+//! That is how the variable behind an event is found: some snapshots before it, some after it, and what
 //! stays the same on either side and differs across.
 //!
-//! The twin for tests asks every moment about each byte.
+//! The reference implementation for tests asks every snapshot about each byte.
 
 use std::ops::ControlFlow;
 
@@ -16,17 +16,17 @@ use super::DiffOptions;
 use super::diff::Same;
 use super::layout::SNAPSHOT_PAGE;
 
-/// Bytes looked at once, of each moment: some dozens of moments stay in the second-level cache.
+/// Bytes looked at once, of each snapshot: some dozens of snapshots stay in the second-level cache.
 const WINDOW: u64 = 16 << 10;
 
 /// What became of a comparison of groups.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[must_use = "without its coverage a comparison cannot tell `no such bytes` from `could not look`"]
 pub struct GroupsOutcome<A> {
-    /// Of the bytes that the first moment maps: those read in every moment (`read`), those that some
+    /// Of the bytes that the first snapshot maps: those read in every snapshot (`read`), those that some
     /// moment could not give, for whatever cause (`absent`), and what is not known to be mapped in the
-    /// first moment or lies beyond the bound of the run (`lost`). A byte that is not mapped in the
-    /// first moment cannot be constant in its group and is not counted.
+    /// first snapshot or lies beyond the bound of the run (`lost`). A byte that is not mapped in the
+    /// first snapshot cannot be constant in its group and is not counted.
     pub coverage: Coverage<A>,
     /// Bytes that tell the groups apart.
     pub telling: u64,
@@ -34,17 +34,17 @@ pub struct GroupsOutcome<A> {
     pub stopped: bool,
 }
 
-/// Passes to `emit` the runs of bytes that are constant within each group of moments and different
+/// Passes to `emit` the runs of bytes that are constant within each group of snapshots and different
 /// between any two groups, in order and as long as they are.
 ///
-/// A byte that cannot be read in some moment is not constant; it is counted in the coverage. The filter
-/// of `options` is asked about the protection in the first moment. With a single group, runs are what is
-/// constant; groups without a moment are left out, and without any moment there is nothing to look at.
-/// `emit` may end the comparison, which runs on the calling thread. The bytes of a run can be read from any moment of each group.
+/// A byte that cannot be read in some snapshot is not constant; it is counted in the coverage. The filter
+/// of `options` is asked about the protection in the first snapshot. With a single group, runs are what is
+/// constant; groups without a snapshot are left out, and without any snapshot there is nothing to look at.
+/// `emit` may end the comparison, which runs on the calling thread. The bytes of a run can be read from any snapshot of each group.
 ///
 /// # Cost
 ///
-/// At most one read of each moment, of what the first one maps. Memory: a window for each moment, and none
+/// At most one read of each snapshot, of what the first one maps. Memory: a window for each snapshot, and none
 /// that grows with what is found.
 pub fn tell_apart<A: Address>(
     groups: &[Vec<&dyn Memory<Addr = A>>],
@@ -55,7 +55,7 @@ pub fn tell_apart<A: Address>(
     tell_apart_knowing(groups, options, None, &mut run, emit)
 }
 
-/// As [`tell_apart`]; what `same` knows to be the same in all moments is not looked at.
+/// As [`tell_apart`]; what `same` knows to be the same in all snapshots is not looked at.
 pub(super) fn tell_apart_knowing<A: Address>(
     groups: &[Vec<&dyn Memory<Addr = A>>],
     options: &DiffOptions<A>,
@@ -154,11 +154,11 @@ fn look<A: Address>(
 /// One moment, and a window of it.
 type Moment<'m, A> = (&'m dyn Memory<Addr = A>, Vec<u8>);
 
-/// The same addresses in all moments.
+/// The same addresses in all snapshots.
 struct Window<'m, A: Address> {
     /// Group by group, without those that are empty.
     moments: Vec<Vec<Moment<'m, A>>>,
-    /// Why a byte cannot be read in the first moment that cannot give it.
+    /// Why a byte cannot be read in the first snapshot that cannot give it.
     unread: Vec<Option<crate::Cause>>,
     len: usize,
 }
@@ -260,7 +260,7 @@ pub(super) mod tests {
 
     type Test = TestMemory<Gva>;
 
-    /// Every moment, asked about each byte: addresses that tell, and how many were read in all moments,
+    /// Every moment, asked about each byte: addresses that tell, and how many were read in all snapshots,
     /// not read in some, and lost in the first.
     fn naive(
         groups: &[Vec<&dyn Memory<Addr = Gva>>],
@@ -298,7 +298,7 @@ pub(super) mod tests {
         (telling, totals)
     }
 
-    /// A memory at several moments: some bytes of it take one of few values at each, some moments are
+    /// A memory at several snapshots: some bytes of it take one of few values at each, some snapshots are
     /// those of another memory.
     pub(in super::super) fn moments() -> impl Strategy<Value = Vec<Test>> {
         let edits = prop::collection::vec((0usize..0x1000, 1usize..40, 0u8..3), 0..8);
@@ -326,7 +326,7 @@ pub(super) mod tests {
         #![proptest_config(ProptestConfig::with_cases(48))]
 
         #[test]
-        fn what_tells_groups_apart_is_what_the_twin_says(
+        fn what_tells_groups_apart_is_what_the_reference_says(
             moments in moments(),
             letters in prop::collection::vec(0usize..3, 6),
         ) {

@@ -1,4 +1,4 @@
-//! Snapshots against the memory they were taken of, and differences against the twin.
+//! Snapshots against the memory they were taken of, and differences against the reference implementation.
 
 use proptest::prelude::*;
 
@@ -130,7 +130,7 @@ proptest! {
     }
 
     #[test]
-    fn differences_are_those_of_the_twin(
+    fn differences_are_those_of_the_reference(
         (before, after) in two_moments(),
         all in 0u8..8,
         any in 0u8..8,
@@ -147,7 +147,7 @@ proptest! {
                     std::ops::ControlFlow::Continue(())
                 });
                 let (expected, totals) = naive(before, after, &options);
-                let first = rows.iter().zip(&expected).find(|(row, twin)| row != twin);
+                let first = rows.iter().zip(&expected).find(|(row, reference)| row != reference);
                 assert_eq!(first, None);
                 assert_eq!(rows.len(), expected.len());
                 let coverage = &outcome.coverage;

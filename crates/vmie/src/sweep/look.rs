@@ -153,7 +153,7 @@ pub(crate) enum Part<'b, A: Address> {
 
 /// Reads memory from `addr` on into `buffer` and says in order what came of it.
 ///
-/// The quick twin of [`read_around_holes`](crate::read_around_holes), which reads page by page.
+/// The fast version of [`read_around_holes`](crate::read_around_holes), which reads page by page.
 pub(crate) fn read_pieces<A: Address>(
     memory: &dyn Memory<Addr = A>,
     addr: A,

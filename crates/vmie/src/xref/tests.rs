@@ -84,7 +84,7 @@ proptest! {
     }
 
     #[test]
-    fn a_scan_equals_the_twin_on_each_readable_stretch(
+    fn a_scan_equals_the_reference_on_each_readable_stretch(
         memory in any_memory::<Gva>(),
         code in prop::collection::vec(any_code(), 4),
         window in prop_oneof![1usize..20, 90usize..200, Just(4096), Just(1 << 18)],

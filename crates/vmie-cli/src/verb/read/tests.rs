@@ -85,7 +85,7 @@ fn memories() -> impl Iterator<Item = Fake> {
     small.chain([Fake::new(long)])
 }
 
-/// The naive twin: byte by byte, runs of one kind of answer joined.
+/// The reference implementation: byte by byte, runs of one kind of answer joined.
 fn naive(memory: &Fake, range: AddrRange<Gva>) -> Vec<(u64, u64, Option<&'static str>)> {
     let mut parts: Vec<(u64, u64, Option<&'static str>)> = Vec::new();
     for addr in range.start().0..=range.last().0 {

@@ -87,7 +87,7 @@ fn memory_is_read_where_qemu_says_it_is() {
     );
 
     // Every place and length around the borders, against the plain bytes.
-    let twin = |at: u64| -> Option<u8> {
+    let reference = |at: u64| -> Option<u8> {
         match at {
             0..0x8000 => Some(bytes[at as usize]),
             0x20000..0x21000 => Some(bytes[(at - 0x1e000) as usize]),
@@ -108,7 +108,7 @@ fn memory_is_read_where_qemu_says_it_is() {
             for len in 1..12 {
                 let at = border - before;
                 let mut buf = vec![0; len];
-                let want: Vec<Option<u8>> = (at..at + len as u64).map(twin).collect();
+                let want: Vec<Option<u8>> = (at..at + len as u64).map(reference).collect();
                 match guest.read(Gpa(at), &mut buf) {
                     Ok(()) => assert_eq!(buf.into_iter().map(Some).collect::<Vec<_>>(), want),
                     Err(fault) => {

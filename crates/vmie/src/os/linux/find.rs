@@ -91,7 +91,7 @@ pub(super) fn find(phys: &Phys, hints: &Hints, options: &FindOptions) -> Result<
             types: OnceLock::new(),
             losses: kernel.losses,
             root: kernel.anchor.root,
-            moment: options.moment,
+            acquisition: options.acquisition,
             supplied: options.types.clone(),
             stores: options.stores.clone(),
             build: OnceLock::new(),

@@ -39,7 +39,7 @@ mod width;
 use std::sync::{Arc, OnceLock};
 
 use super::{
-    BuildId, FindOptions, Finding, Guest, Imports, Kind, Listing, Module, Moment, OsError,
+    Acquisition, BuildId, FindOptions, Finding, Guest, Imports, Kind, Listing, Module, OsError,
     OtherKernel, PageState, Phys, Process, ProcessWidth, Residency, Step, SuppliedTypes,
     SymbolTable, Trail, TypeStore, Types, UnmappedCode, Vma,
 };
@@ -68,7 +68,7 @@ pub struct Linux {
     losses: Vec<Finding>,
     /// Where its own top page table is: that of `space`, unless it is damaged.
     root: Gpa,
-    moment: Moment,
+    acquisition: Acquisition,
     /// Types to use when the kernel has none.
     supplied: Option<SuppliedTypes>,
     stores: Vec<TypeStore>,

@@ -18,7 +18,7 @@ use crate::memory::Memory;
 use crate::os::object::{BadLink, Budget, Findings, Part, Plan, Planner, Slot, link};
 use crate::os::types::Types;
 use crate::os::{
-    Finding, FindingKind, Listing, Moment, OsError, Process, ProcessState, ProcessSystem,
+    Acquisition, Finding, FindingKind, Listing, OsError, Process, ProcessState, ProcessSystem,
     SymbolTable,
 };
 use crate::paging::AddressSpace;
@@ -141,9 +141,9 @@ impl Linux {
             .fold(0, |sum, region| region.len.saturating_add(sum));
         let limit = (bytes / MIN_THREAD_BYTES).clamp(1024, MAX_THREADS);
         let look = || self.look(&tables, limit as usize);
-        match self.moment {
-            Moment::Running => settle(look, || thread::sleep(BETWEEN_LOOKS)),
-            Moment::Stopped | Moment::Unknown => look(),
+        match self.acquisition {
+            Acquisition::Running => settle(look, || thread::sleep(BETWEEN_LOOKS)),
+            Acquisition::Stopped | Acquisition::Unknown => look(),
         }
     }
 
@@ -160,7 +160,7 @@ impl Linux {
         let memory = self.linear(tables);
         let whole = Whole {
             space: &self.space,
-            moment: self.moment,
+            acquisition: self.acquisition,
         };
         let groups = tables
             .tasks

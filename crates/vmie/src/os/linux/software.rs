@@ -21,7 +21,7 @@
 //! (`pfn_swap_entry_to_page`). So a number above those of the areas is taken for a frame when that frame's
 //! `struct page` says that it is locked, and is not broken.
 //!
-//! **The kernel's own half** has pages that it took out of its map of all memory, to catch whoever touches them
+//! **The kernel's range** has pages that it took out of its map of all memory, to catch whoever touches them
 //! (KFENCE, memfd_secret). Such an entry names, inverted or not, the frame that the address stands for; if it
 //! does not, it is something else.
 

@@ -24,7 +24,7 @@ use crate::addr::{Address, Gva};
 use crate::memory::Memory;
 use crate::os::object::{BadLink, Budget, Findings, Plan, Planner, Slot, ring};
 use crate::os::types::Types;
-use crate::os::{FindingKind, Moment, OsError, SymbolTable};
+use crate::os::{Acquisition, FindingKind, OsError, SymbolTable};
 use crate::paging::AddressSpace;
 
 /// A process: its first thread and the others.
@@ -62,7 +62,7 @@ pub(super) struct Whole<'w> {
     /// The kernel's space, whose physical memory can be searched.
     pub(super) space: &'w AddressSpace,
     /// Whether it stood still.
-    pub(super) moment: Moment,
+    pub(super) acquisition: Acquisition,
 }
 
 /// What is needed to list tasks. What is not known of it is left out, and listed in `lost`.
@@ -556,7 +556,7 @@ impl Census<'_> {
             // Which an image shows as well if it was taken while the guest ran.
             if self
                 .whole
-                .is_some_and(|whole| whole.moment == Moment::Unknown)
+                .is_some_and(|whole| whole.acquisition == Acquisition::Unknown)
             {
                 if task.is_leaving() {
                     kind = FindingKind::Inconsistent;
@@ -597,10 +597,10 @@ impl Census<'_> {
             };
             let others: Vec<Task> = threads.collect();
             let same = |task: &&Task| task.leads();
-            if let Some(twin) = others.iter().find(same) {
+            if let Some(other) = others.iter().find(same) {
                 let text = format!("there is a second process numbered {number}");
                 self.findings
-                    .add(FindingKind::Inconsistent, Some(twin.at), text);
+                    .add(FindingKind::Inconsistent, Some(other.at), text);
             }
             if !leader.leads() {
                 let text = format!("process {number} has threads, but its first one is nowhere");

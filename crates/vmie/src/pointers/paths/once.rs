@@ -1,6 +1,6 @@
 //! Paths without an index: one sweep over memory for each level.
 //!
-//! Right for a single question of little depth, and the naive twin of the search with an index.
+//! Right for a single question of little depth, and the reference implementation of the search with an index.
 
 use std::ops::ControlFlow;
 

@@ -5,7 +5,7 @@
 //! wherever both sides lend their bytes and from copies otherwise. What cannot be read on either side is
 //! counted and never called equal.
 //!
-//! The twin for tests, `naive`, asks both sides about each byte.
+//! The reference implementation for tests, `naive`, asks both sides about each byte.
 
 #[cfg(test)]
 mod naive;

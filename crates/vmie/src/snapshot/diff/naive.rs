@@ -1,11 +1,11 @@
-//! The twin of the comparison, for tests.
+//! The reference implementation of the comparison, for tests.
 
 use super::segments::State;
 use super::{Change, ChangeKind, DiffOptions};
 use crate::addr::{AddrRange, Address};
 use crate::memory::{Cause, Memory, Prot};
 
-/// Asks both sides about each byte: the twin of [`diff`](super::diff()) for tests.
+/// Asks both sides about each byte: the reference implementation of [`diff`](super::diff()) for tests.
 pub(in crate::snapshot) fn naive<A: Address>(
     before: &dyn Memory<Addr = A>,
     after: &dyn Memory<Addr = A>,

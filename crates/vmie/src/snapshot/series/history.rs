@@ -1,7 +1,7 @@
-//! How much of each region changed from moment to moment.
+//! How much of each region changed from snapshot to snapshot.
 //!
-//! Mappings change too, so a region here is a run of addresses that some moment maps, with one protection in the
-//! last moment that maps them: a heap that grows is one region, whose growth has appeared.
+//! Mappings change too, so a region here is a run of addresses that some snapshot maps, with one protection in the
+//! last snapshot that maps them: a heap that grows is one region, whose growth has appeared.
 
 use std::ops::ControlFlow;
 
@@ -16,7 +16,7 @@ use crate::scan::Run;
 #[derive(Clone, Debug)]
 #[must_use = "without its coverage a comparison cannot tell `the same` from `could not look`"]
 pub struct History<A: Address> {
-    /// The regions that some moment kept, in order.
+    /// The regions that some snapshot kept, in order.
     pub regions: Vec<RegionHistory<A>>,
     /// Of all steps together: what was compared and what could not be, as in
     /// [`DiffOutcome::coverage`](super::super::DiffOutcome::coverage).
@@ -30,17 +30,17 @@ pub struct History<A: Address> {
 pub struct RegionHistory<A: Address> {
     /// Its addresses.
     pub range: AddrRange<A>,
-    /// The protection in the last moment that maps them.
+    /// The protection in the last snapshot that maps them.
     pub prot: Prot,
     /// The steps in which something of it changed, in order.
     pub steps: Vec<Step>,
 }
 
-/// What changed of a region from one moment to the next.
+/// What changed of a region from one snapshot to the next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Step {
-    /// The index of the later moment.
-    pub moment: usize,
+    /// The index of the later snapshot.
+    pub snapshot: usize,
     /// Bytes that differ.
     pub modified: u64,
     /// Bytes that are mapped now and were not.
@@ -59,7 +59,7 @@ impl Step {
             .saturating_add(self.disappeared)
     }
 
-    /// Adds what another step changed; the moment stays.
+    /// Adds what another step changed; the snapshot stays.
     pub fn merge(&mut self, other: &Self) {
         self.modified = self.modified.saturating_add(other.modified);
         self.appeared = self.appeared.saturating_add(other.appeared);
@@ -79,14 +79,14 @@ impl Step {
 }
 
 impl<A: Address> Series<A> {
-    /// Compares each moment with the one before it, region by region; regions are cut at multiples of `block`
+    /// Compares each snapshot with the one before it, region by region; regions are cut at multiples of `block`
     /// bytes, unless it is zero.
     ///
     /// The bound of the run is one for each step. Runs on the calling thread.
     ///
     /// # Cost
     ///
-    /// One read of the pages that the two moments of a step do not share. Memory grows with the regions, and with how
+    /// One read of the pages that the two snapshots of a step do not share. Memory grows with the regions, and with how
     /// many of them change in how many steps; small blocks make many regions.
     pub fn history(&self, options: &DiffOptions<A>, block: u64, mut run: Run<'_>) -> History<A> {
         let mut history = History {
@@ -94,14 +94,15 @@ impl<A: Address> Series<A> {
             coverage: Coverage::default(),
             stopped: false,
         };
-        for moment in 1..self.len() {
+        for snapshot in 1..self.len() {
             let regions = &mut history.regions;
             let before = history.coverage.read;
             let mut steps = Steps::of(&mut run).after(before);
-            let outcome = self.diff_stepping(moment - 1, moment, options, &mut steps, |change| {
-                attribute(regions, moment, change);
-                ControlFlow::Continue(())
-            });
+            let outcome =
+                self.diff_stepping(snapshot - 1, snapshot, options, &mut steps, |change| {
+                    attribute(regions, snapshot, change);
+                    ControlFlow::Continue(())
+                });
             history.coverage.merge(&outcome.coverage);
             if outcome.stopped {
                 history.stopped = true;
@@ -111,11 +112,11 @@ impl<A: Address> Series<A> {
         history
     }
 
-    /// The regions of all moments.
+    /// The regions of all snapshots.
     fn regions(&self, options: &DiffOptions<A>, block: u64) -> Vec<RegionHistory<A>> {
         let mut all: Vec<(AddrRange<A>, Prot)> = Vec::new();
-        for moment in self.moments() {
-            let kept = moment.kept().filter_map(|region| {
+        for snapshot in self.snapshots() {
+            let kept = snapshot.kept().filter_map(|region| {
                 let range = region.range().intersect(options.range)?;
                 options
                     .filter
@@ -215,7 +216,7 @@ pub(super) fn over<A: Address>(
 }
 
 /// Counts a change in each region that it is in.
-fn attribute<A: Address>(regions: &mut [RegionHistory<A>], moment: usize, change: Change<A>) {
+fn attribute<A: Address>(regions: &mut [RegionHistory<A>], snapshot: usize, change: Change<A>) {
     let Some(range) = AddrRange::new(change.start, change.len) else {
         return;
     };
@@ -227,9 +228,13 @@ fn attribute<A: Address>(regions: &mut [RegionHistory<A>], moment: usize, change
         let Some(part) = region.range.intersect(range) else {
             continue;
         };
-        if region.steps.last().is_none_or(|step| step.moment != moment) {
+        if region
+            .steps
+            .last()
+            .is_none_or(|step| step.snapshot != snapshot)
+        {
             region.steps.push(Step {
-                moment,
+                snapshot,
                 ..Step::default()
             });
         }

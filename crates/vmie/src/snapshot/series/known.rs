@@ -1,10 +1,10 @@
-//! What moments are known to share, without looking at it.
+//! What snapshots are known to share, without looking at it.
 
 use super::super::Snapshot;
 use super::super::layout::SNAPSHOT_PAGE;
 use crate::addr::{AddrRange, Address};
 
-/// How many bytes from the beginning of a range on every one of these moments of one series has, and the same
+/// How many bytes from the beginning of a range on every one of these snapshots of one series has, and the same
 /// ones: those of pages that they share. What follows may be the same as well.
 pub(super) fn shared<A: Address>(moments: &[&Snapshot<A>], range: AddrRange<A>) -> u64 {
     let start = range.start();

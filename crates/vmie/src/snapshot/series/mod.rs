@@ -1,13 +1,13 @@
-//! Series: moments of one memory that share their pages.
+//! Series: snapshots of one memory that share their pages.
 //!
 //! A directory of files:
 //!
-//! * `pages.vmie` holds the pages of all moments, each different one once (see `store`);
+//! * `pages.vmie` holds the pages of all snapshots, each different one once (see `store`);
 //! * `000001.moment`, `000002.moment`, ... say what was mapped at each and which of the pages its contents are: the
 //!   tables of a snapshot without blocks of their own. Each appears when it and its pages are whole and synced, so that
-//!   a process that is killed at any moment leaves the moments before. One can be removed without harm to others.
+//!   a process that is killed at any snapshot leaves the snapshots before. One can be removed without harm to others.
 //!
-//! Every moment is a [`Snapshot`], and [`Snapshot::open`] takes its file. A page that two moments share is the same
+//! Every moment is a [`Snapshot`], and [`Snapshot::open`] takes its file. A page that two snapshots share is the same
 //! in both, so they are compared without being read: that makes a series quick to look at.
 
 mod history;
@@ -32,13 +32,13 @@ use crate::filemap::FileMap;
 use crate::memory::Memory;
 use crate::scan::Run;
 pub use history::{History, RegionHistory, Step};
-pub use record::{Moment, RecordError, Recorded, Recorder};
+pub use record::{Captured, RecordError, Recorded, Recorder};
 
 /// Moments of one memory, in the order in which they were taken.
 #[derive(Debug)]
 pub struct Series<A: Address> {
     numbers: Vec<u32>,
-    moments: Vec<Snapshot<A>>,
+    snapshots: Vec<Snapshot<A>>,
 }
 
 /// What is read of the files of a series.
@@ -49,7 +49,7 @@ struct Read<A: Address> {
 }
 
 impl<A: Address> Series<A> {
-    /// Opens the series in a directory. It may have no moments yet.
+    /// Opens the series in a directory. It may have no snapshots yet.
     ///
     /// # Errors
     ///
@@ -58,12 +58,12 @@ impl<A: Address> Series<A> {
     /// # Cost
     ///
     /// The checksums of all pages are verified once, at the speed of memory for files in the page cache. Memory: four
-    /// bytes for each page of each moment.
+    /// bytes for each page of each snapshot.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, FileError> {
         Ok(read(dir.as_ref(), &mut Err)?.series)
     }
 
-    /// Opens what is intact of a damaged series, and says what is not: moments whose files are damaged are left out, and
+    /// Opens what is intact of a damaged series, and says what is not: snapshots whose files are damaged are left out, and
     /// pages that are lost fault with [`Cause::Damaged`](crate::Cause::Damaged).
     ///
     /// # Errors
@@ -83,27 +83,27 @@ impl<A: Address> Series<A> {
         Ok((read.series, read.blocks))
     }
 
-    /// How many moments there are.
+    /// How many snapshots there are.
     pub fn len(&self) -> usize {
-        self.moments.len()
+        self.snapshots.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.moments.is_empty()
+        self.snapshots.is_empty()
     }
 
-    /// The moments.
-    pub fn moments(&self) -> &[Snapshot<A>] {
-        &self.moments
+    /// The snapshots.
+    pub fn snapshots(&self) -> &[Snapshot<A>] {
+        &self.snapshots
     }
 
-    /// The number in the name of a moment's file; `None` when there are not so many moments.
+    /// The number in the name of a snapshot's file; `None` when there are not so many snapshots.
     pub fn number(&self, index: usize) -> Option<u32> {
         self.numbers.get(index).copied()
     }
 
-    /// As [`diff`](super::diff) of two moments, without reading the pages that they share.
+    /// As [`diff`](super::diff) of two snapshots, without reading the pages that they share.
     ///
     /// # Panics
     ///
@@ -127,12 +127,12 @@ impl<A: Address> Series<A> {
         steps: &mut Steps<'_>,
         emit: impl FnMut(Change<A>) -> ControlFlow<()>,
     ) -> DiffOutcome<A> {
-        let (before, after) = (&self.moments[before], &self.moments[after]);
+        let (before, after) = (&self.snapshots[before], &self.snapshots[after]);
         let same = |range: AddrRange<A>| known::shared(&[before, after], range);
         diff_knowing(before, after, options, Some(&same), steps, emit)
     }
 
-    /// As [`tell_apart`](super::tell_apart) of groups of moments, by their indices, without reading the pages that all of
+    /// As [`tell_apart`](super::tell_apart) of groups of snapshots, by their indices, without reading the pages that all of
     /// them share.
     ///
     /// # Panics
@@ -148,9 +148,9 @@ impl<A: Address> Series<A> {
         let all: Vec<&Snapshot<A>> = groups
             .iter()
             .flatten()
-            .map(|&index| &self.moments[index])
+            .map(|&index| &self.snapshots[index])
             .collect();
-        let memory = |&index: &usize| &self.moments[index] as &dyn Memory<Addr = A>;
+        let memory = |&index: &usize| &self.snapshots[index] as &dyn Memory<Addr = A>;
         let memories: Vec<Vec<_>> = groups
             .iter()
             .map(|group| group.iter().map(memory).collect())
@@ -163,12 +163,12 @@ impl<A: Address> Series<A> {
     }
 }
 
-/// Whether a directory holds a series, even one without moments.
+/// Whether a directory holds a series, even one without snapshots.
 pub fn is_series(path: impl AsRef<Path>) -> bool {
     store::path(path.as_ref()).is_file()
 }
 
-/// The files of the moments of a series, in order, with their numbers.
+/// The files of the snapshots of a series, in order, with their numbers.
 ///
 /// # Errors
 ///
@@ -206,7 +206,7 @@ fn moment_path(dir: &Path, number: u32) -> PathBuf {
     dir.join(moment_name(number))
 }
 
-/// Reads all moments. `problem` decides whether to go on after one.
+/// Reads all snapshots. `problem` decides whether to go on after one.
 fn read<A: Address>(
     dir: &Path,
     problem: &mut dyn FnMut(FileError) -> Result<(), FileError>,
@@ -252,16 +252,16 @@ fn read<A: Address>(
     let shared = Arc::new(Blocks::new(map, compression, pages, places));
     let mut series = Series {
         numbers: Vec::with_capacity(fitting.len()),
-        moments: Vec::with_capacity(fitting.len()),
+        snapshots: Vec::with_capacity(fitting.len()),
     };
     for (number, tables) in fitting {
         series.numbers.push(number);
-        series.moments.push(snapshot(tables, &shared));
+        series.snapshots.push(snapshot(tables, &shared));
     }
     Ok(Read { series, blocks })
 }
 
-/// Reads one moment, whose file is `path`.
+/// Reads one snapshot, whose file is `path`.
 pub(super) fn moment<A: Address>(
     path: &Path,
     map: &FileMap,
@@ -280,7 +280,7 @@ pub(super) fn moment<A: Address>(
     Ok(snapshot(tables, &shared))
 }
 
-/// The tables of a moment, from the whole file of it.
+/// The tables of a snapshot, from the whole file of it.
 fn tables<A: Address>(map: &FileMap) -> Result<Tables<A>, Kind> {
     let len = usize::try_from(map.len()).ok();
     let bytes = len.and_then(|len| map.slice(0, len)).unwrap_or_default();
@@ -295,7 +295,7 @@ fn tables<A: Address>(map: &FileMap) -> Result<Tables<A>, Kind> {
     Ok(tables)
 }
 
-/// Whether a moment's blocks are as those of a series are: full, and compressed in its way.
+/// Whether a snapshot's blocks are as those of a series are: full, and compressed in its way.
 fn fits<A: Address>(tables: &Tables<A>, compression: super::Compression) -> Result<(), Kind> {
     if tables.compression != compression {
         return Err(Kind::Inconsistent("its compression"));

@@ -1,4 +1,4 @@
-//! The contents of the last moment in memory, page by page, changed in place by the next one.
+//! The contents of the last snapshot in memory, page by page, changed in place by the next one.
 
 use super::super::content::{CHUNK, Chunks};
 use super::super::layout::{PageRun, SNAPSHOT_PAGE};
@@ -65,14 +65,14 @@ impl Present {
     }
 }
 
-/// The pages of a moment, in the order of their addresses: where each is in memory, or [`ZERO`].
+/// The pages of a snapshot, in the order of their addresses: where each is in memory, or [`ZERO`].
 #[derive(Debug, Default)]
 pub(super) struct Pages {
     pub(super) runs: Vec<PageRun>,
     pub(super) places: Vec<Slot>,
 }
 
-/// Looks up pages of a moment in ascending order.
+/// Looks up pages of a snapshot in ascending order.
 pub(super) struct Walk {
     pages: Pages,
     /// The run, and how many of its pages are done.

@@ -1,9 +1,9 @@
-//! Adding moments to a series.
+//! Adding snapshots to a series.
 //!
-//! What the last moment held stays in memory. Of a page that is still the same nothing is done but to compare it,
+//! What the last snapshot held stays in memory. Of a page that is still the same nothing is done but to compare it,
 //! which is why watching a guest that does little costs little more than reading it. A page that
 //! changed is looked for by its hash among all pages of the series, compared with what has the same hash, and
-//! kept if it is new. Rejected: to know pages of earlier moments by their hashes alone, which would save the
+//! kept if it is new. Rejected: to know pages of earlier snapshots by their hashes alone, which would save the
 //! memory; guests can make pages that collide.
 
 use std::borrow::Cow;
@@ -25,7 +25,7 @@ use crate::addr::{AddrRange, Address};
 use crate::memory::{Coverage, Gap, Memory};
 use crate::scan::Run;
 
-/// A moment that was not added.
+/// A snapshot that was not added.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
@@ -35,7 +35,7 @@ pub enum RecordError {
     /// The series could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// An earlier moment was not added, and what is in memory belongs to it.
+    /// An earlier snapshot was not added, and what is in memory belongs to it.
     #[error("an earlier moment was not added; the series has to be opened again")]
     Interrupted,
 }
@@ -43,7 +43,7 @@ pub enum RecordError {
 /// What was added.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Recorded {
-    /// The number of the moment.
+    /// The number of the snapshot.
     pub number: u32,
     /// Pages that were captured.
     pub pages: u64,
@@ -57,10 +57,10 @@ pub struct Recorded {
     pub bytes: u64,
 }
 
-/// Adds moments to a series.
+/// Adds snapshots to a series.
 ///
 /// One process at a time can do so; others can read meanwhile. What is there when a process is killed is a
-/// series of whole moments.
+/// series of whole snapshots.
 #[derive(Debug)]
 pub struct Recorder<A: Address> {
     dir: PathBuf,
@@ -69,9 +69,9 @@ pub struct Recorder<A: Address> {
     present: Present,
     last: Pages,
     next: u32,
-    /// Where the last moment comes from.
+    /// Where the last snapshot comes from.
     origin: Option<Origin>,
-    /// Whether a moment was begun and not added.
+    /// Whether a snapshot was begun and not added.
     interrupted: bool,
     _addresses: std::marker::PhantomData<fn() -> A>,
 }
@@ -123,15 +123,15 @@ impl<A: Address> Recorder<A> {
     ///
     /// # Errors
     ///
-    /// As [`Series::open`], and when another process is adding moments.
+    /// As [`Series::open`], and when another process is adding snapshots.
     ///
     /// # Cost
     ///
-    /// All of its pages are read once, and those of the last moment stay in memory.
+    /// All of its pages are read once, and those of the last snapshot stay in memory.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, FileError> {
         let dir = dir.as_ref();
         let at = |kind| store::error(dir, kind);
-        // Before the moments are looked at: nobody else adds one from here on.
+        // Before the snapshots are looked at: nobody else adds one from here on.
         let mut store = Store::open(dir).map_err(at)?;
         let (series, blocks) = Series::<A>::open_with_blocks(dir)?;
         store.take_over(&blocks).map_err(at)?;
@@ -146,7 +146,7 @@ impl<A: Address> Recorder<A> {
             present: Present::default(),
             last: Pages::default(),
             next: series.number(series.len().saturating_sub(1)).unwrap_or(0) + 1,
-            origin: series.moments().last().map(|last| last.origin().clone()),
+            origin: series.snapshots().last().map(|last| last.origin().clone()),
             interrupted: false,
             _addresses: std::marker::PhantomData,
         };
@@ -155,7 +155,7 @@ impl<A: Address> Recorder<A> {
         Ok(recorder)
     }
 
-    /// Where the last moment comes from, as whoever added it said; `None` before the first one.
+    /// Where the last snapshot comes from, as whoever added it said; `None` before the first one.
     pub fn last_origin(&self) -> Option<&Origin> {
         self.origin.as_ref()
     }
@@ -170,9 +170,9 @@ impl<A: Address> Recorder<A> {
         Ok(())
     }
 
-    /// Brings the last moment to memory.
+    /// Brings the last snapshot to memory.
     fn load(&mut self, series: &Series<A>) -> Result<(), Kind> {
-        let Some(last) = series.moments().last() else {
+        let Some(last) = series.snapshots().last() else {
             return Ok(());
         };
         let mut places = Vec::with_capacity(last.slots.len());
@@ -195,25 +195,25 @@ impl<A: Address> Recorder<A> {
         Ok(())
     }
 
-    /// Captures a moment. Nothing is written before [`Moment::keep`]: a guest that was stopped for this can run on
+    /// Captures a snapshot. Nothing is written before [`Moment::keep`]: a guest that was stopped for this can run on
     /// before.
     ///
     /// Runs on the calling thread; the bound of the run does not count, [`TakeOptions::max_bytes`] does.
     ///
     /// # Errors
     ///
-    /// As [`take`](super::super::take). No more moments can be added after an error, nor when the moment is dropped; the
+    /// As [`take`](super::super::take). No more snapshots can be added after an error, nor when the snapshot is dropped; the
     /// series has to be opened again.
     ///
     /// # Cost
     ///
-    /// One read of the mapped bytes, and one of what the last moment held. Memory: what is not zero, once.
+    /// One read of the mapped bytes, and one of what the last snapshot held. Memory: what is not zero, once.
     pub fn capture(
         &mut self,
         memory: &dyn Memory<Addr = A>,
         options: &TakeOptions<A>,
         mut run: Run<'_>,
-    ) -> Result<Moment<'_, A>, RecordError> {
+    ) -> Result<Captured<'_, A>, RecordError> {
         if std::mem::replace(&mut self.interrupted, true) {
             return Err(RecordError::Interrupted);
         }
@@ -248,7 +248,7 @@ impl<A: Address> Recorder<A> {
             runs: layout.runs().to_vec(),
             places,
         };
-        Ok(Moment {
+        Ok(Captured {
             coverage: layout.coverage(),
             recorder,
             layout,
@@ -261,7 +261,7 @@ impl<A: Address> Recorder<A> {
     }
 }
 
-/// A moment that is being captured.
+/// A snapshot that is being captured.
 struct Capture<'r, A: Address> {
     recorder: &'r mut Recorder<A>,
     walk: Walk,
@@ -405,10 +405,10 @@ impl Number {
     }
 }
 
-/// A moment that was captured and is not yet in the series.
+/// A snapshot that was captured and is not yet in the series.
 #[derive(Debug)]
 #[must_use = "the moment is lost unless it is kept"]
-pub struct Moment<'r, A: Address> {
+pub struct Captured<'r, A: Address> {
     recorder: &'r mut Recorder<A>,
     layout: Layout<A>,
     slots: Vec<Slot>,
@@ -419,7 +419,7 @@ pub struct Moment<'r, A: Address> {
     took: Duration,
 }
 
-impl<A: Address> Moment<'_, A> {
+impl<A: Address> Captured<'_, A> {
     /// What was read, and what could not be.
     pub fn coverage(&self) -> &Coverage<A> {
         &self.coverage

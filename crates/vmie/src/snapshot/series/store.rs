@@ -7,9 +7,9 @@
 //! | 12 | 4 | compression of blocks, as in the tables of a snapshot |
 //! | 16 | | blocks without gaps |
 //!
-//! Which blocks there are is said by the moments. Every block is full: the last one of each moment is filled
-//! up with zeros, so that a page is found by its number. What follows the last block that a moment knows of
-//! was written by a process that was killed; whoever adds the next moment cuts it off.
+//! Which blocks there are is said by the snapshots. Every block is full: the last one of each snapshot is filled
+//! up with zeros, so that a page is found by its number. What follows the last block that a snapshot knows of
+//! was written by a process that was killed; whoever adds the next snapshot cuts it off.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -31,7 +31,7 @@ pub(super) const HEADER: usize = 16;
 /// Bytes of a block before it is compressed.
 pub(super) const BLOCK: usize = BLOCK_PAGES * SNAPSHOT_PAGE;
 
-/// Bytes of decompressed blocks that are kept while moments are added.
+/// Bytes of decompressed blocks that are kept while snapshots are added.
 const CACHE: usize = 4 << 20;
 
 /// Where the pages of a series are.
@@ -64,7 +64,7 @@ pub(super) fn header(bytes: &[u8]) -> Result<Compression, Kind> {
     }
 }
 
-/// The pages of a series, to be read by all of its moments.
+/// The pages of a series, to be read by all of its snapshots.
 pub(super) fn map(dir: &Path) -> Result<(FileMap, Compression), Kind> {
     let map = super::super::file::map(&path(dir))?;
     let compression = header(map.slice(0, HEADER).unwrap_or_default())?;

@@ -74,7 +74,7 @@ proptest! {
         let series = Series::<Gva>::open(dir.path()).unwrap();
         prop_assert_eq!(series.len(), memories.len());
         for (index, memory) in memories.iter().enumerate() {
-            assert_same(memory, &series.moments()[index]);
+            assert_same(memory, &series.snapshots()[index]);
             let alone = Snapshot::open(moment_path(dir.path(), index as u32 + 1)).unwrap();
             assert_same(memory, &alone);
         }
@@ -129,7 +129,7 @@ proptest! {
         let wanted = DiffOptions { range: take_options().range, ..DiffOptions::default() };
         let history = series.history(&wanted, block, Run::new());
         let regions = &history.regions;
-        // The regions are apart, and are all that some moment maps, with the protection it had last.
+        // The regions are apart, and are all that some snapshot maps, with the protection it had last.
         let mut last = vec![None; 0xc000];
         for memory in &memories {
             for region in memory.regions(wanted.range) {
@@ -176,7 +176,7 @@ proptest! {
                     (ChangeKind::Protection, step.protection),
                 ] {
                     if bytes > 0 {
-                        prop_assert!(told.insert((index, step.moment, kind), bytes).is_none());
+                        prop_assert!(told.insert((index, step.snapshot, kind), bytes).is_none());
                     }
                 }
             }
@@ -218,7 +218,7 @@ fn pages_are_shared_between_moments() {
     };
     assert_eq!(numbers(add(&mut recorder, &first)), (1, 5, 1, 4, 3));
     assert_eq!(numbers(add(&mut recorder, &second)), (2, 5, 0, 2, 2));
-    // All of its pages are known, the first of them from the first moment only.
+    // All of its pages are known, the first of them from the first snapshot only.
     assert_eq!(numbers(add(&mut recorder, &third)), (3, 6, 1, 3, 0));
     assert_eq!(numbers(add(&mut recorder, &third)), (4, 6, 1, 0, 0));
 }
@@ -233,7 +233,7 @@ fn pages_of_the_same_hash_are_not_shared_for_that() {
     recorder.store.remember(xxh3_64(&[3; 0x1000]), 0);
     add(&mut recorder, &second);
     let series = Series::<Gva>::open(dir.path()).unwrap();
-    assert_same(&second, &series.moments()[1]);
+    assert_same(&second, &series.snapshots()[1]);
 }
 
 #[test]
@@ -275,14 +275,14 @@ fn a_moment_that_was_not_kept_leaves_the_series_as_it_was() {
     assert_eq!(fs::metadata(&pages).unwrap().len(), whole as u64);
     add(&mut recorder, &third);
     let series = Series::<Gva>::open(dir.path()).unwrap();
-    assert_same(&first, &series.moments()[0]);
-    assert_same(&third, &series.moments()[1]);
+    assert_same(&first, &series.snapshots()[0]);
+    assert_same(&third, &series.snapshots()[1]);
     // One that is taken away is missed by nobody.
     add(&mut recorder, &second);
     fs::remove_file(moment_path(dir.path(), 2)).unwrap();
     let series = Series::<Gva>::open(dir.path()).unwrap();
     assert_eq!((series.number(0), series.number(1)), (Some(1), Some(3)));
-    assert_same(&second, &series.moments()[1]);
+    assert_same(&second, &series.snapshots()[1]);
     let nowhere = Series::<Gva>::open(dir.path().join("nowhere"));
     assert!(matches!(
         nowhere,
@@ -316,7 +316,7 @@ fn damage_is_found() {
             };
             assert!(!problems.is_empty(), "{}: {what}", path.display());
             salvaged += 1;
-            for (index, moment) in series.moments().iter().enumerate() {
+            for (index, moment) in series.snapshots().iter().enumerate() {
                 let memory = &memories[series.number(index).unwrap() as usize - 1];
                 assert_right_or_damaged(memory, moment);
             }

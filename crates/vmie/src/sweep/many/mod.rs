@@ -33,7 +33,7 @@
 //! # What is promised
 //!
 //! What [`sweep`] promises for one space, holes, borders, coverage, order and threads, for each. The
-//! sweep one by one ([`plain`]) is the twin that tests compare this one with, and the way out where
+//! sweep one by one ([`plain`]) is the reference implementation that tests compare this one with, and the way out where
 //! this one would take too much memory, see [`Limits`].
 //!
 //! Memory is bounded by the size of physical memory, not by what page tables claim: three bits for

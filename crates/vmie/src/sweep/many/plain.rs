@@ -1,4 +1,4 @@
-//! The naive twin: each space swept on its own. It is also the way out where the other one would take
+//! The reference implementation: each space swept on its own. It is also the way out where the other one would take
 //! too much memory, and what sweeps odd zones.
 
 use std::ops::ControlFlow;

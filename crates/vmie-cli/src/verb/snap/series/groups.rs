@@ -72,7 +72,7 @@ struct Rows<'a, A: Address> {
 
 impl<A: Address> Rows<'_, A> {
     fn push(&mut self, run: AddrRange<A>) -> ControlFlow<()> {
-        let moments = self.looking.series.moments();
+        let moments = self.looking.series.snapshots();
         let mut values = BTreeMap::new();
         for (&letter, members) in self.groups {
             let Some(&member) = members.first() else {

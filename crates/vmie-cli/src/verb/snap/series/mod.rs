@@ -75,7 +75,7 @@ fn look<A: Address>(args: &SnapSeriesArgs, options: &Options) -> Result<Done> {
         .into());
     }
     let wanted = wanted(args, &series)?;
-    let last = series.moments().last().expect("there are two at least");
+    let last = series.snapshots().last().expect("there are two at least");
     let looking = Looking {
         args,
         options,
@@ -139,7 +139,7 @@ fn wanted<A: Address>(args: &SnapSeriesArgs, series: &Series<A>) -> Result<DiffO
         filter: Filter::default(),
         range: AddrRange::all(),
     };
-    for moment in series.moments() {
+    for moment in series.snapshots() {
         wanted.filter.all = wanted.filter.all.union(moment.filter().all);
         wanted.filter.any = moment.filter().any;
         let common = wanted.range.intersect(moment.range());
@@ -185,7 +185,7 @@ const MOST_BLOCKS: u64 = 1 << 20;
 impl<A: Address> Looking<'_, A> {
     /// The size of the blocks that regions are cut into; 0 for none.
     fn block(&self) -> Result<u64> {
-        let mapped = self.series.moments().iter().map(|moment| {
+        let mapped = self.series.snapshots().iter().map(|moment| {
             let kept = moment.kept().map(|region| region.len);
             kept.fold(0, u64::saturating_add)
         });
@@ -214,7 +214,7 @@ impl<A: Address> Looking<'_, A> {
     fn history(&self) -> Result<History<A>> {
         let block = self.block()?;
         let reporter = &self.options.reporter;
-        let total: u64 = self.series.moments()[1..]
+        let total: u64 = self.series.snapshots()[1..]
             .iter()
             .map(|moment| moment.coverage().read)
             .sum();
@@ -226,7 +226,7 @@ impl<A: Address> Looking<'_, A> {
     }
 
     fn origin(&self) -> &Origin {
-        let last = self.series.moments().last();
+        let last = self.series.snapshots().last();
         last.expect("there are two at least").origin()
     }
 
@@ -288,7 +288,7 @@ impl<A: Address> Looking<'_, A> {
 fn row<A: Address>(region: &RegionHistory<A>, name: Option<String>, moments: usize) -> HistoryRow {
     let mut changed = vec![0; moments - 1];
     for step in &region.steps {
-        changed[step.moment - 1] = step.changed();
+        changed[step.snapshot - 1] = step.changed();
     }
     let sum = total(&region.steps);
     HistoryRow {

@@ -16,7 +16,7 @@ pub(super) fn list<A: Address>(
     kind: SpaceKind,
 ) -> Result<Done> {
     let mut sink = options.sink::<SeriesMomentRow>(kind);
-    for (index, moment) in series.moments().iter().enumerate() {
+    for (index, moment) in series.snapshots().iter().enumerate() {
         let row = row(series.number(index).unwrap_or_default(), moment);
         if sink.row(&row)?.is_break() {
             break;

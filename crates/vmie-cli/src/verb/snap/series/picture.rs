@@ -69,7 +69,7 @@ pub(super) fn page<A: Address>(
         .filter(|region| !region.steps.is_empty())
         .collect();
     let drawn = most_changed(&changed);
-    let moments = looking.series.moments();
+    let moments = looking.series.snapshots();
     let span = moments[moments.len() - 1]
         .taken()
         .duration_since(moments[0].taken())
@@ -251,10 +251,10 @@ impl<A: Address> Picture<'_, A> {
     fn sum(&self, region: &RegionHistory<A>, column: usize) -> Step {
         let first = 1 + column * self.per;
         let steps = &region.steps;
-        let from = steps.partition_point(|step| step.moment < first);
+        let from = steps.partition_point(|step| step.snapshot < first);
         let inside = steps[from..]
             .iter()
-            .take_while(|step| step.moment < first + self.per);
+            .take_while(|step| step.snapshot < first + self.per);
         total(inside)
     }
 
@@ -262,7 +262,7 @@ impl<A: Address> Picture<'_, A> {
     fn moment(&self, index: usize) -> (u32, String) {
         let series = self.looking.series;
         let index = index.min(series.len() - 1);
-        let moments = series.moments();
+        let moments = series.snapshots();
         let since = moments[index].taken().duration_since(moments[0].taken());
         let number = series.number(index).unwrap_or_default();
         (number, format!("+{}", seconds(since.unwrap_or_default())))

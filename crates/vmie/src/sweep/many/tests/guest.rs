@@ -1,4 +1,4 @@
-//! What the tests need: guests, a scanner that is hard to please, the twin.
+//! What the tests need: guests, a scanner that is hard to please, the reference implementation.
 
 use std::ops::ControlFlow::Continue;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ impl Picky {
 
 pub(super) type Results = (Vec<Sighting<u64>>, ManyOutcome);
 
-/// The twin.
+/// The reference implementation.
 pub(super) fn one_by_one(
     parts: &[SpacePart<'_>],
     options: &SweepOptions<Gva>,

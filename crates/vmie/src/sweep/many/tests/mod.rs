@@ -62,8 +62,8 @@ proptest! {
             range: asked, perm, window, overlap, behind, threads, max_bytes, ..SweepOptions::default()
         };
         let scanner = Picky { overlap, behind, rarity };
-        let twin = one_by_one(&parts, &options, &scanner);
-        assert_same(&at_once(limits, &parts, &options, &scanner), &twin);
+        let reference = one_by_one(&parts, &options, &scanner);
+        assert_same(&at_once(limits, &parts, &options, &scanner), &reference);
     }
 
     #[test]
@@ -98,8 +98,8 @@ proptest! {
             ..SweepOptions::default()
         };
         let scanner = Picky { overlap, behind: 0, rarity: 50 };
-        let twin = one_by_one(&parts, &options, &scanner);
-        assert_same(&at_once(Limits::USUAL, &parts, &options, &scanner), &twin);
+        let reference = one_by_one(&parts, &options, &scanner);
+        assert_same(&at_once(Limits::USUAL, &parts, &options, &scanner), &reference);
     }
 
     #[test]
@@ -340,9 +340,12 @@ fn spaces_of_different_guests() {
         behind: 0,
         rarity: 20,
     };
-    let twin = one_by_one(&spaces, &options, &scanner);
-    assert!(twin.0.iter().any(|found| found.space == 3));
-    assert_same(&at_once(Limits::USUAL, &spaces, &options, &scanner), &twin);
+    let reference = one_by_one(&spaces, &options, &scanner);
+    assert!(reference.0.iter().any(|found| found.space == 3));
+    assert_same(
+        &at_once(Limits::USUAL, &spaces, &options, &scanner),
+        &reference,
+    );
     assert_same(
         &at_once(Limits::USUAL, &[], &options, &scanner),
         &one_by_one(&[], &options, &scanner),

@@ -74,7 +74,7 @@ proptest! {
         let scanner = Picky { overlap, behind, rarity: 200 };
         let space = &guest.spaces[0];
         let (mut plain, mut either) = (Vec::new(), Vec::new());
-        let twin = seek(space, &scanner, &options, &mut quiet, |addr, item| {
+        let reference = seek(space, &scanner, &options, &mut quiet, |addr, item| {
             plain.push((addr, item));
             Continue(())
         });
@@ -83,7 +83,7 @@ proptest! {
             Continue(())
         });
         prop_assert_eq!(either, plain);
-        prop_assert_eq!(outcome, twin);
+        prop_assert_eq!(outcome, reference);
     }
 }
 

@@ -7,10 +7,10 @@ use super::{Node, Signature};
 /// So many matches by chance in a GiB, and a match tells little about the place where it is.
 const MANY: f64 = 1000.0;
 
-/// A reason to doubt that a signature is of use.
+/// A reason why a signature may be of little use.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
-pub enum Doubt {
+pub enum Warning {
     /// All that it knows are zeros, of which memory is full.
     OnlyZeros,
     /// It has no literal bytes to look for, so every position has to be tested.
@@ -19,7 +19,7 @@ pub enum Doubt {
     Frequent,
 }
 
-impl fmt::Display for Doubt {
+impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::OnlyZeros => "all that it knows are zeros, and memory is full of those",
@@ -31,18 +31,18 @@ impl fmt::Display for Doubt {
 
 impl Signature {
     /// What makes it a bad one; nothing for most. (One that knows nothing is refused when it is read.)
-    pub fn doubts(&self) -> Vec<Doubt> {
-        let mut doubts = Vec::new();
+    pub fn warnings(&self) -> Vec<Warning> {
+        let mut warnings = Vec::new();
         if !knows_more_than_zeros(&self.nodes) {
-            doubts.push(Doubt::OnlyZeros);
+            warnings.push(Warning::OnlyZeros);
         }
         if self.anchors().is_empty() {
-            doubts.push(Doubt::NoAnchor);
+            warnings.push(Warning::NoAnchor);
         }
         if self.expected_per_gib() >= MANY {
-            doubts.push(Doubt::Frequent);
+            warnings.push(Warning::Frequent);
         }
-        doubts
+        warnings
     }
 
     /// For each byte of a match the bits that are known; `None` where matches are not all of one form:
@@ -77,13 +77,13 @@ mod tests {
     fn bad_signatures_are_told_from_good_ones() {
         for (text, doubts) in [
             ("48 8B 05 ?? ?? ?? ?? 48 85 C0 74 ?? 48 8B 40 10", &[][..]),
-            ("00 00 ?? 00", &[Doubt::OnlyZeros, Doubt::Frequent]),
-            ("4? ?8", &[Doubt::NoAnchor, Doubt::Frequent]),
-            ("~00 ~00", &[Doubt::NoAnchor, Doubt::Frequent]),
-            ("48 89", &[Doubt::Frequent]),
+            ("00 00 ?? 00", &[Warning::OnlyZeros, Warning::Frequent]),
+            ("4? ?8", &[Warning::NoAnchor, Warning::Frequent]),
+            ("~00 ~00", &[Warning::NoAnchor, Warning::Frequent]),
+            ("48 89", &[Warning::Frequent]),
         ] {
             let signature = Signature::parse("", text).unwrap();
-            assert_eq!(signature.doubts(), doubts, "{text}");
+            assert_eq!(signature.warnings(), doubts, "{text}");
         }
         assert!(Signature::parse("", "?? [3-9] ??").is_err());
     }
