@@ -195,7 +195,7 @@ impl<A: Address> Recorder<A> {
         Ok(())
     }
 
-    /// Captures a snapshot. Nothing is written before [`Moment::keep`]: a guest that was stopped for this can run on
+    /// Captures a snapshot. Nothing is written before [`Captured::keep`]: a guest that was stopped for this can run on
     /// before.
     ///
     /// Runs on the calling thread; the bound of the run does not count, [`TakeOptions::max_bytes`] does.
