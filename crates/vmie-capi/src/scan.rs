@@ -317,8 +317,10 @@ pub unsafe extern "C" fn gva_code_xref(
         let usual = |va| m.width(&space, va).code.unwrap_or(CodeBits::B64);
         // A 32-bit program's half and the kernel's may be asked for together.
         let passes = match bits {
-            0 if usual(lo) != usual(hi) => vec![(usual(lo), true), (usual(hi), false)],
-            0 => vec![(usual(lo), true)],
+            0 => match (usual(lo), usual(hi)) {
+                (low, high) if low != high => vec![(low, true), (high, false)],
+                (both, _) => vec![(both, true)],
+            },
             32 => vec![(CodeBits::B32, true)],
             64 => vec![(CodeBits::B64, true)],
             _ => {

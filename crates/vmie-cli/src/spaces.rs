@@ -120,8 +120,7 @@ impl<'s> Spaces<'s> {
 
     /// The part of space `index` that is looked at.
     pub(crate) fn own(&self, index: usize) -> AddrRange<Gva> {
-        let member = &self.of.members[index];
-        member.user_range().unwrap_or_else(AddrRange::all)
+        self.of.members[index].part()
     }
 
     /// Whose space `index` is, for rows; without a region.

@@ -57,15 +57,16 @@ pub(super) fn run(args: &VtopArgs, options: &Options) -> Result<Done> {
     // One byte for each address. The rows say it all, so there is no coverage line.
     let mut coverage = Coverage::default();
     let mut last_unknown = None;
+    // One for all addresses: it keeps what the process has arranged.
+    let process = space.names.process().filter(|_| !args.space.hardware);
+    let pages = process.map(|(os, process)| Pages::new(os.guest(), process));
     for va in addrs {
         let mut walked = Walked::new(memory, va, space.names.name(va.0));
         let nowhere = |cause: Cause| cause.is_unmapped() || cause.is_away();
         if walked
             .fault
             .map_or(!walked.valid, |fault| nowhere(fault.cause))
-            && let Some((os, process)) = space.names.process()
-            && !args.space.hardware
-            && let Some(is) = Pages::new(os.guest(), process).state(va)
+            && let Some(is) = pages.as_ref().and_then(|pages| pages.state(va))
         {
             (walked.row.state, walked.row.detail) = (pages::state(&is), pages::detail(&is));
         }

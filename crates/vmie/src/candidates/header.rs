@@ -149,9 +149,7 @@ impl SpaceId {
             _ => is(self == now, false),
         }
     }
-}
 
-impl SpaceId {
     /// Where it is among those there are now: itself, or else another run of it.
     pub fn find_in(&self, now: &[Self]) -> Option<usize> {
         let same = |now: &Self| self.likeness(now) == Likeness::Same;

@@ -65,9 +65,3 @@ impl fmt::Display for Advice {
         })
     }
 }
-
-impl From<&'static str> for Advice {
-    fn from(words: &'static str) -> Self {
-        Self::Other(words)
-    }
-}

@@ -87,6 +87,7 @@ pub(super) fn open(
             Some(path) => path.display().to_string(),
             None => "the file".to_owned(),
         };
+        advice.push(Advice::GiveBase);
         notes.push(match hints.cpus.iter().find(lost) {
             Some(cpu) => format!(
                 "{oldest} has holes, and the page tables of CPU {} are in one of them: it holds only what had \
@@ -94,14 +95,16 @@ pub(super) fn open(
                 cpu.index,
                 Advice::GiveBase
             ),
-            None => format!(
-                "{oldest} has holes, which count as not saved: if it holds only what had changed (a diff \
-                 snapshot), {}; if it is a full snapshot that was copied without its zeros, {}",
-                Advice::GiveBase,
-                Advice::ZerosBelow
-            ),
+            None => {
+                advice.push(Advice::ZerosBelow);
+                format!(
+                    "{oldest} has holes, which count as not saved: if it holds only what had changed (a diff \
+                     snapshot), {}; if it is a full snapshot that was copied without its zeros, {}",
+                    Advice::GiveBase,
+                    Advice::ZerosBelow
+                )
+            }
         });
-        advice.extend([Advice::GiveBase, Advice::ZerosBelow]);
     }
     let parsed = Parsed {
         builder,

@@ -5,7 +5,7 @@
 use std::ops::ControlFlow;
 
 use super::space::{Space, SpaceError, Target};
-use crate::addr::{AddrRange, Gva};
+use crate::addr::Gva;
 use crate::pointers::{PointerMap, PointerOptions};
 use crate::scan::{Outcome, Run, Selection, scan};
 use crate::snapshot::{Change, DiffOptions, DiffOutcome, diff};
@@ -60,7 +60,7 @@ impl Space<'_> {
         let before = self.by_virtual().ok_or(SpaceError::NotVirtual)?;
         let after = later.by_virtual().ok_or(SpaceError::NotVirtual)?;
         let options = DiffOptions {
-            range: self.user_range().unwrap_or_else(AddrRange::all),
+            range: self.part(),
             ..DiffOptions::default()
         };
         let mut items = Vec::new();

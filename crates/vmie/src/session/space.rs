@@ -283,6 +283,11 @@ impl<'s> Space<'s> {
             Target::Physical(_) => None,
         }
     }
+
+    /// The same, where all is a range too.
+    pub fn part<A: Address>(&self) -> AddrRange<A> {
+        self.user_range().unwrap_or_else(AddrRange::all)
+    }
 }
 
 /// What the page tables under a bare root leave out, in bytes: see [`Session::left_out`].

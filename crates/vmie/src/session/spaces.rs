@@ -2,7 +2,6 @@
 
 use super::Session;
 use super::space::{Owner, Space, SpaceError, Target};
-use crate::addr::{AddrRange, Gva};
 use crate::os::{Finding, OsError, Process};
 use crate::paging::AddressSpace;
 use crate::sweep::SpacePart;
@@ -32,7 +31,7 @@ impl Spaces<'_> {
     pub fn parts(&self) -> Vec<SpacePart<'_>> {
         let part = |member| SpacePart {
             space: tables(member),
-            range: own(member),
+            range: member.part(),
         };
         self.members.iter().map(part).collect()
     }
@@ -40,10 +39,6 @@ impl Spaces<'_> {
 
 fn tables<'a>(member: &'a Space<'_>) -> &'a AddressSpace {
     member.tables().expect("made of page tables")
-}
-
-fn own(member: &Space<'_>) -> AddrRange<Gva> {
-    member.user_range().unwrap_or_else(AddrRange::all)
 }
 
 impl Session {
