@@ -222,7 +222,7 @@ impl Mem {
 
     /// How wide the pointers and the code are that stand from `va` on in a space.
     ///
-    /// Those of a process's own half are its program's, where the operating system was found and knows; all others
+    /// Those of a process's user-space range are its program's, where the operating system was found and knows; all others
     /// are as the paging mode has them. Unknown in physical memory.
     pub(crate) fn width(&self, space: &Space, va: u64) -> ProgramWidth {
         let Some(mode) = space.mode else {

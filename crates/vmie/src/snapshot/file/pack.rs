@@ -1,6 +1,7 @@
 //! Blocks of pages, compressed and decompressed.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
@@ -30,35 +31,38 @@ pub struct SaveOptions {
 #[derive(Debug)]
 pub(in super::super) struct Packer {
     compression: Compression,
-    pool: Option<Pool>,
+    threads: usize,
+    /// Started when there is something to compress; `None` where one thread will do, or the system refuses more.
+    pool: OnceLock<Option<Pool>>,
 }
 
 impl Packer {
     /// On so many threads; 0 for as many as the machine has.
-    pub(in super::super) fn new(options: &SaveOptions, threads: usize) -> Self {
-        // Without threads it takes longer, and that is all.
-        let pool = (threads != 1).then(|| Pool::new(threads).ok()).flatten();
+    pub(in super::super) fn new(compression: Compression, threads: usize) -> Self {
         Self {
-            compression: options.compression,
-            pool: pool.filter(|pool| pool.threads() > 1),
+            compression,
+            threads,
+            pool: OnceLock::new(),
         }
-    }
-
-    /// The same, on so many threads.
-    pub(in super::super) fn on(&self, threads: usize) -> Self {
-        let compression = self.compression;
-        Self::new(&SaveOptions { compression }, threads)
     }
 
     /// On the threads of a run.
-    pub(super) fn of_run(options: &SaveOptions, run: &Run<'_>) -> Self {
-        match run.shared_pool() {
-            Some(pool) => Self {
-                compression: options.compression,
-                pool: Some(pool.clone()),
-            },
-            None => Self::new(options, run.thread_count()),
+    pub(super) fn of_run(compression: Compression, run: &Run<'_>) -> Self {
+        let mut packer = Self::new(compression, run.thread_count());
+        if let Some(shared) = run.shared_pool() {
+            packer.pool = OnceLock::from(Some(shared.clone()));
         }
+        packer
+    }
+
+    fn pool(&self) -> Option<&Pool> {
+        let start = || match self.threads {
+            1 => None,
+            // Without threads it takes longer, and that is all.
+            threads => Pool::new(threads).ok(),
+        };
+        let pool = self.pool.get_or_init(start).as_ref();
+        pool.filter(|pool| pool.threads() > 1)
     }
 
     /// Passes on the blocks of these pages in order, each with its checksum. `gather` gives the bytes of up to
@@ -70,9 +74,10 @@ impl Packer {
         mut emit: impl FnMut(&[u8], u64) -> Result<(), Kind>,
     ) -> Result<(), Kind> {
         let one = |pages: &[Slot]| self.block(gather(pages)?);
-        let threads = self.pool.as_ref().map_or(1, Pool::threads);
+        let pool = self.pool();
+        let threads = pool.map_or(1, Pool::threads);
         for batch in order.chunks(threads * BLOCKS_PER_THREAD * BLOCK_PAGES) {
-            let blocks: Vec<Result<Packed<'_>, Kind>> = match &self.pool {
+            let blocks: Vec<Result<Packed<'_>, Kind>> = match pool {
                 Some(pool) => pool.install(|| batch.par_chunks(BLOCK_PAGES).map(one).collect()),
                 None => batch.chunks(BLOCK_PAGES).map(one).collect(),
             };

@@ -77,7 +77,7 @@ impl<A: Address> Snapshot<A> {
         let out = file.file();
         let (mut blocks, mut done) = (Vec::with_capacity(block_count(tables.pages) as usize), 0);
         let gather = |pages: &[Slot]| gather(&self.content, pages);
-        Packer::of_run(options, &run).pack(&distinct.order, gather, |bytes, sum| {
+        Packer::of_run(options.compression, &run).pack(&distinct.order, gather, |bytes, sum| {
             out.write_all(bytes)?;
             blocks.push((bytes.len() as u64, sum));
             done += (BLOCK_PAGES * SNAPSHOT_PAGE) as u64;

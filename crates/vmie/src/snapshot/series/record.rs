@@ -101,7 +101,7 @@ impl<A: Address> Recorder<A> {
         })?;
         Ok(Self {
             dir: dir.to_owned(),
-            packer: Packer::new(options, 0),
+            packer: Packer::new(options.compression, 0),
             store,
             present: Present::default(),
             last: Pages::default(),
@@ -115,7 +115,7 @@ impl<A: Address> Recorder<A> {
     /// Compresses on so many threads, instead of as many as the machine has.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
-        self.packer = self.packer.on(threads);
+        self.packer = Packer::new(self.store.compression, threads);
         self
     }
 
@@ -136,12 +136,9 @@ impl<A: Address> Recorder<A> {
         let (series, blocks) = Series::<A>::open_with_blocks(dir)?;
         store.take_over(&blocks).map_err(at)?;
         drop(blocks);
-        let options = SaveOptions {
-            compression: store.compression,
-        };
         let mut recorder = Self {
             dir: dir.to_owned(),
-            packer: Packer::new(&options, 0),
+            packer: Packer::new(store.compression, 0),
             store,
             present: Present::default(),
             last: Pages::default(),
