@@ -87,7 +87,7 @@ const STRUCTS: &[Struct] = &[
         &[
             ("cr3", Key("cr3")),
             ("user_cr3", Key("user_cr3")),
-            ("object", Only),
+            ("object", Key("task")),
             ("started_ns", InUnit("started", "ns")),
             ("pid", Key("pid")),
             ("ppid", Key("ppid")),

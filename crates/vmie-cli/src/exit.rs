@@ -7,7 +7,7 @@
 //! | 0 | found, or done |
 //! | 1 | looked, and there is nothing |
 //! | 2 | error; also when nothing at all could be looked at |
-//! | 3 | incomplete, under `--strict` |
+//! | 3 | incomplete: under `--strict`, and whenever Ctrl-C stopped a search |
 //!
 //! "Nothing found" and "could not look" are different answers, so a verb must not answer
 //! [`Done::nothing`] unless it read something. A reader that closes the pipe has seen enough: that is
@@ -17,6 +17,8 @@
 //! place for each.
 
 use std::io;
+
+use crate::interrupt;
 
 /// Exit status for "found, or done".
 pub(crate) const FOUND: u8 = 0;
@@ -63,8 +65,23 @@ pub(crate) type Result<T> = std::result::Result<T, Stop>;
 pub(crate) enum Stop {
     /// The reader of the results closed the pipe: success.
     ClosedPipe,
+    /// Ctrl-C, before there was any answer; what there is to say of that.
+    Interrupted(Box<Failure>),
     /// An error.
     Failed(Box<Failure>),
+    /// Errors that the user has been told of.
+    Told,
+}
+
+/// The exit status of what ended so. What Ctrl-C cut short is incomplete for everybody.
+pub(crate) fn status(ended: &Result<Done>, strict: bool) -> u8 {
+    match ended {
+        Ok(done) if !done.complete && interrupt::asked() => INCOMPLETE,
+        Ok(done) => done.status(strict),
+        Err(Stop::ClosedPipe) => FOUND,
+        Err(Stop::Interrupted(_)) => INCOMPLETE,
+        Err(Stop::Failed(_) | Stop::Told) => ERROR,
+    }
 }
 
 impl Stop {
@@ -119,6 +136,20 @@ impl Failure {
         self
     }
 }
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.what)?;
+        self.found
+            .iter()
+            .try_for_each(|found| write!(f, "; {found}"))?;
+        self.hints
+            .iter()
+            .try_for_each(|hint| write!(f, "; try {hint}"))
+    }
+}
+
+impl std::error::Error for Failure {}
 
 #[cfg(test)]
 mod tests {

@@ -19,6 +19,11 @@ impl FromStr for Glob {
 }
 
 impl Glob {
+    /// As it was typed.
+    pub(crate) fn text(&self) -> String {
+        self.0.iter().collect()
+    }
+
     /// Whether a name matches.
     ///
     /// On a mismatch the last `*` takes one character more; earlier ones never need to, so the work is

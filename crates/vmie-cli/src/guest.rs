@@ -9,6 +9,7 @@ use std::sync::Arc;
 use vmie::Gpa;
 use vmie::os::{FindError, Finding, Guest, Listing, OsError, Process};
 use vmie::session::{ProcessError, System};
+use vmie_rows::Owner;
 
 use crate::escape;
 use crate::exit::Failure;
@@ -114,6 +115,26 @@ impl Os {
             0 => failure,
             more => failure.hint(format!("{more} more; `vmie ps` lists them")),
         }
+    }
+}
+
+/// Every process that has memory, and the kernel (`None`) behind them where it is wanted.
+pub(crate) fn everyone<'s>(
+    os: &'s Os,
+    kernel: bool,
+    reporter: &Reporter,
+) -> Result<Vec<Option<&'s Process>>, Failure> {
+    let listing = os.processes()?;
+    tell_findings(&listing.findings, reporter);
+    let processes = listing.items.iter().filter(|one| one.root.is_some());
+    Ok(processes.map(Some).chain(kernel.then_some(None)).collect())
+}
+
+/// Whose a row is.
+pub(crate) fn owner(process: Option<&Process>) -> Owner {
+    Owner {
+        pid: process.map(|process| process.pid),
+        process: process.map(|process| process.name.clone()),
     }
 }
 

@@ -53,6 +53,11 @@ fn handle() {
     });
 }
 
+/// Says that Ctrl-C has done what it was pressed for: it ended what goes on until then, and cut nothing short.
+pub(crate) fn settled() {
+    ASKED.store(false, Ordering::Relaxed);
+}
+
 /// Set when to stop, for what looks at it itself.
 pub(crate) fn flag() -> &'static AtomicBool {
     &ASKED

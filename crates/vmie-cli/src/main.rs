@@ -32,12 +32,16 @@ mod guest;
 mod interrupt;
 #[cfg(target_os = "linux")]
 mod live;
+mod mistyped;
 mod names;
 mod options;
+mod ordered;
 mod origin;
 mod output;
 mod pages;
 mod pointers;
+#[cfg(test)]
+mod reference;
 mod regions;
 mod report;
 mod rows;
@@ -46,6 +50,7 @@ mod rules;
 mod salvage;
 mod saved;
 mod seek;
+mod several;
 mod sigfile;
 mod signatures;
 mod size;
@@ -64,15 +69,19 @@ mod width;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use crate::cli::Cli;
 use crate::exit::Stop;
 use crate::options::Options;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let options = Options::new(&cli.global);
+    let cli = match Cli::typed(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => return mistyped::tell(&error),
+    };
+    let options = match Options::new(&cli.global) {
+        Ok(options) => options,
+        Err(failure) => return mistyped::tell_failure(&failure),
+    };
     #[cfg(target_os = "linux")]
     let guests = live::Opened;
     let result = cli::run(&cli, &options);

@@ -4,7 +4,10 @@
 //! all else is silenced by `-q`. `-v` adds details. A progress bar is drawn only on a terminal and is
 //! put aside while anything else is written, to whichever stream.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anstream::ColorChoice;
@@ -14,12 +17,16 @@ use vmie::{AddrRange, Address, Coverage, Gap, Gva};
 
 use crate::escape;
 use crate::exit::Failure;
+use crate::several::{Member, Piece};
 use crate::size;
 
 const RED: Style = AnsiColor::Red.on_default().bold();
 const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
 const CYAN: Style = AnsiColor::Cyan.on_default();
 const GREEN: Style = AnsiColor::Green.on_default();
+
+/// How long a search may take before its progress is shown.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How much is said on standard error.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -38,6 +45,12 @@ pub(crate) struct Reporter {
     level: Level,
     color: ColorChoice,
     bar: ProgressBar,
+    /// How many searches have begun and ended, for a bar that waits.
+    searches: Arc<AtomicU64>,
+    /// Warnings that are given once, whoever finds them.
+    once: Arc<Mutex<BTreeSet<String>>>,
+    /// Where it is one of several sources that speaks.
+    member: Option<Member>,
 }
 
 impl Reporter {
@@ -47,7 +60,31 @@ impl Reporter {
             level,
             color,
             bar: ProgressBar::hidden(),
+            searches: Arc::default(),
+            once: Arc::default(),
+            member: None,
         }
+    }
+
+    /// One for a source of several: what is said bears its name, and waits for its turn.
+    pub(crate) fn of_member(&self, member: Member) -> Self {
+        Self {
+            level: self.level,
+            color: self.color,
+            bar: ProgressBar::hidden(),
+            searches: Arc::default(),
+            once: Arc::default(),
+            member: Some(member),
+        }
+    }
+
+    /// Writes lines that a source has said.
+    pub(crate) fn pass_on(&self, lines: &[u8]) {
+        self.bar.suspend(|| {
+            let mut stderr = anstream::AutoStream::new(std::io::stderr().lock(), self.color);
+            // Nobody is left to tell when standard error itself cannot be written.
+            let _ = stderr.write_all(lines);
+        });
     }
 
     /// One that says nothing but errors, for what was said before; with details, the same one.
@@ -88,8 +125,15 @@ impl Reporter {
         }
     }
 
+    /// As [`Reporter::warn`], once however often it is found.
+    pub(crate) fn warn_once(&self, text: &str) {
+        let mut said = self.once.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.insert(text.to_owned()) {
+            self.warn(text);
+        }
+    }
+
     /// Something that makes the answer incomplete, with what was found and what to try.
-    #[cfg(feature = "yara")]
     pub(crate) fn warn_failure(&self, failure: &Failure) {
         if self.level >= Level::Normal {
             self.line(YELLOW, "warning", &failure.what);
@@ -167,11 +211,17 @@ impl Reporter {
         }
     }
 
-    /// Begins a progress bar over `total` bytes, when standard error is a terminal.
+    /// Whether progress is shown: on a terminal, of a source that is asked alone.
+    pub(crate) fn shows_progress(&self) -> bool {
+        self.level >= Level::Normal && self.member.is_none() && std::io::stderr().is_terminal()
+    }
+
+    /// Begins a progress bar over `total` bytes, where progress is shown. It appears when there is something to wait
+    /// for.
     ///
     /// The handle may be used from any thread; the bar disappears with [`Reporter::progress_end`].
     pub(crate) fn progress_begin(&self, verb: &'static str, total: u64) -> ProgressBar {
-        if self.level < Level::Normal || !std::io::stderr().is_terminal() {
+        if !self.shows_progress() {
             return self.bar.clone();
         }
         if let Ok(style) = ProgressStyle::with_template(
@@ -179,17 +229,26 @@ impl Reporter {
         ) {
             self.bar.set_style(style.progress_chars("=> "));
         }
+        self.bar.reset();
         self.bar.set_prefix(verb);
         self.bar.set_length(total);
-        self.bar
-            .set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
-        self.bar.enable_steady_tick(Duration::from_millis(200));
+        let (bar, searches) = (self.bar.clone(), Arc::clone(&self.searches));
+        let this = searches.fetch_add(1, Ordering::Relaxed) + 1;
+        std::thread::spawn(move || {
+            std::thread::sleep(PATIENCE);
+            if searches.load(Ordering::Relaxed) == this {
+                bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+                bar.enable_steady_tick(Duration::from_millis(200));
+            }
+        });
         self.bar.clone()
     }
 
     /// Ends the progress bar and removes it from the terminal.
     pub(crate) fn progress_end(&self) {
+        self.searches.fetch_add(1, Ordering::Relaxed);
         self.bar.finish_and_clear();
+        self.bar.set_draw_target(ProgressDrawTarget::hidden());
     }
 
     /// Runs `write` with the progress bar out of the way.
@@ -202,11 +261,20 @@ impl Reporter {
         // Continuation lines stand under the text, not under the label.
         let indent = format!("\n{}", " ".repeat(label.len() + 2));
         let text = text.replace('\n', &indent);
-        self.bar.suspend(|| {
-            let mut stderr = anstream::AutoStream::new(std::io::stderr().lock(), self.color);
-            // Nobody is left to tell when standard error itself cannot be written.
-            let _ = writeln!(stderr, "{style}{label}:{style:#} {text}");
-        });
+        let Some(member) = &self.member else {
+            self.pass_on(format!("{style}{label}:{style:#} {text}\n").as_bytes());
+            return;
+        };
+        // Of an error the first line bears the name, unless it does already.
+        let name = escape::message(member.name());
+        let named = label.starts_with(' ') || text.contains(&*name);
+        let name = match named {
+            true => String::new(),
+            false => format!("{name}: "),
+        };
+        let line = format!("{style}{label}:{style:#} {name}{text}\n");
+        // A reader of the results who has gone is seen by who writes them.
+        let _ = member.push(Piece::Said(line.into_bytes()));
     }
 }
 

@@ -6,12 +6,15 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use indicatif::ProgressBar;
 use vmie::scan::{self, Outcome, Run, Selection, scan_each};
 use vmie::search::{Text, continue_text};
-use vmie::{Address, Coverage, Gva, Memory, PAGE_SIZE, Prot, Scanner, read_around_holes};
+use vmie::{
+    AddrRange, Address, Coverage, Gva, Memory, PAGE_SIZE, Prot, Scanner, SpanKind,
+    read_around_holes,
+};
 use vmie_rows::{Hex, Place};
 
 use crate::args::SearchArgs;
 use crate::candidates::{Scope, Whose};
-use crate::exit::{Done, Failure, Result};
+use crate::exit::{Done, Failure, Result, Stop};
 use crate::interrupt;
 use crate::options::Options;
 use crate::output::{Row, SpaceKind, totals, with_beyond};
@@ -168,6 +171,20 @@ impl Seek<'_> {
         )
     }
 
+    /// Says why there are no rows.
+    fn say_if_nothing(&self, found: bool) {
+        if !found {
+            self.options.reporter.note(match self.verb {
+                "scan" => "no signature matches",
+                "find" => "none of the values occurs",
+                "strings" => "nothing reads as text",
+                "xref" => "nothing refers to it",
+                "refs" => "nothing points there",
+                _ => "nothing was found",
+            });
+        }
+    }
+
     fn selection<A: Address>(&self, range: Option<vmie::AddrRange<A>>) -> Selection<A> {
         let perm = self.args.filter.perm.unwrap_or(Prot::NONE);
         Selection::all().range(range).perm(perm)
@@ -197,9 +214,13 @@ impl Seek<'_> {
         if let Some(keep) = &mut keep {
             keep.begin(source, Scope::One, vec![space.whose()])?;
         }
+        let total = match reporter.shows_progress() {
+            true => looked_at(memory, space.range(filter.range.as_ref())?, filter.perm),
+            false => 0,
+        };
         let outcome = search(
             &selection,
-            run(self.verb, source, self.options),
+            run_over(self.verb, total, source, self.options),
             &mut |addr, item| {
                 let at = (0, addr.raw());
                 if kept(&mut keep, &mut rows, at, &item, &In(memory))? {
@@ -219,6 +240,9 @@ impl Seek<'_> {
         let sink = rows.end()?;
         let found = sink.rows() > 0;
         said_if_stopped(outcome.stopped, found, reporter)?;
+        if coverage.read > 0 {
+            self.say_if_nothing(found);
+        }
         if coverage.read == 0 {
             let range = filter.range.as_ref().map(ToString::to_string);
             return Err(nothing_read(coverage, space, source, range, filter.perm).into());
@@ -274,6 +298,7 @@ impl Seek<'_> {
         said_if_stopped(outcome.stopped, found, reporter)?;
         let looked = Looked::of(outcome);
         let (totals, complete) = spaces.cover(&looked, Words::SEARCH, source, reporter)?;
+        self.say_if_nothing(found);
         sink.finish(Some(&totals))?;
         let complete = complete && !interrupt::asked();
         Ok(Done { found, complete })
@@ -297,8 +322,32 @@ impl<A> Ended<A> {
 
 /// How a search over a source runs: it shows how far it is, and ends when Ctrl-C was pressed.
 pub(crate) fn run(verb: &'static str, source: &Source, options: &Options) -> Run<'static> {
-    let bar = Bar::begin(verb, source, &options.reporter);
+    run_over(verb, source.physical_size(), source, options)
+}
+
+/// As [`run`], over so many bytes.
+fn run_over(verb: &'static str, total: u64, source: &Source, options: &Options) -> Run<'static> {
+    let bar = Bar(options.reporter.progress_begin(verb, total));
     run_within(bar, 0, source, options)
+}
+
+/// How many bytes a search looks at: what is mapped. Of a space that is mapped in more pieces than anybody waits to be
+/// counted, what was counted.
+fn looked_at<A: Address>(
+    memory: &dyn Memory<Addr = A>,
+    range: Option<AddrRange<A>>,
+    perm: Option<Prot>,
+) -> u64 {
+    const MOST: usize = 1 << 18;
+    let spans = memory
+        .spans(range.unwrap_or_else(AddrRange::all))
+        .take(MOST);
+    let perm = perm.unwrap_or(Prot::NONE);
+    let mapped = spans.filter_map(|span| match span.kind {
+        SpanKind::Mapped(prot) if prot.contains(perm) => Some(span.len),
+        _ => None,
+    });
+    mapped.fold(0, u64::saturating_add)
 }
 
 /// As [`run`], of a search that goes on where another one ended, `done` bytes on.
@@ -332,10 +381,10 @@ pub(crate) fn said_if_stopped(stopped: bool, found: bool, reporter: &Reporter) -
         return Ok(());
     }
     if !found {
-        return Err(Failure::new("stopped before anything was found")
+        let failure = Failure::new("stopped before anything was found")
             .found("Ctrl-C")
-            .hint("--range or --perm, to look at less")
-            .into());
+            .hint("--range or --perm, to look at less");
+        return Err(Stop::Interrupted(Box::new(failure)));
     }
     reporter.warn("stopped by Ctrl-C: the rest has not been looked at");
     Ok(())

@@ -72,6 +72,11 @@ impl Source {
         })
     }
 
+    /// Where it tells what is odd about it.
+    pub(crate) fn reporter(&self) -> &Reporter {
+        &self.reporter
+    }
+
     /// The engine's view of it.
     pub(crate) fn session(&self) -> &Session {
         &self.session

@@ -84,6 +84,16 @@ impl<'s> Space<'s> {
         if let (Who::Root(_), Some(tables), false) = (&who, space.tables(), args.hardware) {
             unseen::tell(source, tables, reporter);
         }
+        if let (Some(typed), Some(process)) = (&args.owner.process, space.process())
+            && !args.owner.names(process)
+        {
+            reporter.note(&format!(
+                "`{}` is process {}, {}",
+                escape::plain(typed),
+                process.pid,
+                escape::plain(&process.name)
+            ));
+        }
         let names = Names::of(source, os, &space);
         Ok(Self::new(args.seen(space), names))
     }
@@ -113,18 +123,13 @@ impl<'s> Space<'s> {
         }
     }
 
-    /// The address of a module or symbol name.
-    pub(crate) fn lookup(&self, name: &str) -> Result<u64, Failure> {
-        self.names.lookup(name)
-    }
-
     /// The part that is meant: what was typed, else of a process what is user mode's, else (`None`) all.
     pub(crate) fn range<A: Address>(
         &self,
         typed: Option<&RangeExpr>,
     ) -> Result<Option<AddrRange<A>>, Failure> {
         if let Some(range) = typed {
-            return range.resolve(&|name| self.lookup(name)).map(Some);
+            return range.resolve(&self.names).map(Some);
         }
         Ok(self.of.user_range())
     }

@@ -4,11 +4,12 @@
 //! and in which region. Results come space by space, so what is needed to name their places is made for
 //! one space after the other, and only for those in which something is found.
 
+use vmie::os::Process;
 use vmie::scan::Outcome;
 use vmie::session;
 use vmie::views::Regions;
 use vmie::{AddrRange, Coverage, Gva, ProgramWidth, SpacePart};
-use vmie_rows::{Hex, Place, Site};
+use vmie_rows::{Hex, Owner, Place, Site};
 
 use crate::addr::RangeExpr;
 use crate::args::SpaceArgs;
@@ -27,6 +28,7 @@ use crate::width;
 /// All spaces of a guest.
 pub(crate) struct Spaces<'s> {
     os: &'s Os,
+    source: &'s Source,
     of: session::Spaces<'s>,
     /// Whether no space is missing.
     complete: bool,
@@ -85,7 +87,12 @@ impl<'s> Spaces<'s> {
         }
         let complete = of.is_complete();
         of.members = of.members.into_iter().map(|one| args.seen(one)).collect();
-        Ok(Self { os, of, complete })
+        Ok(Self {
+            os,
+            source,
+            of,
+            complete,
+        })
     }
 
     /// How wide the program of each is.
@@ -115,12 +122,17 @@ impl<'s> Spaces<'s> {
     /// Space `index` alone, with its own names.
     pub(crate) fn space(&self, index: usize) -> Space<'s> {
         let member = &self.of.members[index];
-        Space::new(member.clone(), Names::of_owner(self.os, member.process()))
+        Space::new(member.clone(), self.names(member.process()))
     }
 
     /// The part of space `index` that is looked at.
     pub(crate) fn own(&self, index: usize) -> AddrRange<Gva> {
         self.of.members[index].part()
+    }
+
+    /// The names of a process, or of the kernel.
+    fn names(&self, process: Option<&'s Process>) -> Names<'s> {
+        Names::of_owner(self.os, process, self.source.reporter())
     }
 
     /// Whose space `index` is, for rows; without a region.
@@ -133,6 +145,12 @@ impl<'s> Spaces<'s> {
         }
     }
 
+    /// Whose space `index` is, for rows about what it has.
+    pub(crate) fn owner(&self, index: usize) -> Owner {
+        let Site { pid, process, .. } = self.site(index);
+        Owner { pid, process }
+    }
+
     /// Whose space `index` is, for messages.
     pub(crate) fn title(&self, index: usize) -> String {
         title(&self.of.members[index])
@@ -143,9 +161,14 @@ impl<'s> Spaces<'s> {
         &self,
         typed: Option<&RangeExpr>,
     ) -> Result<Option<AddrRange<Gva>>, Failure> {
-        let names = Names::of_owner(self.os, None);
-        let resolve = |range: &RangeExpr| range.resolve(&|name| names.lookup(name));
+        let names = self.names(None);
+        let resolve = |range: &RangeExpr| range.resolve(&names);
         typed.map(resolve).transpose()
+    }
+
+    /// The target that was typed; names in it are the kernel's.
+    pub(crate) fn target(&self, typed: &RangeExpr) -> Result<AddrRange<Gva>, Failure> {
+        typed.resolve_target(&self.names(None))
     }
 
     /// Names the places of results.
@@ -275,9 +298,8 @@ impl<'s> Places<'_, 's> {
     }
 
     fn enter(&self, index: usize) -> Current<'s> {
-        let os = self.spaces.os;
         let member = &self.spaces.of.members[index];
-        let names = Names::of_owner(os, member.process());
+        let names = self.spaces.names(member.process());
         let arranged = regions::of(&names, self.reporter).unwrap_or_else(|failure| {
             let title = title(member);
             let what = &failure.what;

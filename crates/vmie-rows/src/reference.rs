@@ -37,6 +37,9 @@ this page.
 no memory that is asked for by address. `csv` has the keys as a header, those in *italics* left out, and lists and objects as JSON text in
 their cell; keys that depend on an option or on names stand in its header where they may occur.
 
+With several sources each row begins with `source`, the one that it is of, as it was typed. The document then has `sources`, an object for each with `source`,
+`status` (as the command's alone would have been), `error` (text or null) and `coverage`; its own `coverage` is null.
+
 | type | in JSON |
 |---|---|
 | hex | an address or a 64-bit value: text, `\"0x...\"` in lower case without leading zeros |

@@ -10,9 +10,13 @@ const GLOBAL: &str = "Global options";
 /// What every verb takes.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct GlobalArgs {
-    /// Shape of the results [default: table on a terminal, jsonl when piped]
+    /// Shape of the results [default: table; VMIE_OUTPUT sets another]
     #[arg(short, long, global = true, help_heading = GLOBAL, value_name = "FORMAT")]
     pub(crate) output: Option<Format>,
+
+    /// Leave long cells of tables as they are; on a terminal they are cut to its width otherwise
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub(crate) wide: bool,
 
     /// Threads to use [default: one per CPU]
     #[arg(short = 'j', long, global = true, help_heading = GLOBAL, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]

@@ -20,7 +20,7 @@ pub(crate) use engine::EngineArgs;
 pub(crate) use global::{GlobalArgs, When};
 pub(crate) use pointers::{INDEX, PointerArgs, parse_align};
 pub(crate) use search::{
-    EachArgs, EverywhereArgs, FilterArgs, SearchArgs, parse_perm, perm_letters,
+    AllArgs, EachArgs, EverywhereArgs, FilterArgs, SearchArgs, parse_perm, perm_letters,
 };
-pub(crate) use source::{LayersArgs, SourceArgs};
+pub(crate) use source::{LayersArgs, MoreArgs, SOURCE, SourceArgs};
 pub(crate) use space::{OwnerArgs, Paging, SpaceArgs};

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::BitsArg;
 use crate::addr::parse_u64;
+use crate::exit::Failure;
 
 /// Heading in the help of what is about an index of pointers.
 pub(crate) const INDEX: &str = "Index";
@@ -21,11 +22,11 @@ pub(crate) struct PointerArgs {
 }
 
 /// An alignment: a power of two.
-pub(crate) fn parse_align(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_align(text: &str) -> Result<u64, Failure> {
     let align = parse_u64(text)?;
     if align.is_power_of_two() {
         Ok(align)
     } else {
-        Err(format!("`{text}` is not a power of two"))
+        Err(Failure::new(format!("`{text}` is not a power of two")))
     }
 }

@@ -22,7 +22,7 @@ pub(crate) struct FilterArgs {
 /// For what looks at many spaces at once.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct EverywhereArgs {
-    /// Every process's own half, each physical frame looked at once; with --kernel, the kernel too
+    /// Every process that has memory, each physical frame looked at once; with --kernel, the kernel too
     #[arg(
         long,
         help_heading = SPACE,
@@ -34,12 +34,20 @@ pub(crate) struct EverywhereArgs {
 /// For what looks at many spaces one by one.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct EachArgs {
-    /// Every process's own half, names looked up in each; with --kernel, the kernel too
+    /// Every process that has memory, names looked up in each; with --kernel, the kernel too
     #[arg(
         long,
         help_heading = SPACE,
         conflicts_with_all = ["pid", "process", "cr3", "phys", "paging"]
     )]
+    pub(crate) all_processes: bool,
+}
+
+/// For what processes have, one by one.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct AllArgs {
+    /// Every process that has memory; with --kernel, the kernel too
+    #[arg(long, help_heading = SPACE, conflicts_with_all = ["pid", "process"])]
     pub(crate) all_processes: bool,
 }
 

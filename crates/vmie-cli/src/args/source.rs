@@ -8,6 +8,9 @@ use vmie::Layout;
 
 use crate::addr::parse_u64;
 
+/// Heading in the help.
+pub(crate) const SOURCE: &str = "Source";
+
 /// The word that stands for zeros under all files. A file of this name is `./zero`.
 const ZERO: &str = "zero";
 
@@ -16,12 +19,12 @@ const ZERO: &str = "zero";
 pub(crate) struct SourceArgs {
     /// Memory image (raw, LiME, AVML or ELF core) or snapshot, recognised by its content; or qemu:SOCKET,
     /// a running guest by the QMP socket of its QEMU
-    #[arg(value_name = "SOURCE", value_hint = ValueHint::FilePath)]
+    #[arg(value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
     pub(crate) source: PathBuf,
 
     /// How a raw image lays out physical memory: pc, q35, microvm (QEMU's rules by RAM size),
     /// or GPA+LEN@OFFSET,...
-    #[arg(long, value_name = "LAYOUT")]
+    #[arg(long, help_heading = SOURCE, value_name = "LAYOUT")]
     pub(crate) layout: Option<Layout>,
 
     #[command(flatten)]
@@ -29,37 +32,45 @@ pub(crate) struct SourceArgs {
 
     /// Types for a kernel that has none, or damaged ones: an ISF file (Volatility 3's symbol JSON), plain or
     /// xz, another image of the same kernel, what --os-cache kept, or a folder with such files
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    #[arg(long, help_heading = SOURCE, value_name = "FILE", value_hint = ValueHint::AnyPath)]
     pub(crate) types: Option<PathBuf>,
 
     /// Keep in SOURCE.vmie-os where the operating system was found, which spares the next search, and beside it the
     /// kernel's types (BUILD.vmie-types), for images of the same kernel in which they are damaged
-    #[arg(long)]
+    #[arg(long, help_heading = SOURCE)]
     pub(crate) os_cache: bool,
 
     /// The kernel that is meant where memory has several, by its top page table, as `info` lists them
-    #[arg(long, value_name = "GPA", value_parser = parse_u64)]
+    #[arg(long, help_heading = SOURCE, value_name = "GPA", value_parser = parse_u64)]
     pub(crate) kernel_at: Option<u64>,
 
     /// Stop a running guest while it is looked at, to see one moment of it
-    #[arg(long)]
+    #[arg(long, help_heading = SOURCE)]
     pub(crate) pause: bool,
 
     /// Read what is intact of a damaged snapshot
-    #[arg(long)]
+    #[arg(long, help_heading = SOURCE)]
     pub(crate) salvage: bool,
+}
+
+/// For verbs that ask several sources the same.
+#[derive(Args, Clone, Default, Debug)]
+pub(crate) struct MoreArgs {
+    /// Further sources, which are asked the same; rows then say which one they are of
+    #[arg(value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
+    pub(crate) more: Vec<PathBuf>,
 }
 
 /// What a memory file needs beside it.
 #[derive(Args, Clone, Default, Debug)]
 pub(crate) struct LayersArgs {
     /// The state file of a Firecracker snapshot whose memory file is the source
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, help_heading = SOURCE, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) state: Option<PathBuf>,
 
     /// What a source that holds only changes builds on (a diff snapshot): read where the source has holes. More than
     /// once for a series, the oldest last; `zero` for a full snapshot that was copied without its zeros
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, help_heading = SOURCE, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) base: Vec<PathBuf>,
 }
 

@@ -1,6 +1,7 @@
 //! Which memory of the guest is meant.
 
 use clap::{Args, ValueEnum};
+use vmie::os::Process;
 use vmie::session::Space;
 
 use crate::addr::parse_u64;
@@ -12,10 +13,10 @@ pub(super) const SPACE: &str = "Space";
 #[derive(Args, Clone, Default, Debug)]
 pub(crate) struct OwnerArgs {
     /// This process; `vmie ps` lists them
-    #[arg(long, help_heading = SPACE, value_name = "N", group = "space")]
+    #[arg(short, long, help_heading = SPACE, value_name = "N", group = "space")]
     pub(crate) pid: Option<u32>,
 
-    /// The only process of this name
+    /// The only process of this name, or the only one whose name begins so
     #[arg(long, help_heading = SPACE, value_name = "NAME", group = "space")]
     pub(crate) process: Option<String>,
 
@@ -50,6 +51,13 @@ pub(crate) struct SpaceArgs {
         conflicts_with_all = ["phys", "pid", "process", "kernel"]
     )]
     pub(crate) paging: Paging,
+}
+
+impl OwnerArgs {
+    /// Whether a process has the short name that was typed.
+    pub(crate) fn names(&self, process: &Process) -> bool {
+        self.process.as_deref() == Some(&*process.name)
+    }
 }
 
 impl SpaceArgs {

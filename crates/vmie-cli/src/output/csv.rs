@@ -9,7 +9,7 @@ use super::json::Marked;
 use super::{Field, SpaceKind};
 use crate::escape;
 
-pub(super) fn write_header(out: &mut Vec<u8>, columns: &[&'static Field], space: SpaceKind) {
+pub(crate) fn write_header(out: &mut Vec<u8>, columns: &[&'static Field], space: SpaceKind) {
     write_record(out, keys(columns, space));
 }
 
@@ -27,9 +27,10 @@ pub(super) fn write_row<R: vmie_rows::Row>(
     row: &R,
     columns: &[&'static Field],
     space: SpaceKind,
+    source: Option<&str>,
     terminal: bool,
 ) {
-    let value = serde_json::to_value(Marked::new(row, space))
+    let value = serde_json::to_value(Marked::new(row, space, source))
         .expect("rows have string keys and finite numbers");
     write_record(
         out,

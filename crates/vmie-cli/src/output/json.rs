@@ -12,9 +12,11 @@ use serde_json::ser::{CompactFormatter, Formatter};
 use super::{SpaceKind, Totals};
 use crate::escape;
 
-/// A row, marked when it is about physical memory.
+/// A row, marked when it is about physical memory or of one source among several.
 #[derive(Serialize)]
 pub(super) struct Marked<'a, R: Serialize> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a str>,
     #[serde(flatten)]
     row: &'a R,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -22,8 +24,9 @@ pub(super) struct Marked<'a, R: Serialize> {
 }
 
 impl<'a, R: Serialize> Marked<'a, R> {
-    pub(super) fn new(row: &'a R, space: SpaceKind) -> Self {
+    pub(super) fn new(row: &'a R, space: SpaceKind, source: Option<&'a str>) -> Self {
         Self {
+            source,
             row,
             space: match space {
                 SpaceKind::Virtual => None,
@@ -33,11 +36,16 @@ impl<'a, R: Serialize> Marked<'a, R> {
     }
 }
 
-pub(super) fn write_row<R: vmie_rows::Row>(out: &mut Vec<u8>, row: &R, space: SpaceKind) {
-    write(out, &Marked::new(row, space));
+pub(super) fn write_row<R: vmie_rows::Row>(
+    out: &mut Vec<u8>,
+    row: &R,
+    space: SpaceKind,
+    source: Option<&str>,
+) {
+    write(out, &Marked::new(row, space, source));
 }
 
-pub(super) fn write_start(out: &mut Vec<u8>, schema: &str) {
+pub(crate) fn write_start(out: &mut Vec<u8>, schema: &str) {
     out.extend_from_slice(format!("{{\"schema\": \"{schema}\", \"results\": [").as_bytes());
 }
 
@@ -48,7 +56,15 @@ pub(super) fn write_end(out: &mut Vec<u8>, rows: u64, totals: Option<&Totals>) {
     out.extend_from_slice(b"}\n");
 }
 
-fn write<T: Serialize>(out: &mut Vec<u8>, value: &T) {
+/// The end of what several sources have said.
+pub(crate) fn write_end_of_several<S: Serialize>(out: &mut Vec<u8>, rows: u64, sources: &[S]) {
+    out.extend_from_slice(if rows == 0 { b"]" } else { b"\n]" });
+    out.extend_from_slice(b", \"coverage\": null, \"sources\": ");
+    write(out, &sources);
+    out.extend_from_slice(b"}\n");
+}
+
+fn write<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     let mut serializer = serde_json::Serializer::with_formatter(out, Plain(CompactFormatter));
     value
         .serialize(&mut serializer)

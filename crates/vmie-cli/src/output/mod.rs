@@ -19,7 +19,7 @@
 //! column `gpa` instead.
 
 mod csv;
-mod json;
+pub(crate) mod json;
 mod table;
 mod totals;
 
@@ -27,14 +27,16 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use vmie_rows::{Column, Field, Shape, When};
+use vmie_rows::{Column, Field, Shape, SourceMark, When};
 
-pub(crate) use table::{Cell, strip};
+pub(crate) use csv::write_header as csv_header;
+pub(crate) use table::{Cell, Chunk, strip};
 pub(crate) use totals::{prot, prot_if_mapped, totals, totals_of_many, with_beyond};
 pub(crate) use vmie_rows::Coverage as Totals;
 
 use crate::exit::{Result, Stop};
 use crate::report::Reporter;
+use crate::several::{Member, Piece};
 
 /// The shape of the results.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -58,6 +60,8 @@ pub(crate) struct Output {
     pub(crate) color: bool,
     /// Whether a terminal reads the results.
     pub(crate) terminal: bool,
+    /// How wide a table may be, where cells may be cut for that.
+    pub(crate) width: Option<usize>,
     /// Stop after so many rows.
     pub(crate) limit: Option<u64>,
 }
@@ -119,6 +123,8 @@ pub(crate) struct Sink<'a> {
     named: bool,
     many: bool,
     asked: bool,
+    /// Where it is one of several sources that has rows.
+    member: Option<Member>,
     reporter: &'a Reporter,
     out: Box<dyn Write + 'a>,
     buffer: Vec<u8>,
@@ -157,6 +163,7 @@ impl<'a> Sink<'a> {
             named: false,
             many: false,
             asked: false,
+            member: None,
             reporter,
             out,
             buffer: Vec::new(),
@@ -165,6 +172,11 @@ impl<'a> Sink<'a> {
             rows: 0,
             flushed: Instant::now(),
         }
+    }
+
+    /// The sink of one of several sources.
+    pub(crate) fn of_member(self, member: Option<Member>) -> Self {
+        Self { member, ..self }
     }
 
     /// The sink with the columns for spaces whose operating system is known, or without.
@@ -185,7 +197,8 @@ impl<'a> Sink<'a> {
     fn shows(&self, column: &Column) -> bool {
         match column.when {
             When::Always => true,
-            When::Named => self.named,
+            // One of several may have names and another none.
+            When::Named => self.named || self.member.is_some(),
             When::Many => self.many,
             When::Asked => self.asked,
         }
@@ -208,7 +221,16 @@ impl<'a> Sink<'a> {
         view: impl FnOnce(&[&'static Field]) -> View,
     ) -> Result<ControlFlow<()>> {
         debug_assert_eq!(R::SHAPE.id, self.shape.id);
-        self.start();
+        self.start()?;
+        if let Some(member) = &self.member {
+            self.rows += 1;
+            let piece = self.piece(row, member, view);
+            let flow = member.push(piece)?;
+            return Ok(match self.output.limit {
+                Some(limit) if self.rows >= limit => ControlFlow::Break(()),
+                _ => flow,
+            });
+        }
         let first = self.rows == 0;
         self.rows += 1;
         match self.output.format {
@@ -222,28 +244,64 @@ impl<'a> Sink<'a> {
                 View::Text(text) => self.write_text(&text, first),
             },
             Format::Jsonl => {
-                json::write_row(&mut self.buffer, row, self.space);
+                json::write_row(&mut self.buffer, row, self.space, None);
                 self.buffer.push(b'\n');
             }
             Format::Json => {
                 self.buffer
                     .extend_from_slice(if first { b"\n  " } else { b",\n  " });
-                json::write_row(&mut self.buffer, row, self.space);
+                json::write_row(&mut self.buffer, row, self.space, None);
             }
             Format::Csv => csv::write_row(
                 &mut self.buffer,
                 row,
                 &self.columns,
                 self.space,
+                None,
                 self.output.terminal,
             ),
         }
         self.after_a_row()
     }
 
+    /// A row as one of several sources passes it on.
+    fn piece<R: vmie_rows::Row>(
+        &self,
+        row: &R,
+        member: &Member,
+        view: impl FnOnce(&[&'static Field]) -> View,
+    ) -> Piece {
+        let (source, terminal) = (Some(member.name()), self.output.terminal);
+        let mut bytes = Vec::new();
+        match self.output.format {
+            Format::Table => match view(&self.shown()) {
+                View::Cells(mut cells) => {
+                    cells.insert(0, Cell::new(member.name()));
+                    return Piece::Cells(cells);
+                }
+                View::Text(text) => return Piece::Text(text),
+            },
+            Format::Jsonl => {
+                json::write_row(&mut bytes, row, self.space, source);
+                bytes.push(b'\n');
+            }
+            Format::Json => json::write_row(&mut bytes, row, self.space, source),
+            Format::Csv => {
+                let mark = SourceMark::FIELDS.iter();
+                let columns: Vec<_> = mark.chain(self.columns.iter().copied()).collect();
+                csv::write_row(&mut bytes, row, &columns, self.space, source, terminal);
+            }
+        }
+        Piece::Row(bytes)
+    }
+
     /// Takes a text for people in place of all rows, in tables.
     pub(crate) fn text(&mut self, text: &str) -> Result<()> {
         debug_assert_eq!(self.output.format, Format::Table);
+        if let Some(member) = &self.member {
+            self.rows += 1;
+            return member.push(Piece::Text(text.to_owned())).map(|_| ());
+        }
         let first = self.rows == 0;
         self.rows += 1;
         self.write_text(text, first);
@@ -272,6 +330,9 @@ impl<'a> Sink<'a> {
 
     /// Passes on the rows so far, for somebody who waits for each of them.
     pub(crate) fn pass_on(&mut self) -> Result<()> {
+        if self.member.is_some() {
+            return Ok(());
+        }
         if self.output.format == Format::Table && !self.output.terminal {
             return Ok(());
         }
@@ -283,7 +344,13 @@ impl<'a> Sink<'a> {
     pub(crate) fn finish(mut self, totals: Option<&Totals>) -> Result<()> {
         // An empty table has no heading: "nothing" is said by the exit status and the coverage line.
         if self.output.format != Format::Table {
-            self.start();
+            self.start()?;
+        }
+        if let Some(member) = &self.member {
+            if let Some(totals) = totals {
+                let _ = member.push(Piece::Totals(Box::new(totals.clone())))?;
+            }
+            return Ok(());
         }
         self.write_table();
         if self.output.format == Format::Json {
@@ -298,19 +365,23 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
-    fn start(&mut self) {
+    fn start(&mut self) -> Result<()> {
         if std::mem::replace(&mut self.started, true) {
-            return;
+            return Ok(());
         }
         debug_assert!(self.space == SpaceKind::Virtual || self.shape.physical);
         let mut columns = self.shape.columns();
         columns.retain(|field| field.column.is_some_and(|column| self.shows(&column)));
         self.columns = columns;
+        if let Some(member) = &self.member {
+            return member.begin(self.shape, &self.columns, self.space);
+        }
         match self.output.format {
             Format::Json => json::write_start(&mut self.buffer, self.shape.id),
             Format::Csv => csv::write_header(&mut self.buffer, &self.columns, self.space),
             Format::Table | Format::Jsonl => {}
         }
+        Ok(())
     }
 
     /// The columns of tables.
@@ -321,7 +392,7 @@ impl<'a> Sink<'a> {
 
     fn write_table(&mut self) {
         let columns = self.shown();
-        let text = self.table.render(&columns, self.space, self.output.color);
+        let text = self.table.render(&columns, self.space, &self.output);
         self.buffer.extend_from_slice(text.as_bytes());
     }
 

@@ -26,6 +26,7 @@ fn output(format: Format) -> Output {
         format,
         color: false,
         terminal: false,
+        width: None,
         limit: None,
     }
 }

@@ -9,7 +9,7 @@ use vmie::{AddrRange, Address, Coverage, CpuState, Gpa, Gva, SpanKind};
 use vmie_rows::{Cpu, Field, Hex, InfoRow, Os, PhysicalRange, SnapshotInfo};
 
 use crate::advice;
-use crate::args::{SourceArgs, perm_letters};
+use crate::args::{MoreArgs, SourceArgs, perm_letters};
 use crate::escape;
 use crate::exit::{Done, Failure, Result};
 use crate::guest::tell_findings;
@@ -20,10 +20,12 @@ use crate::saved;
 use crate::size;
 use crate::source::{Info, Source};
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct InfoArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) more: MoreArgs,
 }
 
 pub(super) fn run(args: &InfoArgs, options: &Options) -> Result<Done> {

@@ -12,8 +12,8 @@ use vmie::scan::Run;
 use vmie::{AddrRange, Address, Coverage, Gva, Memory};
 use vmie_rows::{Hex, PathRow};
 
+use crate::addr::RangeExpr;
 use crate::exit::{Done, Failure, Result, Stop};
-use crate::guest;
 use crate::interrupt;
 use crate::options::Options;
 use crate::output::{Cell, Row, totals};
@@ -24,7 +24,6 @@ use crate::source::Source;
 use crate::space::{Space, Target};
 use crate::unread::nothing_read;
 use also::Also;
-use args::FromExpr;
 pub(super) use args::PathsArgs;
 
 pub(super) fn run(args: &PathsArgs, options: &Options) -> Result<Done> {
@@ -46,8 +45,7 @@ fn search<A: Address>(
     memory: &dyn Memory<Addr = A>,
 ) -> Result<Done> {
     let reporter = &options.reporter;
-    let lookup = |name: &str| space.lookup(name);
-    let target = A::new(args.target.resolve(&lookup)?);
+    let target = A::new(args.target.resolve(&space.names)?);
     if memory.read(target, &mut [0]).is_err() {
         reporter.warn(&format!(
             "{target} cannot be read; pointers may lead there all the same"
@@ -58,7 +56,7 @@ fn search<A: Address>(
         values: args
             .from_value
             .iter()
-            .map(|value| value.resolve(&lookup).map(A::new))
+            .map(|value| value.resolve(&space.names).map(A::new))
             .collect::<std::result::Result<_, Failure>>()?,
         depth: args.depth as usize,
         max_offset: args.max_offset,
@@ -149,59 +147,14 @@ fn ranges<A: Address>(args: &PathsArgs, space: &Space<'_>) -> Result<Vec<AddrRan
             .hint("--from A..B, for a range of addresses")
             .into());
     }
-    let mut ranges = Vec::new();
-    for from in &args.from {
-        match from {
-            FromExpr::Range(range) => ranges.push(range.resolve(&|name| space.lookup(name))?),
-            FromExpr::Module(name) => ranges.push(module(name, space)?),
-        }
-    }
-    Ok(ranges)
-}
-
-/// All of a module.
-fn module<A: Address>(name: &str, space: &Space<'_>) -> Result<AddrRange<A>> {
-    let unknown = || Failure::new(format!("--from {name}: no such module"));
-    let Some((os, process)) = space.names.system() else {
-        return Err(unknown()
-            .found("modules are known with --pid, --process or --kernel")
-            .hint("--from A..B or A+LEN, for a range of addresses")
-            .into());
+    let each = args.from.iter();
+    let resolve = |from: &RangeExpr| {
+        from.resolve(&space.names).map_err(|mut failure| {
+            failure.what = format!("--from {from}: {}", failure.what);
+            failure.hint("`vmie modules` with the same space, for names of modules")
+        })
     };
-    let listing = os.guest().modules(process);
-    let listing = listing.map_err(|error| guest::failed(&error))?;
-    let named = listing.items.iter().filter(|module| module.name == name);
-    let mut named = named.map(|module| module.range);
-    let (Some(range), others) = (named.next(), named.count()) else {
-        let names: Vec<&str> = listing
-            .items
-            .iter()
-            .map(|module| module.name.as_str())
-            .collect();
-        return Err(unknown()
-            .found(format!("{} modules: {}", names.len(), shortened(&names)))
-            .hint("`vmie modules` with the same space, for their names")
-            .into());
-    };
-    if others > 0 {
-        return Err(Failure::new(format!(
-            "--from {name}: {} modules have this name",
-            others + 1
-        ))
-        .hint("--from A..B or A+LEN, for a range of addresses")
-        .into());
-    }
-    let (first, last) = (range.start().raw(), range.last().raw());
-    Ok(AddrRange::inclusive(A::new(first), A::new(last)).expect("first and last of a range"))
-}
-
-fn shortened(names: &[&str]) -> String {
-    const SHOWN: usize = 8;
-    let mut text = names[..names.len().min(SHOWN)].join(", ");
-    if names.len() > SHOWN {
-        text.push_str(", ...");
-    }
-    text
+    Ok(each.map(resolve).collect::<std::result::Result<_, _>>()?)
 }
 
 fn row<A: Address>(path: &Path<A>, space: &Space<'_>, also: Vec<Hex>) -> PathRow {

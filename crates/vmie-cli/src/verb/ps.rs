@@ -7,17 +7,19 @@ use clap::Args;
 use vmie::views::{self, Order, ProcessView};
 use vmie_rows::{Hex, ProcessRow};
 
-use crate::args::SourceArgs;
+use crate::args::{MoreArgs, SourceArgs};
 use crate::exit::{Done, Failure, Result};
 use crate::guest::tell_findings;
 use crate::options::Options;
 use crate::output::{Cell, Row, SpaceKind};
 use crate::source::Source;
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct PsArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) more: MoreArgs,
 
     /// Each process below its parent
     #[arg(long)]
@@ -67,6 +69,7 @@ fn row(view: ProcessView<'_>) -> ProcessRow<'_> {
         started: process.started.map(|started| started.as_secs_f64()),
         kernel: process.kernel,
         cmdline: view.cmdline,
+        task: Hex(process.object.0),
         depth: view.depth,
     }
 }
@@ -74,7 +77,8 @@ fn row(view: ProcessView<'_>) -> ProcessRow<'_> {
 /// The command line for people; short names in brackets where there is none, as `ps` does.
 fn command(row: &ProcessRow<'_>) -> String {
     match &row.cmdline {
-        Some(arguments) if !arguments.is_empty() => arguments.join(" "),
+        // A title that a process gave itself ends in what it did not need of its arguments.
+        Some(arguments) if !arguments.is_empty() => arguments.join(" ").trim_end().to_owned(),
         _ => format!("[{}]", row.name),
     }
 }

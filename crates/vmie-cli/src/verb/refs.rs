@@ -7,7 +7,7 @@ use vmie::pointers::{Edge, PointerMap, Referrers, ReferrersOfAnyWidth, Width};
 use vmie::{AddrRange, Address, Gva, Memory};
 use vmie_rows::{Hex, Place, RefRow};
 
-use crate::addr::TargetExpr;
+use crate::addr::RangeExpr;
 use crate::args::{BitsArg, INDEX, PointerArgs, SearchArgs};
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
@@ -30,7 +30,7 @@ pub(crate) struct RefsArgs {
 
     /// What is pointed at: an address, or A..B (B excluded) for all that is in it
     #[arg(value_name = "ADDR|RANGE", required_unless_present_any = ["save", "str"])]
-    pub(crate) what: Option<TargetExpr>,
+    pub(crate) what: Option<RangeExpr>,
 
     /// What points at any place where this text stands (UTF-8); may be given several times
     #[arg(
@@ -80,7 +80,7 @@ pub(super) fn run(args: &RefsArgs, options: &Options) -> Result<Done> {
                 return everywhere(args, what, options, &source);
             }
             let space = Space::select(&source, &args.search.space, &options.reporter)?;
-            let range: AddrRange<Gva> = what.resolve(&|name| space.lookup(name))?;
+            let range: AddrRange<Gva> = what.resolve_target(&space.names)?;
             let scanner = referrers(args, range, &space, options)?;
             seek(args, options).over(&source, &space, &scanner, None, |place, value, _| {
                 Some(RefRow {
@@ -130,17 +130,13 @@ fn referrers(
 /// What points into a range in all processes, in each as wide as its pointers are.
 fn everywhere(
     args: &RefsArgs,
-    what: &TargetExpr,
+    what: &RangeExpr,
     options: &Options,
     source: &Source,
 ) -> Result<Done> {
-    let range: AddrRange<Gva> = what.resolve(&|name: &str| {
-        Err(Failure::new(format!("`{name}` is not an address"))
-            .found("a name, which means something in one space only")
-            .hint("a number, with --all-processes"))
-    })?;
     let reporter = &options.reporter;
     let spaces = Spaces::select(source, &args.search.space, reporter)?;
+    let range = spaces.target(what)?;
     let widths: Vec<Width> = match args.pointer.bits {
         BitsArg::Auto => {
             let widths = spaces.widths(reporter).into_iter();
@@ -225,7 +221,7 @@ fn indexed<A: Address>(
     let what: Option<AddrRange<A>> = args
         .what
         .as_ref()
-        .map(|what| what.resolve(&|name| space.lookup(name)))
+        .map(|what| what.resolve_target(&space.names))
         .transpose()?;
     let indexing = Indexing {
         verb: "refs",

@@ -58,7 +58,7 @@ pub(super) fn run(args: &ShowArgs, options: &Options) -> Result<Done> {
             .hint("leave out --phys")
             .into());
     };
-    let va = Gva(args.addr.resolve(&|name| space.lookup(name))?);
+    let va = Gva(args.addr.resolve(&space.names)?);
     let how = ShowOptions {
         elements: args.elements,
         pointers: args.follow,

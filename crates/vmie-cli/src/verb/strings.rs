@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use vmie::search::{Encoding, Encodings, Strings, Text};
 use vmie_rows::StringRow;
 
-use crate::args::SearchArgs;
+use crate::args::{MoreArgs, SearchArgs};
 use crate::exit::{Done, Result};
 use crate::options::Options;
 use crate::output::{Cell, Row};
@@ -13,13 +13,15 @@ use crate::seek::Seek;
 /// The longest text of a row, in bytes. A region full of one letter is one string.
 const LONGEST: usize = 64 << 10;
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct StringsArgs {
     #[command(flatten)]
     pub(crate) search: SearchArgs,
+    #[command(flatten)]
+    pub(crate) more: MoreArgs,
 
     /// At least so many characters
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) min: u16,
 
     /// In these encodings

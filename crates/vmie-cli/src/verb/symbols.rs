@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use vmie::os::{Guest, OsError, Process, Symbol, SymbolTable};
-use vmie_rows::{Hex, SymbolRow};
+use vmie_rows::{Hex, Owner, SymbolRow};
 
 use super::export::{self, ExportArgs};
-use crate::args::{OwnerArgs, SourceArgs};
+use crate::args::{AllArgs, OwnerArgs, SourceArgs};
 use crate::escape;
 use crate::exit::{Done, Failure, Result};
 use crate::glob::Glob;
-use crate::guest::{failed, tell_findings};
+use crate::guest::{everyone, failed, owner, tell_findings};
 use crate::options::Options;
 use crate::output::{Row, SpaceKind};
 use crate::source::Source;
@@ -76,6 +76,8 @@ pub(crate) struct SymbolListArgs {
     pub(crate) source: SourceArgs,
     #[command(flatten)]
     pub(crate) owner: OwnerArgs,
+    #[command(flatten)]
+    pub(crate) all: AllArgs,
 
     /// Only those of this module; `kernel` is the kernel itself
     #[arg(long, value_name = "NAME")]
@@ -96,26 +98,41 @@ pub(super) fn run(args: &SymbolsArgs, options: &Options) -> Result<Done> {
 fn list(args: &SymbolListArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;
     let os = source.os()?;
-    let process = select_process(&source, &args.owner, &options.reporter)?;
-    let images = Images {
-        guest: os.guest(),
-        process: process.map(|(_, process)| process),
-        only: args.module.as_deref(),
-        options,
-    };
-    let mut sink = options.sink::<SymbolRow<'_>>(SpaceKind::Virtual);
-    let mut listed = Listed::default();
-    images.each(&mut listed, |image, table| {
-        for symbol in table.iter() {
-            let wanted = args.pattern.as_ref();
-            if wanted.is_none_or(|pattern| pattern.matches(symbol.name))
-                && sink.row(&row(symbol, image))?.is_break()
-            {
-                return Ok(false);
-            }
+    let many = args.all.all_processes;
+    let asked = match many {
+        true => everyone(os, args.owner.kernel, &options.reporter)?,
+        false => {
+            let process = select_process(&source, &args.owner, &options.reporter)?;
+            vec![process.map(|(_, process)| process)]
         }
-        Ok(true)
-    })?;
+    };
+    let mut sink = options.sink::<SymbolRow<'_>>(SpaceKind::Virtual).many(many);
+    let mut listed = Listed::default();
+    let mut full = false;
+    for process in asked {
+        let images = Images {
+            guest: os.guest(),
+            process,
+            only: args.module.as_deref(),
+            options,
+        };
+        let owner = many.then(|| owner(process));
+        images.each(&mut listed, |image, table| {
+            for symbol in table.iter() {
+                let wanted = args.pattern.as_ref();
+                if wanted.is_none_or(|pattern| pattern.matches(symbol.name))
+                    && sink.row(&row(symbol, image, owner.clone()))?.is_break()
+                {
+                    full = true;
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })?;
+        if full {
+            break;
+        }
+    }
     if listed.images == 0 {
         let failure = match (listed.error, &args.module) {
             (Some(error), _) => failed(&error),
@@ -129,6 +146,12 @@ fn list(args: &SymbolListArgs, options: &Options) -> Result<Done> {
         return Err(failure.into());
     }
     let found = sink.rows() > 0;
+    if !found {
+        options.reporter.note(&match &args.pattern {
+            Some(pattern) => format!("no symbol matches `{}`", escape::plain(&pattern.text())),
+            None => "there are no symbols".to_owned(),
+        });
+    }
     sink.finish(None)?;
     Ok(Done {
         found,
@@ -218,8 +241,9 @@ impl Images<'_> {
     }
 }
 
-fn row<'a>(symbol: Symbol<'a>, module: Option<&'a str>) -> SymbolRow<'a> {
+fn row<'a>(symbol: Symbol<'a>, module: Option<&'a str>, owner: Option<Owner>) -> SymbolRow<'a> {
     SymbolRow {
+        owner,
         va: Hex(symbol.va.0),
         name: symbol.name,
         r#type: symbol.kind,

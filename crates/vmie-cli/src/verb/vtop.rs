@@ -48,7 +48,7 @@ pub(super) fn run(args: &VtopArgs, options: &Options) -> Result<Done> {
     let addrs = args
         .addrs
         .iter()
-        .map(|addr| addr.resolve(&|name| space.lookup(name)).map(Gva))
+        .map(|addr| addr.resolve(&space.names).map(Gva))
         .collect::<std::result::Result<Vec<_>, _>>()?;
 
     let mut sink = options

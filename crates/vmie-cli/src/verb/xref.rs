@@ -36,8 +36,7 @@ pub(super) fn run(args: &XrefArgs, options: &Options) -> Result<Done> {
                 .into(),
         );
     };
-    let lookup = |name: &str| space.lookup(name);
-    let targets = args.to.iter().map(|to| to.resolve(&lookup));
+    let targets = args.to.iter().map(|to| to.resolve_target(&space.names));
     let targets: Vec<AddrRange<Gva>> = targets.collect::<std::result::Result<_, _>>()?;
     let texts = match &args.str[..] {
         [] => None,

@@ -22,16 +22,16 @@ const VERBS: &[(&str, &[&str], &str, &[&str])] = &[
         "",
         &["va", "gpa", "page_size", "prot", "user", "steps"],
     ),
-    ("read", &["0x7f0000000000+0x3000"], "", &["va", "bytes"]),
+    ("read", &["0x7f0000000000..+0x3000"], "", &["va", "bytes"]),
     (
         "read",
-        &["0x7f0000000000+0x3000", "--as", "u64"],
+        &["0x7f0000000000..+0x3000", "--as", "u64"],
         "read-u64",
         &["va", "bytes", "value"],
     ),
     (
         "read",
-        &["0x401000+64", "--as", "asm"],
+        &["0x401000..+64", "--as", "asm"],
         "read-asm",
         &["va", "bytes", "text"],
     ),
@@ -47,7 +47,7 @@ const VERBS: &[(&str, &[&str], &str, &[&str])] = &[
     ("refs", &["1..0x800000000000"], "", &["va", "value"]),
     (
         "dissect",
-        &["0x7f0000000ff0+0x20"],
+        &["0x7f0000000ff0..+0x20"],
         "",
         &[
             "offset",
@@ -298,13 +298,16 @@ fn read_shows_bytes_and_holes() {
 fn read_words_instructions_and_raw() {
     let words = rows(&in_space(
         "read",
-        &[&format!("{:#x}+20", DATA + 0x20), "--as", "u64"],
+        &[&format!("{:#x}..+20", DATA + 0x20), "--as", "u64"],
     ));
     assert_eq!(words[0]["value"], "0x1122334400000001");
     assert_eq!(words[2]["len"], 4);
     assert_eq!(words[2].get("value"), None, "four bytes are no word");
 
-    let code = rows(&in_space("read", &[&format!("{CODE:#x}+6"), "--as", "asm"]));
+    let code = rows(&in_space(
+        "read",
+        &[&format!("{CODE:#x}..+6"), "--as", "asm"],
+    ));
     let text: Vec<_> = code
         .iter()
         .map(|row| row["text"].as_str().expect("text"))
@@ -316,22 +319,22 @@ fn read_words_instructions_and_raw() {
     );
     let old = rows(&in_space(
         "read",
-        &[&format!("{CODE:#x}+3"), "--as", "asm", "--bits", "32"],
+        &[&format!("{CODE:#x}..+3"), "--as", "asm", "--bits", "32"],
     ));
     assert_eq!(old[1]["text"], "dec eax");
 
-    let raw = in_space("read", &[&format!("{DATA:#x}+18"), "--as", "raw"]);
+    let raw = in_space("read", &[&format!("{DATA:#x}..+18"), "--as", "raw"]);
     assert_eq!(
         (raw.status, raw.out.as_str()),
         (0, "hello, \x1b[31mguest\0")
     );
-    let refused = in_space("read", &[&format!("{DATA:#x}+0x3000"), "--as", "raw"]);
+    let refused = in_space("read", &[&format!("{DATA:#x}..+0x3000"), "--as", "raw"]);
     assert_eq!((refused.status, refused.out.as_str()), (2, ""));
     assert!(refused.err.contains("--fill"), "{}", refused.err);
     let filled = in_space(
         "read",
         &[
-            &format!("{DATA:#x}+0x3000"),
+            &format!("{DATA:#x}..+0x3000"),
             "--as",
             "raw",
             "--fill",
@@ -373,7 +376,7 @@ fn physical_rows_say_so() {
     let maps = rows(&vmie(&["maps", &elf, "--phys"]));
     assert_eq!(maps[0]["va"], "0x0");
     assert!(maps.iter().all(|row| row["space"] == "phys"));
-    let at = format!("{:#x}+5", guest.data_gpa);
+    let at = format!("{:#x}..+5", guest.data_gpa);
     let read = rows(&vmie(&["read", &elf, "--phys", &at]));
     assert_eq!(
         (&read[0]["bytes"], &read[0]["space"]),
@@ -427,7 +430,7 @@ fn colour_only_where_it_is_wanted() {
         "maps",
         &[&args[..], &["--color", "never"]].concat()
     )));
-    let at = format!("{DATA:#x}+32");
+    let at = format!("{DATA:#x}..+32");
     let read = in_space("read", &[&at, "-o", "table"]);
     assert!(read.out.contains("hello, .[31mgues"), "{}", read.out);
     let lost = format!("{LOST:#x}");
@@ -442,11 +445,11 @@ fn colour_only_where_it_is_wanted() {
 
 #[test]
 fn stderr_is_quiet_when_asked() {
-    let range = format!("{DATA:#x}+0x3000");
+    let range = format!("{DATA:#x}..+0x3000");
     let normal = in_space("read", &[&range]);
     assert!(normal.err.contains("coverage:"), "{}", normal.err);
     let quiet = in_space("read", &[&range, "-q"]);
     assert_eq!((quiet.err.as_str(), quiet.out), ("", normal.out));
-    let error = in_space("read", &["0x1000+1", "-q"]);
+    let error = in_space("read", &["0x1000..+1", "-q"]);
     assert!(error.err.starts_with("error:"), "{}", error.err);
 }

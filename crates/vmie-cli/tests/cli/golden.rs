@@ -273,19 +273,29 @@ fn the_demo_prints_commands_that_work() {
     assert!(typed >= 10, "{tour}");
 }
 
-/// So do those of the README that are about the demo's images.
+/// So do those of the README and the guide that are about the demo's images.
 #[test]
-fn the_readme_shows_commands_that_work() {
+fn the_manual_shows_commands_that_work() {
     let dir = demo_images();
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
-    let readme = std::fs::read_to_string(readme).expect("the README");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let guide = std::fs::read_dir(root.join("docs/guide")).expect("the guide");
+    let mut pages: Vec<PathBuf> = guide.map(|page| page.expect("a page").path()).collect();
+    pages.push(root.join("README.md"));
+    pages.sort_unstable();
     let mut typed = 0;
-    for line in readme.lines() {
-        let line = line.strip_prefix("$ ").unwrap_or(line);
-        if line.starts_with("vmie ") && line.contains(" demo.elf") {
-            let output = run(line, dir.path());
-            assert!(!output.contains("? "), "{line}: {output}");
-            typed += 1;
+    for page in pages {
+        let text = std::fs::read_to_string(&page).expect("a page");
+        for line in text.lines() {
+            let line = line.strip_prefix("$ ").unwrap_or(line);
+            if line.starts_with("vmie ") && line.contains(" demo") {
+                let output = run(line, dir.path());
+                assert!(
+                    !output.contains("? "),
+                    "{}: {line}: {output}",
+                    page.display()
+                );
+                typed += 1;
+            }
         }
     }
     assert!(typed >= 10, "{typed} command lines");

@@ -35,7 +35,7 @@ fn tables_that_explode() {
             "-s",
             "11 22 33 44 55",
             "--range",
-            "0x600000000000+4GiB",
+            "0x600000000000..+4GiB",
         ],
     ] {
         let began = Instant::now();

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{Run, command};
+use crate::support::{Run, for_rows};
 
 /// A large image that takes little of the disk, with `a string` every 8 MiB.
 fn large(dir: &Path) {
@@ -20,7 +20,7 @@ fn large(dir: &Path) {
 }
 
 fn start(dir: &Path, verb: &str, args: &[&str]) -> Child {
-    command()
+    for_rows()
         .current_dir(dir)
         .args([verb, "large.raw", "--phys", "--layout", "0+32GiB@0"])
         .args(["-j", "1", "--strict"])

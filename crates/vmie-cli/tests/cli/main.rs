@@ -9,6 +9,7 @@ mod interrupts;
 mod refine;
 mod rules;
 mod series;
+mod several;
 mod snap;
 mod support;
 mod width;

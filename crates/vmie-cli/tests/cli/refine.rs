@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use vmie_synth::guest::{Flags, Machine, Paging, Space};
 use vmie_synth::write::{self, Elf};
 
-use crate::support::{Run, command, rows, vmie};
+use crate::support::{Run, for_rows, rows, vmie};
 
 const DATA: u64 = 0x7f00_0000_0000;
 /// The page that only the first moment has.
@@ -33,7 +33,7 @@ impl Moments {
     }
 
     fn command(&self, image: &str, args: &[&str]) -> std::process::Command {
-        let mut command = command();
+        let mut command = for_rows();
         command.current_dir(self.dir.path()).arg("find").arg(image);
         command.args(["--cr3", &self.cr3, "--paging", "4level"]);
         command.args(args);
@@ -172,7 +172,7 @@ fn what_cannot_be_read_is_kept_and_never_judged() {
         let kept = back.iter().find(|row| row.0 == LOST + 8);
         assert_eq!(kept, Some(&(LOST + 8, json!(100), json!(100))));
     }
-    let range = format!("{LOST:#x}+0x1000");
+    let range = format!("{LOST:#x}..+0x1000");
     moments.found(
         "first.elf",
         &["--i32", "100", "--range", &range, "--save", "c"],
@@ -202,7 +202,7 @@ fn other_spaces_are_refused() {
     let moments = Moments::new();
     moments.found("first.elf", &["--i32", "100", "--save", "c"]);
     let args = ["find", "second.elf", "--phys", "--refine", "c", "--changed"];
-    let output = command()
+    let output = for_rows()
         .current_dir(moments.dir.path())
         .args(args)
         .output();
@@ -296,7 +296,7 @@ fn texts_without_case_are_what_stands_there() {
     image("first.raw", b' ');
     image("second.raw", b'#');
     let find = |image: &str, args: &[&str]| -> Vec<(u64, Value, Value)> {
-        let mut command = command();
+        let mut command = for_rows();
         command
             .current_dir(dir.path())
             .args(["find", image, "--phys"]);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use vmie_synth::guest::{Flags, Machine, PageSize, Paging, Space};
 use vmie_synth::write::{self, Elf};
 
-use crate::support::{Run, check_document, command, in_space, rows};
+use crate::support::{Run, check_document, for_rows, in_space, rows};
 
 const CODE: u64 = 0x40_0000;
 const DATA: u64 = 0x7f00_0000_0000;
@@ -71,7 +71,7 @@ impl Guest {
     }
 
     fn run(&self, space: &[&str], args: &[&str]) -> Run {
-        let mut command = command();
+        let mut command = for_rows();
         command.current_dir(self.dir.path());
         command.args(["scan", "guest.elf"]).args(space).args(args);
         command.output().expect("runs").into()
@@ -135,7 +135,7 @@ fn filters_context_limits_and_formats_are_those_of_signatures() {
         "{}",
         run.out
     );
-    let run = guest.scan(&["--yara", "demo.yar", "--range", "0x403200+0x100"]);
+    let run = guest.scan(&["--yara", "demo.yar", "--range", "0x403200..+0x100"]);
     assert_eq!(rows(&run).len(), 1, "{}", run.out);
     let run = guest.scan(&["--yara", "demo.yar", "--context", "4", "--limit", "2"]);
     let all = rows(&run);
@@ -209,7 +209,7 @@ fn nothing_nowhere_and_mistakes_are_told_apart() {
     let run = guest.scan(&["--yara", "none.yar"]);
     assert_eq!((run.status, &*run.out), (1, ""), "{}", run.err);
     // All of it is absent: not an answer, also for rules without strings.
-    let run = guest.scan(&["--yara", "demo.yar", "--range", "0x7f0000000000+0x1000"]);
+    let run = guest.scan(&["--yara", "demo.yar", "--range", "0x7f0000000000..+0x1000"]);
     assert_eq!((run.status, &*run.out), (2, ""), "{}", run.err);
     write(
         "bad.yar",
@@ -264,7 +264,7 @@ fn what_does_not_compile_is_left_out_and_missing() {
         let name = |row: &Value| row["rule"].as_str().unwrap_or("-").to_owned();
         rows(run).iter().map(name).collect()
     };
-    let range = ["--yara", "rules", "--range", "0x400000+0x4000"];
+    let range = ["--yara", "rules", "--range", "0x400000..+0x4000"];
     let run = guest.scan(&range);
     assert_eq!(
         (run.status, names(&run)),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::snap::{changed, path};
-use crate::support::{DATA, Run, check_document, command, guest, rows, vmie};
+use crate::support::{DATA, Run, check_document, for_rows, guest, rows, vmie};
 
 /// Adds a moment of an image to a series.
 fn add(image: &str, dir: &str, more: &[&str]) -> Run {
@@ -79,7 +79,7 @@ fn rows_are_the_contract() {
     let moments = rows(&vmie(&["snap", "series", &dir, "--moments"]));
     assert_eq!(moments.len(), 4);
     assert_eq!(moments[3]["moment"], 4);
-    let nothing = vmie(&["snap", "series", &dir, "--range", "0x1000+4KiB"]);
+    let nothing = vmie(&["snap", "series", &dir, "--range", "0x1000..+4KiB"]);
     assert_eq!((nothing.status, nothing.out.as_str()), (1, ""));
 }
 
@@ -133,7 +133,7 @@ fn every_moment_is_a_source() {
             "--str",
             "open",
             "--range",
-            &format!("{at}+4"),
+            &format!("{at}..+4"),
         ]);
         (run.status, rows(&run).len())
     };
@@ -258,7 +258,7 @@ fn whoever_is_killed_leaves_whole_moments() {
     let dir = path(directory.path(), "series");
     let raw_path = raw.display().to_string();
     let start = |append: bool| {
-        let mut command = command();
+        let mut command = for_rows();
         command
             .args(["snap", "watch", &raw_path, "--layout", "0+8MiB@0", "--phys"])
             .args(["-O", &dir, "--count", "2", "--every", "0s"])
@@ -308,7 +308,7 @@ fn whoever_is_killed_leaves_whole_moments() {
 fn ctrl_c_ends_a_watch_and_keeps_its_moments() {
     let directory = tempfile::tempdir().expect("a directory");
     let dir = path(directory.path(), "series");
-    let mut command = command();
+    let mut command = for_rows();
     command
         .args(["snap", "watch", &guest().elf(), "--cr3", &guest().cr3_arg()])
         .args(["-O", &dir, "--every", "1h"])

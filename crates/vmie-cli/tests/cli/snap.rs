@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{DATA, Run, check_document, command, guest, rows, vmie};
+use crate::support::{DATA, Run, check_document, for_rows, guest, rows, vmie};
 
 pub(crate) fn path(directory: &Path, name: &str) -> String {
     directory.join(name).display().to_string()
@@ -21,7 +21,7 @@ fn take(source: &str, out: &str, args: &[&str]) -> Run {
 /// The guest's image with a few bytes changed at these physical addresses.
 pub(crate) fn changed(out: &str, at: &[(u64, &[u8])]) {
     let guest = guest();
-    let raw = vmie(&["read", &guest.elf(), "--phys", "0+16", "-o", "jsonl"]);
+    let raw = vmie(&["read", &guest.elf(), "--phys", "0..+16", "-o", "jsonl"]);
     assert_eq!(raw.status, 0);
     let mut bytes = std::fs::read(guest.elf()).expect("the image");
     for (gpa, new) in at {
@@ -150,7 +150,7 @@ fn protections_and_regions_that_change_are_told() {
             &before,
             &later,
             "--range",
-            &format!("{DATA:#x}+4KiB"),
+            &format!("{DATA:#x}..+4KiB"),
         ]);
         assert_eq!(run.status, 0, "{}", run.err);
         let row = rows(&run).remove(0);
@@ -182,7 +182,7 @@ fn protections_and_regions_that_change_are_told() {
         &gone,
         &before,
         "--range",
-        &format!("{DATA:#x}+4KiB"),
+        &format!("{DATA:#x}..+4KiB"),
     ]);
     assert_eq!(rows(&run)[0]["change"], "appeared");
 }
@@ -205,7 +205,7 @@ fn whoever_is_killed_leaves_a_whole_file_or_none() {
     std::fs::create_dir(&out).expect("a directory");
     let (raw, file) = (raw.display().to_string(), path(&out, "snapshot"));
     let start = || {
-        command()
+        for_rows()
             .args([
                 "snap",
                 "take",

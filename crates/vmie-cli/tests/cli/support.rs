@@ -116,10 +116,24 @@ fn make() -> Guest {
 /// The command, with nothing in its environment that changes what it prints.
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vmie"));
-    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES"] {
+    for name in [
+        "NO_COLOR",
+        "CLICOLOR",
+        "CLICOLOR_FORCE",
+        "COLUMNS",
+        "LINES",
+        "VMIE_OUTPUT",
+    ] {
         command.env_remove(name);
     }
     command.env("TERM", "xterm-256color");
+    command
+}
+
+/// The command, with rows of JSON where no format is typed.
+pub(crate) fn for_rows() -> Command {
+    let mut command = command();
+    command.env("VMIE_OUTPUT", "jsonl");
     command
 }
 
@@ -140,9 +154,9 @@ impl From<Output> for Run {
     }
 }
 
-/// Runs the command.
+/// Runs the command, for rows of JSON where no format is typed.
 pub(crate) fn vmie(args: &[&str]) -> Run {
-    command().args(args).output().expect("runs").into()
+    for_rows().args(args).output().expect("runs").into()
 }
 
 /// Runs a verb on the guest's ELF core, in its address space.

@@ -257,23 +257,23 @@ fn paths_and_fields_follow_narrow_pointers() {
     let run = image.run(
         "paths",
         NARROW,
-        &[&to, "--from", "0x804b004+4", "--max-offset", "0x10"],
+        &[&to, "--from", "0x804b004..+4", "--max-offset", "0x10"],
     );
     let expected = vec![vec![Value::from("0x804b004"), serde_json::json!([4, 4, 8])]];
     assert_eq!(keys(&run, ["base", "offsets"]), expected, "{}", run.err);
     let once = [
         "--no-index",
         "--from",
-        "0x804b004+4",
+        "0x804b004..+4",
         "--max-offset",
         "0x10",
     ];
     let run = image.run("paths", NARROW, &[&[&*to][..], &once].concat());
     assert_eq!(keys(&run, ["base", "offsets"]), expected, "{}", run.err);
-    let run = image.run("paths", WIDE, &[&to, "--from", "0x804b004+4"]);
+    let run = image.run("paths", WIDE, &[&to, "--from", "0x804b004..+4"]);
     assert_eq!((run.status, run.out.as_str()), (1, ""));
 
-    let run = image.run("dissect", NARROW, &["0x804b020+32"]);
+    let run = image.run("dissect", NARROW, &["0x804b020..+32"]);
     let next = rows(&run)
         .into_iter()
         .find(|row| row["offset"] == 4)
@@ -282,7 +282,7 @@ fn paths_and_fields_follow_narrow_pointers() {
         (&next["kind"], &next["value"], &next["len"]),
         (&"pointer".into(), &"0x804b040".into(), &4.into())
     );
-    let run = image.run("dissect", NARROW, &["0x804b020+32", "--as", "c"]);
+    let run = image.run("dissect", NARROW, &["0x804b020..+32", "--as", "c"]);
     assert!(run.out.contains("uint32_t pointer_4;"), "{}", run.out);
 }
 
@@ -299,21 +299,25 @@ fn code_is_as_wide_as_the_program_has_it() {
         row("mov eax, [eax+0x8]", 3),
         row("ret", 1),
     ];
-    assert_eq!(read(NARROW, "0x8049000+9"), narrow);
+    assert_eq!(read(NARROW, "0x8049000..+9"), narrow);
     assert_eq!(
-        read(WIDE, "0x8049000+9"),
+        read(WIDE, "0x8049000..+9"),
         [row("mov eax, [0xc308408b0804b004]", 9)]
     );
     for pid in [WIDE, X32, GATE] {
-        assert_eq!(read(pid, "0x8049010+7"), [row("mov eax, [0x804b004]", 7)]);
+        assert_eq!(read(pid, "0x8049010..+7"), [row("mov eax, [0x804b004]", 7)]);
     }
-    let bits = image.run("read", X32, &["0x8049000+9", "--as", "asm", "--bits", "32"]);
+    let bits = image.run(
+        "read",
+        X32,
+        &["0x8049000..+9", "--as", "asm", "--bits", "32"],
+    );
     assert_eq!(keys(&bits, ["text", "len"]), narrow);
 
     let xref = |pid, args: &[&str]| vas(&image.run("xref", pid, args));
     for how in [
         &["--to", "0x804b004"][..],
-        &["--all", "--range", "0x8049000+0x20"],
+        &["--all", "--range", "0x8049000..+0x20"],
     ] {
         assert_eq!(xref(NARROW, how), hex(&[CODE, CODE + 0x10]), "{how:?}");
         assert_eq!(xref(X32, how), hex(&[CODE + 0x10]), "{how:?}");
@@ -338,7 +342,13 @@ fn snapshots_keep_the_width() {
         let run = vmie(&["refs", &file, NODE]);
         assert_eq!(vas(&run), expected, "{}", run.err);
     }
-    let run = vmie(&["read", &image.file("2.snap"), "0x8049000+5", "--as", "asm"]);
+    let run = vmie(&[
+        "read",
+        &image.file("2.snap"),
+        "0x8049000..+5",
+        "--as",
+        "asm",
+    ]);
     assert_eq!(
         keys(&run, ["text"]),
         [[Value::from("mov eax, [0x804b004]")]]

@@ -180,7 +180,7 @@ fn read() {
             .filter(|v| !v.bytes.is_empty())
             .step_by(37)
         {
-            let range = format!("{:#x}+{}", value.va, value.bytes.len());
+            let range = format!("{:#x}..+{}", value.va, value.bytes.len());
             let (rows, status) = run(snapshot, image, "read", &[&range, "--as", "hex"]);
             assert_eq!(status, 0, "{name}: {}", value.name);
             let bytes: String = rows

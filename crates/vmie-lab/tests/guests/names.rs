@@ -324,7 +324,7 @@ fn a_process_is_the_same_by_name_by_number_and_by_root() {
             .find(|p| snapshot.root_of(p.pid).is_some() && named(p) == 1);
         let process = alone.expect("a name that only one process has");
         let root = snapshot.root_of(process.pid).expect("a root");
-        let range = format!("{:#x}+64", process.vmas[0].range.start);
+        let range = format!("{:#x}..+64", process.vmas[0].range.start);
         let (pid, root) = (process.pid.to_string(), format!("{root:#x}"));
         let name = String::from_utf8(process.name).expect("UTF-8");
         let by_root = found(snapshot, image, "read", &[&range, "--cr3", &root]);

@@ -55,7 +55,7 @@ fn what_is_found_is_what_is_found_in_the_file() {
     same("ps", &[]);
     same("modules", &[]);
     same("maps", &["--pid", "1"]);
-    same("read", &["linux_banner+64", "--kernel"]);
+    same("read", &["linux_banner..+64", "--kernel"]);
     same(
         "scan",
         &[

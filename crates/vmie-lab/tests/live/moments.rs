@@ -98,7 +98,7 @@ fn regions_that_come_and_go_are_told() {
         let file = format!("breath-{count}.snap");
         count += 1;
         take(&machine, program.pid, &file);
-        let range = format!("{at:#x}+{:#x}", 16 * PAGE);
+        let range = format!("{at:#x}..+{:#x}", 16 * PAGE);
         let output = machine
             .on(&file, "maps", &["--range", &range, "-q"])
             .output()

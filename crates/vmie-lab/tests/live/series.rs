@@ -47,7 +47,7 @@ fn the_variable_behind_an_event_is_found_and_drawn() {
     let ticks = program.ticks.iter().find(|tick| tick.name == "world.ticks");
     let ticks = ticks.expect("the world's clock").va;
     let ticks_now = || {
-        let (pid, at) = (program.pid.to_string(), format!("{ticks:#x}+8"));
+        let (pid, at) = (program.pid.to_string(), format!("{ticks:#x}..+8"));
         let args = [at.as_str(), "--pid", &pid, "--as", "u64"];
         run(machine.command("read", &args), 0).0
     };

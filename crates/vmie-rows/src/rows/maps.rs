@@ -1,11 +1,14 @@
 //! `vmie maps`.
 
+use super::place::Owner;
 use crate::define::row;
 use crate::{Hex, Prot};
 
 row! {
     /// A region: a run of mapped pages with the same protection.
     pub struct RegionRow: "vmie.maps/1" of "vmie maps" + physical {
+        /// With `--all-processes`: whose it is.
+        owner: Option<Owner> => part;
         /// Its first address.
         va: Hex => right strong;
         /// How long it is.
@@ -24,6 +27,8 @@ row! {
 row! {
     /// An extent: a part of a region that is contiguous in physical memory, too.
     pub struct ExtentRow: "vmie.maps-extents/1" of "vmie maps --extents" {
+        /// With `--all-processes`: whose it is.
+        owner: Option<Owner> => part;
         /// Its first address.
         va: Hex => right strong;
         /// The physical address of that.
@@ -44,6 +49,8 @@ row! {
 row! {
     /// A mapping that a process has arranged (a VMA), whether pages are there or not: a line of `/proc/PID/maps`.
     pub struct VmaRow<'a>: "vmie.maps-vmas/1" of "vmie maps --vmas" {
+        /// With `--all-processes`: whose it is.
+        owner: Option<Owner> => part;
         /// Its first address.
         va: Hex => right strong;
         /// The address behind it.

@@ -29,7 +29,7 @@ pub use info::{Cpu, InfoRow, Os, PhysicalRange, SnapshotInfo};
 pub use maps::{ExtentRow, RegionRow, VmaRow};
 pub use modules::ModuleRow;
 pub use paths::PathRow;
-pub use place::{Place, Site};
+pub use place::{Owner, Place, Site, SourceMark};
 pub use ps::ProcessRow;
 pub use read::{BytesRow, Hole, InstructionRow, Piece, WordRow};
 pub use refs::RefRow;

@@ -1,11 +1,14 @@
 //! `vmie modules`.
 
+use super::place::Owner;
 use crate::Hex;
 use crate::define::row;
 
 row! {
     /// A module of the kernel, or the program or a library of a process.
     pub struct ModuleRow<'a>: "vmie.modules/1" of "vmie modules" {
+        /// With `--all-processes`: whose it is.
+        owner: Option<Owner> => part;
         /// What the guest gives as its address: where its code starts, or its header.
         va: Hex => right strong;
         /// What it takes in all.

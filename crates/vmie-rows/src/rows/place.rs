@@ -4,6 +4,14 @@ use crate::Hex;
 use crate::define::record;
 
 record! {
+    /// With several sources, which of them a row is of.
+    pub struct SourceMark {
+        /// With several sources: the one that the row is of, as it was typed. Stands first in every row.
+        source: String => left;
+    }
+}
+
+record! {
     /// Where a result is.
     pub struct Place {
         /// With `--all-processes`: whose space it is in.
@@ -12,6 +20,16 @@ record! {
         va: Hex => right strong;
         /// The name of the address, such as `schedule+0x1c`, in spaces with names, where it has one.
         name: Option<String> => left with_os optional;
+    }
+}
+
+record! {
+    /// Whose a row is, of many.
+    pub struct Owner {
+        /// With `--all-processes`: the process that it is of; null for the kernel.
+        pid: Option<u32> => right with_many;
+        /// With `--all-processes`: the name of that process; null for the kernel.
+        process: Option<String> => left with_many;
     }
 }
 

@@ -30,10 +30,12 @@ row! {
         kernel: bool => hidden;
         /// Its arguments; null where it has none or they cannot be read.
         cmdline: Option<Vec<String>> => left titled("command");
+        /// Where the kernel keeps its record of it, such as Linux's `task_struct`.
+        task: Hex => hidden;
         /// With `--tree`: how far below the top of its tree it stands.
         depth: Option<u32> => hidden optional;
     }
     columns [
-        "pid" "ppid" "uid" "euid" "cr3" "user_cr3" "state" "threads" "started" "name" "kernel" "cmdline" "depth"
+        "pid" "ppid" "uid" "euid" "cr3" "user_cr3" "state" "threads" "started" "name" "kernel" "cmdline" "task" "depth"
     ]
 }

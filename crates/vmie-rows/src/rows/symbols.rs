@@ -1,11 +1,14 @@
 //! `vmie symbols`.
 
+use super::place::Owner;
 use crate::Hex;
 use crate::define::row;
 
 row! {
     /// A symbol of the kernel, a module or an image of a process.
     pub struct SymbolRow<'a>: "vmie.symbols/1" of "vmie symbols" {
+        /// With `--all-processes`: whose it is.
+        owner: Option<Owner> => part;
         /// Its address.
         va: Hex => right strong;
         /// Its name.
@@ -15,5 +18,5 @@ row! {
         /// The image that it is of; null for the kernel itself.
         module: Option<&'a str> => left;
     }
-    columns ["va" "type" "name" "module"]
+    columns ["pid" "process" "va" "type" "name" "module"]
 }

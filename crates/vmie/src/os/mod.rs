@@ -56,8 +56,8 @@ pub use rows::{
 pub(crate) use search::Phys;
 pub use search::{Acquisition, FindOptions, Kind, OtherKernel, Step};
 pub use symbols::{
-    Astray, Binding, ImportName, Imports, Moved, Place, ResolveError, Resolver, Route, Routes,
-    Scope, Slot, SlotKind, Stub, Symbol, SymbolTable, SymbolTableBuilder, Tier, Via,
+    Astray, Binding, ImportName, Imports, Moved, Named, Place, ResolveError, Resolver, Route,
+    Routes, Scope, Slot, SlotKind, Stub, Symbol, SymbolTable, SymbolTableBuilder, Tier, Via,
 };
 pub use trail::{Trail, UnknownTrail};
 #[cfg(feature = "isf")]

@@ -138,7 +138,8 @@ impl System {
     }
 
     /// The only process of this name that has memory of its own: of this short name, or else of a program in a file of
-    /// this name, for a short name has 15 bytes, and processes may change it.
+    /// this name, for a short name has 15 bytes, and processes may change it; or else the only one of which either begins
+    /// with this, at least two bytes.
     ///
     /// # Errors
     ///
@@ -178,7 +179,20 @@ impl System {
             return by_short;
         }
         let of_file = |process: &&Process| self.file_name(process).is_some_and(|own| own == name);
-        all.iter().filter(of_file).collect()
+        let by_file: Vec<&Process> = all.iter().filter(of_file).collect();
+        if !by_file.is_empty() || name.len() < SHORTEST {
+            return by_file;
+        }
+        let begins = |process: &&Process| {
+            let names = [Some(process.name.clone()), self.file_name(process)];
+            names.into_iter().flatten().any(|own| own.starts_with(name))
+        };
+        let mut begin = all.iter().filter(begins).filter(|one| one.root.is_some());
+        match (begin.next(), begin.next()) {
+            (Some(only), None) => vec![only],
+            // Several are told as being like it.
+            _ => Vec::new(),
+        }
     }
 
     /// The name of the file of a process's program, without folders.

@@ -59,6 +59,37 @@ impl Regions {
         }
     }
 
+    /// Where all that is called `name` lies, as one range: regions of one name that nothing of another name lies between
+    /// (a file that is mapped with several protections). `None` where nothing is called so.
+    ///
+    /// # Errors
+    ///
+    /// Where regions of the name lie in several places: each of these, ascending.
+    pub fn range_of(&self, name: &str) -> Result<Option<AddrRange<Gva>>, Vec<AddrRange<Gva>>> {
+        let mut places: Vec<AddrRange<Gva>> = Vec::new();
+        let mut goes_on = false;
+        for (range, of) in &self.named {
+            match of.as_deref() {
+                Some(of) if of == name => match places.last_mut() {
+                    Some(place) if goes_on && place.last() < range.last() => {
+                        *place =
+                            AddrRange::inclusive(place.start(), range.last()).unwrap_or(*place);
+                    }
+                    _ => places.push(*range),
+                },
+                // What has no name between two segments of a file is no other's.
+                None => continue,
+                Some(_) => {}
+            }
+            goes_on = of.as_deref() == Some(name);
+        }
+        match places[..] {
+            [] => Ok(None),
+            [place] => Ok(Some(place)),
+            _ => Err(places),
+        }
+    }
+
     /// The parts of a run of mapped bytes, each with its name: it is cut wherever a region begins or ends.
     pub fn cut(
         &self,
@@ -105,6 +136,29 @@ fn image(resolver: Option<&Resolver<'_>>, va: Gva) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_leads_to_all_that_is_called_so() {
+        let named = |names: &[&str]| {
+            let at = |index: usize| range(0x1000 * (index as u64 + 1), 0x800);
+            Regions {
+                named: names
+                    .iter()
+                    .enumerate()
+                    .map(|(index, name)| (at(index), (!name.is_empty()).then(|| name.to_string())))
+                    .collect(),
+                findings: Vec::new(),
+            }
+        };
+        let regions = named(&["libc", "", "libc", "libc", "", "[heap]", "pool", "[heap]"]);
+        assert_eq!(regions.range_of("libc"), Ok(Some(range(0x1000, 0x3800))));
+        assert_eq!(regions.range_of("pool"), Ok(Some(range(0x7000, 0x800))));
+        assert_eq!(regions.range_of("other"), Ok(None));
+        assert_eq!(
+            regions.range_of("[heap]"),
+            Err(vec![range(0x6000, 0x800), range(0x8000, 0x800)])
+        );
+    }
 
     fn range(start: u64, len: u64) -> AddrRange<Gva> {
         AddrRange::new(Gva(start), len).expect("a range")

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, ValueHint};
 
-use crate::addr::{TargetExpr, parse_len};
+use crate::addr::{RangeExpr, parse_len};
 use crate::args::{BitsArg, SourceArgs, SpaceArgs};
 
 #[derive(Args, Debug)]
@@ -14,9 +14,9 @@ pub(crate) struct DissectArgs {
     #[command(flatten)]
     pub(crate) space: SpaceArgs,
 
-    /// The object: A..B (B excluded) or A+LEN, or where it begins
+    /// The object: where it begins, or A..B (B excluded), A..+LEN, or a name
     #[arg(value_name = "ADDR|RANGE")]
-    pub(crate) what: TargetExpr,
+    pub(crate) what: RangeExpr,
 
     /// How long the object is, where only its address is given, up to 64 KiB [default: 128]
     #[arg(long, value_name = "LEN", value_parser = parse_len)]

@@ -12,7 +12,7 @@ use vmie::scan::{Run, Selection, scan_each};
 use vmie::{AddrRange, Address, Coverage, Memory, Prot};
 use vmie_rows::{Compared, FieldRow, Hex, OtherValue, Row as _};
 
-use crate::addr::TargetExpr;
+use crate::addr::Meant;
 use crate::escape;
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
@@ -63,24 +63,27 @@ fn dissect<A: Address>(
             .hint("--as c without -o")
             .into());
     }
-    let range: AddrRange<A> = args.what.resolve(&|name| space.lookup(name))?;
-    let start = range.start();
-    let len = match (&args.what, args.len) {
-        (TargetExpr::Range(_), None) => range.len(),
-        (TargetExpr::Range(_), Some(_)) => {
+    let meant: Meant<A> = args
+        .what
+        .resolve_usual(&space.names, args.len.unwrap_or(USUAL_LEN).max(1))?;
+    let start = meant.range.start();
+    let len = match args.len {
+        Some(_) if meant.has_end => {
             return Err(Failure::new("--len beside a range")
                 .found(format!("{} has a length already", args.what))
-                .hint("an address and --len, or A+LEN alone")
+                .hint("an address and --len, or A..+LEN alone")
                 .into());
         }
-        (TargetExpr::Addr(_), len) => len.unwrap_or(USUAL_LEN),
+        Some(len) => len,
+        None if meant.has_end => meant.range.len(),
+        None => USUAL_LEN,
     };
     if len == 0 || len > MAX_LEN {
         return Err(Failure::new(format!("an object of {len:#x} bytes"))
             .found(format!(
                 "objects of 1 to {MAX_LEN:#x} bytes can be dissected"
             ))
-            .hint("--len N, or A+LEN")
+            .hint("--len N, or A..+LEN")
             .into());
     }
     let object = AddrRange::inclusive(start, start);

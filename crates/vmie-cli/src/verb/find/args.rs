@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, ValueHint};
 
-use crate::args::{SearchArgs, parse_align};
+use crate::args::{MoreArgs, SearchArgs, parse_align};
 
 /// Headings in the help.
 const AGAIN: &str = "Search again";
 const WHAT: &str = "What to find";
 
 /// What to look for: at least one value, text or sequence of bytes.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(group = ArgGroup::new("what").required(true).multiple(true).args([
     "u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "str", "utf16", "bytes",
     "refine",
@@ -19,28 +19,38 @@ const WHAT: &str = "What to find";
 pub(crate) struct FindArgs {
     #[command(flatten)]
     pub(crate) search: SearchArgs,
+    #[command(flatten)]
+    pub(crate) more: MoreArgs,
 
-    /// Numbers of this type: V, A..B (B excluded), A..=B
+    /// Numbers of 8 bits: V, A..B (B excluded), A..=B
     #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
     pub(crate) u8: Vec<String>,
+    /// As --u8, signed
     #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
     pub(crate) i8: Vec<String>,
+    /// As --u8, of 16 bits, little-endian
     #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
     pub(crate) u16: Vec<String>,
+    /// As --u16, signed
     #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
     pub(crate) i16: Vec<String>,
+    /// As --u8, of 32 bits, little-endian
     #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
     pub(crate) u32: Vec<String>,
+    /// As --u32, signed
     #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
     pub(crate) i32: Vec<String>,
+    /// As --u8, of 64 bits, little-endian
     #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
     pub(crate) u64: Vec<String>,
+    /// As --u64, signed
     #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
     pub(crate) i64: Vec<String>,
 
-    /// Numbers of this type, equal as typed; V~T for those at most T off, A..B, A..=B
+    /// Floats of 32 bits, equal as typed; V~T for those at most T off, A..B, A..=B
     #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
     pub(crate) f32: Vec<String>,
+    /// As --f32, of 64 bits
     #[arg(long, help_heading = WHAT, value_name = "V", allow_hyphen_values = true)]
     pub(crate) f64: Vec<String>,
 
@@ -68,7 +78,7 @@ pub(crate) struct FindArgs {
     pub(crate) again: RefineArgs,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(group = clap::ArgGroup::new("relation").multiple(true).args([
     "changed", "unchanged", "increased", "decreased", "eq", "ne", "increased_by", "decreased_by",
 ]))]

@@ -26,6 +26,12 @@ use kind::Kind;
 use save::Save;
 
 pub(super) fn run(args: &FindArgs, options: &Options) -> Result<Done> {
+    if !args.more.more.is_empty() && (args.again.save.is_some() || args.again.refine.is_some()) {
+        return Err(Failure::new("a file of candidates is about one source")
+            .found(format!("{} sources", args.more.more.len() + 1))
+            .hint("--save or --refine with one source at a time")
+            .into());
+    }
     if let Some(save) = &args.again.save {
         spare(save, args)?;
     }

@@ -2,14 +2,18 @@
 
 use clap::Args;
 
-use crate::args::{FilterArgs, SourceArgs, SpaceArgs};
+use crate::args::{EachArgs, FilterArgs, MoreArgs, SourceArgs, SpaceArgs};
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct MapsArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
     #[command(flatten)]
+    pub(crate) more: MoreArgs,
+    #[command(flatten)]
     pub(crate) space: SpaceArgs,
+    #[command(flatten)]
+    pub(crate) everywhere: EachArgs,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
 

@@ -8,6 +8,7 @@
 //! the image that they start in.
 
 mod args;
+mod everywhere;
 mod residency;
 mod vmas;
 
@@ -17,8 +18,9 @@ use vmie::views::Regions;
 use vmie::{
     AddrRange, Address, AddressSpace, Cause, Coverage, Gap, Gva, Memory, Prot, Region, SpanKind,
 };
-use vmie_rows::{ExtentRow, Hex, RegionRow};
+use vmie_rows::{ExtentRow, Hex, Owner, RegionRow};
 
+use crate::args::perm_letters;
 use crate::exit::{Done, Failure, Result};
 use crate::options::Options;
 use crate::output::{Cell, Row, Sink, prot, totals};
@@ -34,6 +36,9 @@ use residency::{Residency, bounded, count, held};
 
 pub(super) fn run(args: &MapsArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;
+    if args.everywhere.all_processes {
+        return everywhere::run(args, &source, options);
+    }
     let space = Space::select(&source, &args.space, &options.reporter)?;
     if args.vmas {
         return vmas::run(args, options, &space);
@@ -62,23 +67,25 @@ pub(super) fn run(args: &MapsArgs, options: &Options) -> Result<Done> {
             list.plain(&**snapshot, missing, |region| arranged.cut(region, None))
         }
         Target::Virtual(memory) => {
-            let list = List::new(args, &space, options, sink)?;
-            if args.extents {
-                list.extents(memory, &source)
+            let mut list = List::new(args, &space, options, sink)?;
+            let complete = if args.extents {
+                list.extents(memory)?
             } else {
                 list.regions(
                     memory,
-                    &source,
                     &regions::of(&space.names, &options.reporter)?,
                     space.names.resolver(),
-                )
-            }
+                )?
+            };
+            list.finish_virtual(memory, complete, &source)
         }
     }
 }
 
 /// What one listing carries along.
 struct List<'a, A> {
+    /// Whose the regions are, of many.
+    owner: Option<Owner>,
     range: AddrRange<A>,
     /// Whether the user asked for a part only.
     filtered: bool,
@@ -99,6 +106,7 @@ impl<'a, A: Address> List<'a, A> {
     ) -> Result<Self> {
         let range = args.filter.range.as_ref();
         Ok(Self {
+            owner: None,
             range: space.range(range)?.unwrap_or_else(AddrRange::all),
             filtered: range.is_some() || args.filter.perm.is_some(),
             perm: args.filter.perm.unwrap_or(Prot::NONE),
@@ -119,6 +127,9 @@ impl<'a, A: Address> List<'a, A> {
 
     fn finish(self, complete: bool) -> Result<Done> {
         let found = self.sink.rows() > 0;
+        if !found {
+            self.options.reporter.note(&nothing_shown(self.perm));
+        }
         self.sink.finish(Some(&totals(&self.coverage)))?;
         self.options.reporter.coverage(&self.coverage, Words::LIST);
         Ok(Done { found, complete })
@@ -151,7 +162,7 @@ impl<A: Address> List<'_, A> {
                             len: part.len(),
                             prot,
                         };
-                        let row = region_row(region, Some(absent), name);
+                        let row = region_row(region, Some(absent), name, None);
                         if self.sink.row(&row)?.is_break() {
                             break 'spans;
                         }
@@ -169,13 +180,13 @@ impl<A: Address> List<'_, A> {
 }
 
 impl List<'_, Gva> {
+    /// Lists the regions; whether all of the range is known.
     fn regions(
-        mut self,
+        &mut self,
         space: &AddressSpace,
-        source: &Source,
         names: &Regions,
         resolver: Option<&Resolver<'_>>,
-    ) -> Result<Done> {
+    ) -> Result<bool> {
         let bounded = bounded(space);
         let mut residency = Residency::new(&bounded, self.range);
         let mut walk = space.region_walk(self.range);
@@ -200,7 +211,7 @@ impl List<'_, Gva> {
                             len: part.len(),
                             prot,
                         };
-                        let row = region_row(region, absent, name);
+                        let row = region_row(region, absent, name, self.owner.clone());
                         if self.sink.row(&row)?.is_break() {
                             break 'walk;
                         }
@@ -210,10 +221,11 @@ impl List<'_, Gva> {
             }
         }
         tell_oddities(walk.stats(), &self.options.reporter);
-        self.finish_virtual(space, complete, source)
+        Ok(complete)
     }
 
-    fn extents(mut self, space: &AddressSpace, source: &Source) -> Result<Done> {
+    /// Lists the extents; whether all of the range is known.
+    fn extents(&mut self, space: &AddressSpace) -> Result<bool> {
         let held = held(space);
         let mut walk = space.extents(self.range);
         let mut complete = true;
@@ -234,7 +246,8 @@ impl List<'_, Gva> {
                 }
                 ExtentItem::Extent(extent) if extent.prot.contains(self.perm) => {
                     let absent = count(&held, extent, &mut self.coverage);
-                    if self.sink.row(&extent_row(extent, absent))?.is_break() {
+                    let row = extent_row(extent, absent, self.owner.clone());
+                    if self.sink.row(&row)?.is_break() {
                         break;
                     }
                 }
@@ -242,7 +255,7 @@ impl List<'_, Gva> {
             }
         }
         tell_oddities(walk.stats(), &self.options.reporter);
-        self.finish_virtual(space, complete, source)
+        Ok(complete)
     }
 
     /// Nothing to show is an answer only where the tables were there to look at.
@@ -256,6 +269,14 @@ impl List<'_, Gva> {
             }
         }
         self.finish(complete)
+    }
+}
+
+/// Why no region is shown.
+fn nothing_shown(perm: Prot) -> String {
+    match perm_letters(perm) {
+        letters if letters.is_empty() => "nothing is mapped in the range".to_owned(),
+        letters => format!("no region has {letters}"),
     }
 }
 
@@ -282,8 +303,10 @@ fn region_row<A: Address>(
     region: Region<A>,
     absent: Option<u64>,
     name: Option<String>,
+    owner: Option<Owner>,
 ) -> RegionRow {
     RegionRow {
+        owner,
         va: Hex(region.start.raw()),
         len: region.len,
         prot: prot(region.prot),
@@ -303,8 +326,9 @@ impl Row for RegionRow {
     }
 }
 
-fn extent_row(extent: Extent, absent: u64) -> ExtentRow {
+fn extent_row(extent: Extent, absent: u64, owner: Option<Owner>) -> ExtentRow {
     ExtentRow {
+        owner,
         va: Hex(extent.va.0),
         gpa: Hex(extent.gpa.0),
         len: extent.len,

@@ -4,63 +4,68 @@
 //! map at this moment.
 
 use vmie::os::{Residency, Vma};
-use vmie::{AddrRange, Coverage, Prot};
-use vmie_rows::{Hex, VmaRow};
+use vmie::{AddrRange, AddressSpace, Gva, Prot};
+use vmie_rows::{Hex, Owner, VmaRow};
 
-use super::absent_cell;
 use super::args::MapsArgs;
 use super::residency::{self, Counted, bounded};
+use super::{List, absent_cell};
 use crate::exit::{Done, Failure, Result};
 use crate::guest::{self, tell_findings};
 use crate::options::Options;
-use crate::output::{Cell, Row, SpaceKind, prot, totals};
-use crate::report::Words;
+use crate::output::{Cell, Row, SpaceKind, prot};
 use crate::size;
 use crate::space::{Space, Target};
 
 pub(super) fn run(args: &MapsArgs, options: &Options, space: &Space<'_>) -> Result<Done> {
-    let (Target::Virtual(memory), Some((os, process))) = (&space.of.target, space.names.process())
-    else {
+    let (Target::Virtual(memory), Some(_)) = (&space.of.target, space.names.process()) else {
         return Err(Failure::new("--vmas lists what a process has arranged")
             .hint("--pid N or --process NAME")
             .into());
     };
+    let sink = options.sink::<VmaRow<'_>>(SpaceKind::Virtual);
+    let mut list = List::new(args, space, options, sink)?;
+    if args.filter.range.is_none() {
+        list.range = AddrRange::all();
+    }
+    let complete = self::list(&mut list, space, memory)?;
+    list.finish(complete)
+}
+
+/// Lists what a process has arranged; whether the list is whole.
+pub(super) fn list(
+    list: &mut List<'_, Gva>,
+    space: &Space<'_>,
+    memory: &AddressSpace,
+) -> Result<bool> {
+    let Some((os, process)) = space.names.process() else {
+        return Ok(true);
+    };
     let listing = os.guest().vmas(process);
     let listing = listing.map_err(|error| guest::failed(&error))?;
-    let incomplete = tell_findings(&listing.findings, &options.reporter);
-    let typed = args.filter.range.as_ref();
-    let range = typed.map_or(Ok(AddrRange::all()), |range| {
-        range.resolve(&|name| space.lookup(name))
-    })?;
-    let perm = args.filter.perm.unwrap_or(Prot::NONE);
+    let incomplete = tell_findings(&listing.findings, &list.options.reporter);
     let bounded = bounded(memory);
     let mut residency = residency::Residency::new(&bounded, AddrRange::all());
-    let mut coverage = Coverage::default();
-    let mut sink = options.sink::<VmaRow<'_>>(SpaceKind::Virtual);
     for vma in &listing.items {
         // User mode may reach all of it, whatever the pages of the moment allow.
         let prot = vma.prot.union(Prot::USER);
-        if vma.range.intersect(range).is_none() || !prot.contains(perm) {
+        if vma.range.intersect(list.range).is_none() || !prot.contains(list.perm) {
             continue;
         }
-        let counted = residency.within(vma.range, &mut coverage);
+        let counted = residency.within(vma.range, &mut list.coverage);
         let pages = os.guest().residency(process, vma.range).ok();
-        if sink.row(&row(vma, counted, pages))?.is_break() {
+        let row = row(vma, counted, pages, list.owner.clone());
+        if list.sink.row(&row)?.is_break() {
             break;
         }
     }
-    let found = sink.rows() > 0;
-    sink.finish(Some(&totals(&coverage)))?;
-    options.reporter.coverage(&coverage, Words::LIST);
-    Ok(Done {
-        found,
-        complete: !incomplete,
-    })
+    Ok(!incomplete)
 }
 
-fn row(vma: &Vma, counted: Counted, pages: Option<Residency>) -> VmaRow<'_> {
+fn row(vma: &Vma, counted: Counted, pages: Option<Residency>, owner: Option<Owner>) -> VmaRow<'_> {
     let file = vma.file.as_ref();
     VmaRow {
+        owner,
         va: Hex(vma.range.start().0),
         // The end of the address space is no address.
         end: format!("{:#x}", u128::from(vma.range.last().0) + 1),

@@ -68,7 +68,7 @@ impl<'s> Also<'s> {
         let space = Space::select(source, &typed, reporter)?;
         let target = args.also_to.get(index);
         let target = target
-            .map(|target| target.resolve(&|name| space.lookup(name)))
+            .map(|target| target.resolve(&space.names))
             .transpose()?;
         let width = space.pointers::<Gva>(args.pointer.bits, None, reporter);
         Ok(Self {
@@ -102,7 +102,7 @@ impl<'s> Also<'s> {
         match place {
             Some(place) => {
                 let name: AddrExpr = place.to_string().parse().ok()?;
-                name.resolve(&|name| self.space.lookup(name)).ok()
+                name.resolve(&self.space.names).ok()
             }
             None => Some(addr),
         }

@@ -18,9 +18,9 @@ pub(crate) struct PathsArgs {
     #[arg(value_name = "ADDR")]
     pub(crate) target: AddrExpr,
 
-    /// Paths begin in this range (A..B, A+LEN), or in the data of this module
-    #[arg(long, value_name = "RANGE|MODULE")]
-    pub(crate) from: Vec<FromExpr>,
+    /// Paths begin in this range (A..B, A..+LEN), or in what has this name: a module, a region, a symbol
+    #[arg(long, value_name = "RANGE")]
+    pub(crate) from: Vec<RangeExpr>,
 
     /// Paths begin with this pointer: the value of a register
     #[arg(long, value_name = "ADDR")]
@@ -75,30 +75,4 @@ pub(crate) struct PathsArgs {
     /// Read all of memory once for each pointer of depth instead of building an index
     #[arg(long, help_heading = INDEX, conflicts_with = "index")]
     pub(crate) no_index: bool,
-}
-
-/// Where paths begin.
-#[derive(Clone, Debug)]
-pub(crate) enum FromExpr {
-    /// In a range.
-    Range(RangeExpr),
-    /// In a module.
-    Module(String),
-}
-
-impl std::str::FromStr for FromExpr {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.contains("..") || text.starts_with(|c: char| c.is_ascii_digit()) {
-            return text.parse().map(Self::Range);
-        }
-        // The plus of `libstdc++.so.6` starts no length.
-        match text.rsplit_once('+') {
-            Some((_, len)) if len.starts_with(|c: char| c.is_ascii_digit()) => {
-                text.parse().map(Self::Range)
-            }
-            _ => Ok(Self::Module(text.to_owned())),
-        }
-    }
 }

@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 
 use crate::addr::{RangeExpr, parse_u64};
 use crate::args::{SourceArgs, SpaceArgs};
+use crate::exit::Failure;
 
 #[derive(Args, Debug)]
 pub(crate) struct ReadArgs {
@@ -12,7 +13,7 @@ pub(crate) struct ReadArgs {
     #[command(flatten)]
     pub(crate) space: SpaceArgs,
 
-    /// What to read: A..B (B excluded) or A+LEN
+    /// What to read: A..B (B excluded), A..+LEN, a name, or an address alone, for 256 bytes
     #[arg(value_name = "RANGE")]
     pub(crate) range: RangeExpr,
 
@@ -42,6 +43,7 @@ pub(crate) enum ReadAs {
     Asm,
 }
 
-fn parse_byte(text: &str) -> Result<u8, String> {
-    u8::try_from(parse_u64(text)?).map_err(|_| format!("`{text}` does not fit in a byte"))
+fn parse_byte(text: &str) -> Result<u8, Failure> {
+    u8::try_from(parse_u64(text)?)
+        .map_err(|_| Failure::new(format!("`{text}` does not fit in a byte")))
 }

@@ -27,6 +27,9 @@ pub(super) use args::ReadArgs;
 use args::ReadAs;
 use views::{Asm, Hex16, Rows, View, Words64};
 
+/// How much is read where only an address is given.
+const USUAL_LEN: u64 = 256;
+
 pub(super) fn run(args: &ReadArgs, options: &Options) -> Result<Done> {
     check(args, options)?;
     let source = Source::open(&args.source, &options.reporter)?;
@@ -75,7 +78,15 @@ struct Reading<'a, 's> {
 
 impl Reading<'_, '_> {
     fn run<A: Address>(&self, memory: &dyn Memory<Addr = A>) -> Result<Done> {
-        let range = self.args.range.resolve(&|name| self.space.lookup(name))?;
+        let typed = &self.args.range;
+        let meant = typed.resolve_usual(&self.space.names, USUAL_LEN)?;
+        let range = meant.range;
+        if !meant.has_end && typed.is_moved() && self.args.view != ReadAs::Raw {
+            self.options.reporter.note(&format!(
+                "{} bytes at {typed}; {typed}..+LEN for another length",
+                range.len()
+            ));
+        }
         let coverage = match self.args.view {
             ReadAs::Hex => self.rows(memory, range, Hex16)?,
             ReadAs::U64 => self.rows(memory, range, Words64)?,

@@ -146,6 +146,7 @@ fn rows<V: View>(
         format: Format::Jsonl,
         color: false,
         terminal: false,
+        width: None,
         limit: None,
     };
     let mut out = Vec::new();
@@ -187,7 +188,13 @@ fn rows_do_not_depend_on_how_the_bytes_come() {
     check("u64", &|parts| rows(Words64, &memory, range, parts));
     check("asm", &|parts| {
         rows(
-            Asm::new(Bits::B64, &Names::of_snapshot()),
+            Asm::new(
+                Bits::B64,
+                &Names::of_saved(
+                    None,
+                    &Reporter::new(Level::Quiet, anstream::ColorChoice::Never),
+                ),
+            ),
             &memory,
             range,
             parts,
@@ -213,7 +220,13 @@ fn only_code_looks_behind_the_range() {
     assert_eq!(taken(rows(Words64, &memory, range, &[&bytes])), 20);
     assert!(
         taken(rows(
-            Asm::new(Bits::B64, &Names::of_snapshot()),
+            Asm::new(
+                Bits::B64,
+                &Names::of_saved(
+                    None,
+                    &Reporter::new(Level::Quiet, anstream::ColorChoice::Never)
+                )
+            ),
             &memory,
             range,
             &[&bytes]

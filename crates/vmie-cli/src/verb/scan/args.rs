@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, ValueHint};
 
 use crate::addr::parse_u64;
-use crate::args::{EngineArgs, SearchArgs};
+use crate::args::{EngineArgs, MoreArgs, SearchArgs};
+use crate::exit::Failure;
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct ScanArgs {
     #[command(flatten)]
     pub(crate) search: SearchArgs,
+    #[command(flatten)]
+    pub(crate) more: MoreArgs,
     #[command(flatten)]
     pub(crate) what: SignatureArgs,
     #[command(flatten)]
@@ -22,7 +25,7 @@ pub(crate) struct ScanArgs {
 }
 
 /// Which signatures.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(group = ArgGroup::new("what").args(["signatures", "files", "rules"]).required(true).multiple(true))]
 pub(crate) struct SignatureArgs {
     /// A signature, such as '48 8B ?? ?? E8'; may be given several times
@@ -58,12 +61,12 @@ pub(crate) struct SignatureArgs {
     pub(crate) defined: Vec<String>,
 }
 
-fn parse_context(text: &str) -> Result<usize, String> {
+fn parse_context(text: &str) -> Result<usize, Failure> {
     const MOST: u64 = 4096;
     match parse_u64(text)? {
         n @ 1..=MOST => Ok(n as usize),
-        _ => Err(format!(
+        _ => Err(Failure::new(format!(
             "`{text}` is not a number of bytes from 1 to {MOST}"
-        )),
+        ))),
     }
 }

@@ -186,7 +186,7 @@ impl Comparing<'_, '_> {
             self.before.range(None)?,
             self.after.range(None)?,
             typed
-                .map(|typed| typed.resolve(&|name| self.after.lookup(name)))
+                .map(|typed| typed.resolve(&self.after.names))
                 .transpose()?,
         ];
         for range in ranges {

@@ -66,6 +66,8 @@ pub(super) fn run(args: &SnapWatchArgs, options: &Options) -> Result<Done> {
             }
         }
     }
+    // That is how a watch without --count ends.
+    interrupt::settled();
     watch.finish()
 }
 

@@ -3,15 +3,18 @@
 use clap::Args;
 use vmie::Prot;
 
-use crate::addr::{RangeExpr, TargetExpr};
+use crate::addr::RangeExpr;
 use crate::args::{
-    BitsArg, EachArgs, EverywhereArgs, FilterArgs, SearchArgs, SourceArgs, SpaceArgs, parse_perm,
+    BitsArg, EachArgs, EverywhereArgs, FilterArgs, MoreArgs, SearchArgs, SourceArgs, SpaceArgs,
+    parse_perm,
 };
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct XrefArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) more: MoreArgs,
     #[command(flatten)]
     pub(crate) space: SpaceArgs,
     #[command(flatten)]
@@ -19,7 +22,7 @@ pub(crate) struct XrefArgs {
 
     /// References to an address, or to any of a range; may be given several times
     #[arg(long, value_name = "ADDR|RANGE", required_unless_present_any = ["str", "all"])]
-    pub(crate) to: Vec<TargetExpr>,
+    pub(crate) to: Vec<RangeExpr>,
 
     /// References to every place where this text stands (UTF-8); may be given several times
     #[arg(long, value_name = "TEXT", conflicts_with = "to")]

@@ -15,9 +15,11 @@ use super::args::XrefArgs;
 use super::asked::{Asked, Teller};
 use super::index_to;
 use super::row::RowMaker;
+use crate::addr::{Lookup, Named};
 use crate::args::BitsArg;
 use crate::exit::{Done, Failure, Result};
 use crate::interrupt;
+use crate::names::Names;
 use crate::options::Options;
 use crate::output::SpaceKind;
 use crate::regions;
@@ -207,25 +209,41 @@ fn ask(
     Ok((texts, asked))
 }
 
-/// What was typed stands for in a space, of which `own` is looked at.
-fn targets(args: &XrefArgs, space: &Space<'_>, own: AddrRange<Gva>) -> Targets {
-    let how_far = Cell::new(HowFar::Nowhere);
-    let lookup = |name: &str| {
-        let resolver = space.names.resolver();
-        let far = match resolver.map(|resolver| resolver.address(name)) {
+/// Looks names up, and keeps how far one led that leads nowhere.
+struct Distance<'n, 's> {
+    names: &'n Names<'s>,
+    how_far: Cell<HowFar>,
+}
+
+impl Lookup for Distance<'_, '_> {
+    fn named(&self, name: &str) -> std::result::Result<Named, Failure> {
+        let resolver = self.names.resolver();
+        let far = match resolver.map(|resolver| resolver.named(name)) {
             Some(Err(ResolveError::Ambiguous { .. })) => HowFar::Ambiguous,
             Some(Err(ResolveError::NoSymbol { .. } | ResolveError::Unreadable { .. })) => {
                 HowFar::Module
             }
             _ => HowFar::Nowhere,
         };
-        how_far.set(how_far.get().max(far));
-        space.lookup(name)
+        self.how_far.set(self.how_far.get().max(far));
+        self.names.named(name)
+    }
+
+    fn decimal(&self, text: &str, value: u64) {
+        self.names.decimal(text, value);
+    }
+}
+
+/// What was typed stands for in a space, of which `own` is looked at.
+fn targets(args: &XrefArgs, space: &Space<'_>, own: AddrRange<Gva>) -> Targets {
+    let lookup = Distance {
+        names: &space.names,
+        how_far: Cell::new(HowFar::Nowhere),
     };
     let mut targets = Vec::new();
     let mut why = None;
     for to in &args.to {
-        let target = match to.resolve::<Gva>(&lookup) {
+        let target = match to.resolve_target::<Gva>(&lookup) {
             Ok(target) => target,
             Err(failure) => {
                 why.get_or_insert(failure);
@@ -244,10 +262,12 @@ fn targets(args: &XrefArgs, space: &Space<'_>, own: AddrRange<Gva>) -> Targets {
         }
     }
     match why {
-        Some(why) if targets.is_empty() || how_far.get() == HowFar::Ambiguous => Targets::None {
-            why,
-            how_far: how_far.get(),
-        },
+        Some(why) if targets.is_empty() || lookup.how_far.get() == HowFar::Ambiguous => {
+            Targets::None {
+                why,
+                how_far: lookup.how_far.get(),
+            }
+        }
         _ => Targets::Are(targets),
     }
 }

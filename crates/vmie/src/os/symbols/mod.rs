@@ -8,6 +8,6 @@ mod table;
 
 pub use imports::{ImportName, Imports, Slot, SlotKind, Stub};
 pub(in crate::os) use names::NameIndex;
-pub use resolver::{Place, ResolveError, Resolver, Scope, Tier};
+pub use resolver::{Named, Place, ResolveError, Resolver, Scope, Tier};
 pub use routes::{Astray, Binding, Moved, Route, Routes, Via};
 pub use table::{Symbol, SymbolTable, SymbolTableBuilder};

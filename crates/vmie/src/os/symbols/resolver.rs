@@ -21,7 +21,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-use super::table::SymbolTable;
+use super::table::{Symbol, SymbolTable};
 use crate::addr::{AddrRange, Address, Gva};
 use crate::os::{Guest, OsError, Process};
 
@@ -96,6 +96,14 @@ impl<'g> Scope<'g> {
         self.loaded.get_or_init(|| (self.load)()).as_ref()
     }
 
+    /// What its name stands for.
+    fn meant(&self) -> Named {
+        Named::Image {
+            base: self.base,
+            range: self.range,
+        }
+    }
+
     /// Whether one of its symbols stands for a place in the memory of each CPU.
     fn is_per_cpu(&self, va: Gva) -> bool {
         self.tier == Tier::Kernel && !self.range.contains(va) && va.raw() <= MAX_PER_CPU
@@ -124,6 +132,43 @@ impl fmt::Display for Place<'_> {
         match self.offset {
             0 => Ok(()),
             offset => write!(f, "+{offset:#x}"),
+        }
+    }
+}
+
+/// What a name without an offset stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Named {
+    /// An image: the address that the system gives for it, and all that it takes.
+    Image {
+        /// Its address, from which offsets count.
+        base: Gva,
+        /// From its first byte to its last.
+        range: AddrRange<Gva>,
+    },
+    /// A symbol.
+    Symbol {
+        /// Its address.
+        va: Gva,
+        /// How many bytes it takes, where the image says so: kernels do not.
+        size: Option<u64>,
+    },
+}
+
+impl Named {
+    /// The address that it stands for.
+    pub fn address(&self) -> Gva {
+        match *self {
+            Self::Image { base, .. } => base,
+            Self::Symbol { va, .. } => va,
+        }
+    }
+
+    /// All that it takes, where that is known.
+    pub fn range(&self) -> Option<AddrRange<Gva>> {
+        match *self {
+            Self::Image { range, .. } => Some(range),
+            Self::Symbol { va, size } => AddrRange::new(va, size?),
         }
     }
 }
@@ -297,24 +342,29 @@ impl<'g> Resolver<'g> {
         let (name, offset) = split_offset(text);
         let whole = match offset {
             0 => Err(ResolveError::Unknown(text.to_owned())),
-            _ => self.base(text),
+            _ => self.named(text),
         };
         let (base, offset) = match whole {
-            Ok(base) => (base, 0),
-            Err(_) => (self.base(name)?, offset),
+            Ok(named) => (named.address(), 0),
+            Err(_) => (self.named(name)?.address(), offset),
         };
         base.checked_add(offset)
             .ok_or_else(|| ResolveError::Beyond(text.to_owned()))
     }
 
-    fn base(&self, name: &str) -> Result<Gva, ResolveError> {
+    /// What a name stands for: `symbol`, `module` or `module!symbol`, without an offset.
+    ///
+    /// # Errors
+    ///
+    /// [`ResolveError`].
+    pub fn named(&self, name: &str) -> Result<Named, ResolveError> {
         match name.split_once('!') {
             Some((module, symbol)) => self.in_module(module, symbol),
             None => self.anywhere(name),
         }
     }
 
-    fn in_module(&self, module: &str, symbol: &str) -> Result<Gva, ResolveError> {
+    fn in_module(&self, module: &str, symbol: &str) -> Result<Named, ResolveError> {
         let mut found = Vec::new();
         let mut known = false;
         for scope in self.scopes.iter().filter(|scope| scope.name == module) {
@@ -323,7 +373,11 @@ impl<'g> Resolver<'g> {
                 module: module.to_owned(),
                 error: error.clone(),
             })?;
-            found.extend(symbols.named(symbol).map(|symbol| (scope, symbol.va)));
+            found.extend(
+                symbols
+                    .named(symbol)
+                    .map(|symbol| (scope, of_symbol(symbol))),
+            );
         }
         if !known {
             return Err(ResolveError::NoModule(module.to_owned()));
@@ -335,19 +389,19 @@ impl<'g> Resolver<'g> {
         only(&format!("{module}!{symbol}"), found)?.ok_or_else(none)
     }
 
-    fn anywhere(&self, name: &str) -> Result<Gva, ResolveError> {
+    fn anywhere(&self, name: &str) -> Result<Named, ResolveError> {
         let of_tier = |tier| self.scopes.iter().filter(move |scope| scope.tier == tier);
         let symbols = |tier| {
             let tables = of_tier(tier).filter_map(|scope| Some((scope, scope.symbols().ok()?)));
             let all = tables.flat_map(|(scope, table)| {
                 let named = table.named(name);
-                named.map(move |symbol| (scope, symbol.va))
+                named.map(move |symbol| (scope, of_symbol(symbol)))
             });
             only(name, all.collect())
         };
         let images = |tier| {
             let named = of_tier(tier).filter(|scope| scope.name == name);
-            only(name, named.map(|scope| (scope, scope.base)).collect())
+            only(name, named.map(|scope| (scope, scope.meant())).collect())
         };
         for found in [
             images(Tier::Process),
@@ -357,36 +411,44 @@ impl<'g> Resolver<'g> {
             images(Tier::KernelModule),
             symbols(Tier::KernelModule),
         ] {
-            if let Some(va) = found? {
-                return Ok(va);
+            if let Some(named) = found? {
+                return Ok(named);
             }
         }
         Err(ResolveError::Unknown(name.to_owned()))
     }
 }
 
-/// The only one of these addresses, `None` when there is none.
-fn only(name: &str, all: Vec<(&Scope<'_>, Gva)>) -> Result<Option<Gva>, ResolveError> {
-    let addresses = all.iter().filter(|(scope, va)| !scope.is_per_cpu(*va));
-    let mut found: Vec<Gva> = addresses.map(|&(_, va)| va).collect();
-    if let (true, Some((_, va))) = (found.is_empty(), all.first()) {
+fn of_symbol(symbol: Symbol<'_>) -> Named {
+    Named::Symbol {
+        va: symbol.va,
+        size: symbol.size,
+    }
+}
+
+/// The only one of these by its address, `None` when there is none. Of several at one address, the largest.
+fn only(name: &str, all: Vec<(&Scope<'_>, Named)>) -> Result<Option<Named>, ResolveError> {
+    let is_address = |(scope, named): &&(&Scope<'_>, Named)| !scope.is_per_cpu(named.address());
+    let mut found: Vec<Named> = all.iter().filter(is_address).map(|&(_, one)| one).collect();
+    if let (true, Some((_, named))) = (found.is_empty(), all.first()) {
         return Err(ResolveError::PerCpu {
             name: name.to_owned(),
-            offset: va.raw(),
+            offset: named.address().raw(),
         });
     }
-    found.sort_unstable();
-    found.dedup();
+    let len = |named: &Named| named.range().map(AddrRange::len);
+    found.sort_by_key(|named| (named.address(), std::cmp::Reverse(len(named))));
+    found.dedup_by_key(|named| named.address());
     match found[..] {
         [] => Ok(None),
-        [va] => Ok(Some(va)),
+        [named] => Ok(Some(named)),
         _ => {
             let count = found.len();
             found.truncate(MAX_LISTED);
             Err(ResolveError::Ambiguous {
                 name: name.to_owned(),
                 count,
-                addresses: found,
+                addresses: found.iter().map(Named::address).collect(),
             })
         }
     }
@@ -574,6 +636,20 @@ mod tests {
         ] {
             assert_eq!(resolver.address(text), Ok(Gva(va)), "{text}");
         }
+    }
+
+    #[test]
+    fn names_stand_for_ranges() {
+        let resolver = resolver();
+        let range = |name: &str| {
+            let range = resolver.named(name).expect(name).range()?;
+            Some((range.start().raw(), range.last().raw()))
+        };
+        assert_eq!(range("libc.so.6"), Some((0x1000, 0x5000)));
+        assert_eq!(range("libc.so.6!strlen"), Some((0x1100, 0x113f)));
+        assert_eq!(range("malloc"), Some((0x1200, 0x120f)));
+        assert_eq!(range("start"), None);
+        assert_eq!(range("kernel"), Some((0xf000, 0xf7ff)));
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Symbol<'a> {
     /// What it is, in the letters of `nm`: `T` and `t` code, `D` and `d` data, `B` and `b` zeroed
     /// data, `R` and `r` read-only data, `A` absolute, and so on; capitals are global.
     pub kind: char,
+    /// How many bytes it takes, where the image says so.
+    pub size: Option<u64>,
 }
 
 /// What one image says about its addresses. See the module documentation.
@@ -126,6 +128,10 @@ impl SymbolTable {
             name: self.name_at(position),
             va: Gva(self.addresses[position]),
             kind: char::from(self.kinds[position]),
+            size: match self.sizes.get(position) {
+                None | Some(0 | &u32::MAX) => None,
+                Some(&size) => Some(u64::from(size)),
+            },
         }
     }
 
@@ -303,6 +309,8 @@ mod tests {
         assert_eq!(near(0x104), Some(("long", 4)));
         assert_eq!(near(0x10f), Some(("long", 0xf)));
         assert_eq!(near(0x110), None);
+        let sizes: Vec<_> = t.iter().map(|symbol| symbol.size).collect();
+        assert_eq!(sizes, [Some(4), Some(0x10), None]);
         assert_eq!(
             near(0x400),
             Some(("late", 0x100)),

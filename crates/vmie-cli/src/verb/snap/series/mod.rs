@@ -8,7 +8,7 @@ use std::path::Path;
 
 use vmie::scan::Run;
 use vmie::snapshot::series::{self, History, RegionHistory, Series, Step};
-use vmie::snapshot::{DiffOptions, FileErrorKind, Filter, Origin};
+use vmie::snapshot::{DiffOptions, FileErrorKind, Filter, Origin, Snapshot};
 use vmie::views::Regions;
 use vmie::{AddrRange, Address, Gpa, Gva, Prot};
 use vmie_rows::{Hex, HistoryRow};
@@ -74,7 +74,7 @@ fn look<A: Address>(args: &SnapSeriesArgs, options: &Options) -> Result<Done> {
         .hint("`vmie snap watch SOURCE -O DIR --append`, to add some")
         .into());
     }
-    let wanted = wanted(args, &series)?;
+    let wanted = wanted(args, &series, &options.reporter)?;
     let last = series.snapshots().last().expect("there are two at least");
     let looking = Looking {
         args,
@@ -83,7 +83,7 @@ fn look<A: Address>(args: &SnapSeriesArgs, options: &Options) -> Result<Done> {
         wanted: &wanted,
         kind,
         arranged: saved::regions(last.origin()),
-        names: Names::of_snapshot(),
+        names: Names::of_saved(None, &options.reporter),
     };
     if let Some(groups) = &args.groups {
         check(groups, &series, args)?;
@@ -134,7 +134,11 @@ fn unbounded() -> Run<'static> {
 }
 
 /// What all moments were asked for, and no more than was typed.
-fn wanted<A: Address>(args: &SnapSeriesArgs, series: &Series<A>) -> Result<DiffOptions<A>> {
+fn wanted<A: Address>(
+    args: &SnapSeriesArgs,
+    series: &Series<A>,
+    reporter: &Reporter,
+) -> Result<DiffOptions<A>> {
     let mut wanted = DiffOptions {
         filter: Filter::default(),
         range: AddrRange::all(),
@@ -151,11 +155,8 @@ fn wanted<A: Address>(args: &SnapSeriesArgs, series: &Series<A>) -> Result<DiffO
         .all
         .union(args.filter.perm.unwrap_or(Prot::NONE));
     if let Some(typed) = &args.filter.range {
-        let range = typed.resolve(&|name| {
-            Err(Failure::new(format!("`{name}` is not an address"))
-                .found("a name, but moments keep none")
-                .hint("a number: 0x and hexadecimal digits, or decimal"))
-        })?;
+        let names = Names::of_saved(series.snapshots().last().map(Snapshot::origin), reporter);
+        let range = typed.resolve(&names)?;
         wanted.range = wanted
             .range
             .intersect(range)
