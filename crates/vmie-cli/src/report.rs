@@ -133,6 +133,13 @@ impl Reporter {
         }
     }
 
+    /// Says why an answer has no rows, where it has none.
+    pub(crate) fn nothing(&self, found: bool, why: &str) {
+        if !found {
+            self.note(why);
+        }
+    }
+
     /// Something that makes the answer incomplete, with what was found and what to try.
     pub(crate) fn warn_failure(&self, failure: &Failure) {
         if self.level >= Level::Normal {

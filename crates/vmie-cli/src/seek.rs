@@ -173,16 +173,15 @@ impl Seek<'_> {
 
     /// Says why there are no rows.
     fn say_if_nothing(&self, found: bool) {
-        if !found {
-            self.options.reporter.note(match self.verb {
-                "scan" => "no signature matches",
-                "find" => "none of the values occurs",
-                "strings" => "nothing reads as text",
-                "xref" => "nothing refers to it",
-                "refs" => "nothing points there",
-                _ => "nothing was found",
-            });
-        }
+        let why = match self.verb {
+            "scan" => "no signature matches",
+            "find" => "none of the values occurs",
+            "strings" => "nothing reads as text",
+            "xref" => "nothing refers to it",
+            "refs" => "nothing points there",
+            _ => "nothing was found",
+        };
+        self.options.reporter.nothing(found, why);
     }
 
     fn selection<A: Address>(&self, range: Option<vmie::AddrRange<A>>) -> Selection<A> {

@@ -69,6 +69,14 @@ impl RangeExpr {
         Ok(meant.range)
     }
 
+    /// Whether it was not typed where it ends: `A..`, or an address alone.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(
+            &self.forms[0],
+            Form::Between(Some(_), None) | Form::Alone(_)
+        )
+    }
+
     /// Whether an address alone was typed, with something added to a name.
     pub(crate) fn is_moved(&self) -> bool {
         matches!(&self.forms[0], Form::Alone(alone) if alone.offset != Offset::None)

@@ -121,6 +121,7 @@ fn search<A: Address>(
     }
     let found = sink.rows() > 0;
     said_if_stopped(outcome.stopped, found, reporter)?;
+    reporter.nothing(found || coverage.read == 0, "no path leads there");
     if coverage.read == 0 && !found {
         return Err(nothing_read(&coverage, space, source, None, None).into());
     }

@@ -274,6 +274,11 @@ fn indexed<A: Address>(
     }
     let found = sink.rows() > 0 || asked.is_empty();
     said_if_stopped(interrupt::asked(), found, &options.reporter)?;
+    let why = match args.pointees {
+        true => "no pointer stands there",
+        false => "nothing points there",
+    };
+    options.reporter.nothing(found, why);
     sink.finish(Some(&totals(coverage)))?;
     options.reporter.coverage(coverage, Words::SEARCH);
     let complete = Words::SEARCH.complete(coverage) && !interrupt::asked();

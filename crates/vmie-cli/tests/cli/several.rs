@@ -18,7 +18,9 @@ fn ask(verb: &str, sources: &[&str], args: &[&str]) -> Run {
 }
 
 fn of(rows: &[Value]) -> Vec<&str> {
-    let names = rows.iter().map(|row| row["source"].as_str().expect("a source"));
+    let names = rows
+        .iter()
+        .map(|row| row["source"].as_str().expect("a source"));
     names.collect()
 }
 
@@ -39,7 +41,7 @@ fn rows_are_those_of_each_source_in_the_order_of_the_sources() {
             assert_eq!(run.status, 0, "{verb}: {}", run.err);
             let mut together = rows(&run);
             let names = of(&together);
-            let expected = [&first, &second].map(|name| name.as_str());
+            let expected = [&first, &second].map(String::as_str);
             let wanted: Vec<&str> = expected
                 .iter()
                 .zip(&alone)
@@ -47,7 +49,9 @@ fn rows_are_those_of_each_source_in_the_order_of_the_sources() {
                 .collect();
             assert_eq!(names, wanted, "{verb}");
             for row in &mut together {
-                row.as_object_mut().expect("an object").shift_remove("source");
+                row.as_object_mut()
+                    .expect("an object")
+                    .shift_remove("source");
             }
             assert_eq!(together, alone.concat(), "{verb}");
         }
@@ -66,13 +70,23 @@ fn one_that_fails_is_named_and_does_not_stop_the_others() {
 #[test]
 fn the_document_has_the_coverage_of_each() {
     let [first, second] = sources();
-    let run = ask("scan", &[&first, "nosuch.elf", &second], &["-s", SIG, "-o", "json"]);
+    let run = ask(
+        "scan",
+        &[&first, "nosuch.elf", &second],
+        &["-s", SIG, "-o", "json"],
+    );
     let document: Value = serde_json::from_str(&run.out).expect("a document");
     check_document(&document);
     let sources = document["sources"].as_array().expect("sources");
-    let names: Vec<&str> = sources.iter().filter_map(|one| one["source"].as_str()).collect();
+    let names: Vec<&str> = sources
+        .iter()
+        .filter_map(|one| one["source"].as_str())
+        .collect();
     assert_eq!(names, [&first, "nosuch.elf", &second]);
-    let statuses: Vec<u64> = sources.iter().filter_map(|one| one["status"].as_u64()).collect();
+    let statuses: Vec<u64> = sources
+        .iter()
+        .filter_map(|one| one["status"].as_u64())
+        .collect();
     assert_eq!(statuses, [0, 2, 0]);
     assert!(sources[0]["coverage"]["read"].as_u64().expect("a number") > 0);
     assert!(sources[1]["coverage"].is_null() && sources[1]["error"].is_string());
@@ -93,14 +107,25 @@ fn the_worst_decides_the_status() {
 fn tables_and_csv_are_one() {
     let [first, second] = sources();
     let csv = ask("scan", &[&first, &second], &["-s", SIG, "-o", "csv"]);
-    let heads = csv.out.lines().filter(|line| line.starts_with("source,va,"));
-    assert_eq!((heads.count(), csv.out.lines().count()), (1, 3), "{}", csv.out);
+    let heads = csv
+        .out
+        .lines()
+        .filter(|line| line.starts_with("source,va,"));
+    assert_eq!(
+        (heads.count(), csv.out.lines().count()),
+        (1, 3),
+        "{}",
+        csv.out
+    );
     let table = ask("scan", &[&first, &second], &["-s", SIG, "-o", "table"]);
     let lines: Vec<&str> = table.out.lines().collect();
     assert!(lines[0].starts_with("source"), "{}", table.out);
     assert!(lines[1].starts_with(&first) && lines[2].starts_with(&second));
     // Each says what was looked at.
-    let said = table.err.lines().filter(|line| line.starts_with("coverage: "));
+    let said = table
+        .err
+        .lines()
+        .filter(|line| line.starts_with("coverage: "));
     assert_eq!(said.count(), 2, "{}", table.err);
 }
 
@@ -109,7 +134,12 @@ fn a_limit_is_that_of_all_rows() {
     let [first, second] = sources();
     let run = ask("maps", &[&first, &second], &["--limit", "1"]);
     assert_eq!(of(&rows(&run)), [&first]);
-    assert_eq!(run.err.matches("stopped after 1 row").count(), 1, "{}", run.err);
+    assert_eq!(
+        run.err.matches("stopped after 1 row").count(),
+        1,
+        "{}",
+        run.err
+    );
 }
 
 #[test]

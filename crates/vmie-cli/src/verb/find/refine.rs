@@ -113,6 +113,7 @@ impl Refine<'_> {
         let sink = rows.end()?;
         let found = sink.rows() > 0;
         said_if_stopped(looked.stopped, found, reporter)?;
+        reporter.nothing(found, "no place is left");
         let coverage = &looked.coverage[0];
         self.tell_odd(&[odd], &looked.candidates);
         self.check_read(coverage, count)?;
@@ -170,6 +171,7 @@ impl Refine<'_> {
         let sink = rows.end()?;
         let found = sink.rows() > 0;
         said_if_stopped(looked.stopped, found, reporter)?;
+        reporter.nothing(found, "no place is left");
         let mut outcome = Looked {
             coverage: vec![Coverage::default(); now.len()],
             ..Looked::default()

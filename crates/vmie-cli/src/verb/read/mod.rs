@@ -80,7 +80,12 @@ impl Reading<'_, '_> {
     fn run<A: Address>(&self, memory: &dyn Memory<Addr = A>) -> Result<Done> {
         let typed = &self.args.range;
         let meant = typed.resolve_usual(&self.space.names, USUAL_LEN)?;
-        let range = meant.range;
+        // The kernel's part of a process is not what is read on into.
+        let own = self.space.of.user_range::<A>();
+        let own = own.filter(|own| typed.is_open() && own.contains(meant.range.start()));
+        let range = own
+            .and_then(|own| own.intersect(meant.range))
+            .unwrap_or(meant.range);
         if !meant.has_end && typed.is_moved() && self.args.view != ReadAs::Raw {
             self.options.reporter.note(&format!(
                 "{} bytes at {typed}; {typed}..+LEN for another length",

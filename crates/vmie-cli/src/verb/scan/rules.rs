@@ -24,6 +24,9 @@ use crate::space::{Space, Target};
 use crate::spaces::{Looked, Spaces};
 use crate::unread::nothing_read;
 
+/// What to say where no rule holds.
+const NOTHING: &str = "no rule holds";
+
 const VERB: &str = "scan";
 /// Warnings told one by one.
 const SHOWN: usize = 16;
@@ -116,6 +119,7 @@ impl<'a> RuleScan<'a> {
         let found = sink.rows() > 0;
         said_if_stopped(interrupt::asked(), found, reporter)?;
         let coverage = &seen.coverage;
+        reporter.nothing(found || coverage.read == 0, NOTHING);
         if coverage.read == 0 {
             let range = filter.range.as_ref().map(ToString::to_string);
             return Err(nothing_read(coverage, space, self.source, range, filter.perm).into());
@@ -161,6 +165,7 @@ impl<'a> RuleScan<'a> {
         let found = sink.rows() > 0;
         said_if_stopped(interrupt::asked(), found, reporter)?;
         let (totals, complete) = spaces.cover(&looked, Words::SEARCH, self.source, reporter)?;
+        reporter.nothing(found, NOTHING);
         sink.finish(Some(&totals))?;
         let complete = complete && whole && !interrupt::asked();
         Ok(Done { found, complete })

@@ -166,6 +166,7 @@ impl Comparing<'_, '_> {
         if coverage.read == 0 && !found {
             return Err(self.nothing_compared(coverage).into());
         }
+        reporter.nothing(found, "nothing differs");
         rows.sink.finish(Some(&totals(coverage)))?;
         reporter.coverage(coverage, Words::COMPARE);
         let complete = Words::COMPARE.complete(coverage) && !interrupt::asked();

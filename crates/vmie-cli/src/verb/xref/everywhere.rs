@@ -187,6 +187,7 @@ pub(super) fn run(args: &XrefArgs, source: &Source, options: &Options) -> Result
     said_if_stopped(stopped, found, reporter)?;
     let (totals, covered) =
         spaces.cover_beyond(&looked, Some(&beyond), Words::SEARCH, source, reporter)?;
+    reporter.nothing(found, "nothing refers to it");
     sink.finish(Some(&totals))?;
     let complete = complete && covered && !interrupt::asked();
     Ok(Done { found, complete })
