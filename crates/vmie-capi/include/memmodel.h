@@ -140,14 +140,17 @@ typedef struct vregion {
  * Opens a guest: a file with a memory image or a snapshot, recognised by its content, or a running QEMU as
  * "qemu:SOCKET", the path of its QMP socket (Linux only). `source` is in the encoding of the file system.
  *
- * Image files are mapped and must not be cut while they are open.
+ * Image files are mapped and must not be cut while they are open. Where RAM has a hole, a raw image does not say so: of the
+ * layouts that are plausible for its size the one that proves itself by page tables is taken, when it is opened, by the first
+ * cr3, or when the operating system is found, and until then all of it begins at physical address 0. A note says which, or
+ * that it is not known yet.
  *
  * Returns a handle to be closed with vmie_close(), or NULL: VMIE_E_ARGUMENT, VMIE_E_OPEN, VMIE_E_GONE.
  */
 vmie_mem *vmie_open(const char *source);
 
 /*
- * Opens a raw image that does not begin at physical address 0 throughout. `layout` says where its bytes
+ * Opens a raw image of which it is known how it is laid out. `layout` says where its bytes
  * belong: "pc", "q35" or "microvm" for QEMU's machines, or a list GPA+LEN@OFFSET,... such as
  * "0+2GiB@0,4GiB+2GiB@2GiB". NULL is vmie_open().
  */

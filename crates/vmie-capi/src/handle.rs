@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmie::candidates::SpaceId;
 use vmie::scan::Run;
-use vmie::session::{Root, Session, SessionOptions, System, Who};
+use vmie::session::{LayoutKnown, Root, Session, SessionOptions, System, Who};
 use vmie::snapshot::Snapshot;
 use vmie::{
     AddrRange, Address, AddressSpace, Gpa, Gva, Layout, LiveGuest, Memory, Mode, Paused,
@@ -98,7 +98,15 @@ impl Mem {
         });
         Self {
             format: to_c(info.format.clone()),
-            notes: info.notes.iter().cloned().map(to_c).collect(),
+            notes: {
+                let layout = info.layout.as_ref();
+                let layout = layout.filter(|layout| {
+                    !matches!(layout.known, LayoutKnown::Given | LayoutKnown::Only)
+                });
+                let layout = layout.map(ToString::to_string);
+                let notes = info.notes.iter().cloned().chain(layout);
+                notes.map(to_c).collect()
+            },
             threads: AtomicUsize::new(0),
             spaces: Mutex::default(),
             system: Mutex::default(),

@@ -30,6 +30,7 @@ mod exit;
 mod glob;
 mod guest;
 mod interrupt;
+mod layout;
 #[cfg(target_os = "linux")]
 mod live;
 mod mistyped;

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use vmie::os::isf::Isf;
-use vmie::os::{self, FindError, Guest, SuppliedTypes, TypeStore};
+use vmie::os::{FindError, Guest, SuppliedTypes, TypeStore};
 use vmie::session::{Session, SessionError, SessionOptions, SourceKind, SourceOption};
 use vmie::snapshot::Snapshot;
-use vmie::{Gpa, Gva, Image, Memory, OpenError, OpenErrorKind, OpenOptions};
+use vmie::{Gpa, Gva, Memory, OpenError, OpenErrorKind};
 
 pub(crate) use vmie::session::{SourceInfo as Info, live_socket};
 
@@ -17,6 +17,7 @@ use crate::args::SourceArgs;
 use crate::escape::{self, shell_word};
 use crate::exit::Failure;
 use crate::guest::{self, Os};
+use crate::layout::Told;
 use crate::report::Reporter;
 use crate::salvage;
 
@@ -27,6 +28,7 @@ pub(crate) struct Source {
     typed_store: bool,
     reporter: Reporter,
     os: OnceLock<Os>,
+    told: Told,
 }
 
 impl Source {
@@ -59,17 +61,17 @@ impl Source {
         }
         let damage = session.damage().iter().map(|one| format!("{name}: {one}"));
         salvage::tell_damage(damage, reporter);
-        let info = session.info();
-        for note in &info.notes {
-            let note = advice::worded(note.clone(), &info.advice);
-            reporter.warn(&format!("{name}: {note}"));
-        }
-        Ok(Self {
+        let source = Self {
             session,
             typed_store,
             reporter: reporter.clone(),
             os: OnceLock::new(),
-        })
+            told: Told::default(),
+        };
+        source
+            .told
+            .notes(source.info(), &name.to_string(), reporter);
+        Ok(source)
     }
 
     /// Where it tells what is odd about it.
@@ -85,6 +87,13 @@ impl Source {
     /// As it was typed.
     pub(crate) fn path(&self) -> &Path {
         self.session.path()
+    }
+
+    /// Says how a raw image is laid out, once it is known or somebody looks at memory without: each thing once.
+    pub(crate) fn tell_layout(&self) {
+        let name = self.path().display().to_string();
+        self.told.notes(self.info(), &name, &self.reporter);
+        self.told.layout(self.info(), &name, &self.reporter);
     }
 
     /// The guest's physical memory.
@@ -109,7 +118,9 @@ impl Source {
 
     /// The guest's operating system, looked for when first asked for.
     pub(crate) fn try_os(&self) -> Result<&Os, &FindError> {
-        let system = self.session.system()?;
+        let system = self.session.system();
+        self.tell_layout();
+        let system = system?;
         Ok(self.os.get_or_init(|| {
             if let (Some(error), Some(cache)) = (self.session.not_kept(), self.session.cache()) {
                 let path = shell_word(cache.path());
@@ -296,10 +307,8 @@ fn supplied(path: &Path) -> Result<SuppliedTypes, Failure> {
 
 /// The types of the kernel in an image, if they are whole.
 fn types_of_image(path: &Path, origin: &str) -> Option<SuppliedTypes> {
-    let image = Image::open_with(path, &OpenOptions::default()).ok()?;
-    let hints = image.info().hints.clone();
-    let memory: Arc<dyn Memory<Addr = Gpa>> = Arc::new(image);
-    let guest = os::find(&memory, &hints).ok()?;
+    let session = Session::open(path).ok()?;
+    let guest = session.guest().ok()?;
     let types = guest.types().ok()?;
     guest.findings().is_empty().then(|| {
         SuppliedTypes::new(types, origin)

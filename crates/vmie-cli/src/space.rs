@@ -77,6 +77,7 @@ impl<'s> Space<'s> {
             _ => None,
         };
         let space = source.session().space(&who);
+        source.tell_layout();
         let space = space.map_err(|error| no_such(source, os, error, reporter))?;
         if let Some(found) = &space.detection {
             tell_mode(found, reporter);

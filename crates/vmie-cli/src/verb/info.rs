@@ -33,6 +33,8 @@ pub(super) fn run(args: &InfoArgs, options: &Options) -> Result<Done> {
     if let Some(snapshot) = source.saved() {
         return of_snapshot(&source, snapshot, options);
     }
+    // Of a raw image the system knows how it is laid out.
+    let system = source.try_os();
     let coverage = declared(&source);
     if coverage.read == 0 {
         return Err(Failure::new(format!(
@@ -49,7 +51,7 @@ pub(super) fn run(args: &InfoArgs, options: &Options) -> Result<Done> {
     let mut sink = options.sink::<InfoRow>(SpaceKind::Virtual);
     let mut row = self::row(source.info());
     let mut damaged = false;
-    match source.try_os() {
+    match system {
         Ok(os) => {
             row.os = Some(Os {
                 kind: os.guest().kind().to_string(),
@@ -149,6 +151,8 @@ fn row(info: &Info) -> InfoRow {
         format: info.format.clone(),
         size: info.size,
         ranges: info.ranges.iter().map(range).collect(),
+        layout: info.layout.as_ref().map(|known| known.layout.to_string()),
+        layout_why: info.layout.as_ref().map(|known| known.known.to_string()),
         cpus: info.hints.cpus.iter().map(cpu).collect(),
         os: None,
         snapshot: None,
@@ -211,6 +215,9 @@ impl Row for InfoRow {
                     size::exact(range.len)
                 ),
             );
+        }
+        if let (Some(layout), Some(why)) = (&self.layout, &self.layout_why) {
+            line("layout", &format!("{layout}  {why}"));
         }
         if self.cpus.is_empty() {
             line("cpus", "not recorded");

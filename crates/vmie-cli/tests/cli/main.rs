@@ -6,6 +6,7 @@ mod exits;
 mod golden;
 mod hostile;
 mod interrupts;
+mod layouts;
 mod refine;
 mod rules;
 mod series;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use vmie::{Format, Gpa, Image, Memory};
+use vmie::session::Session;
+use vmie::{Format, Gpa, Image, Layout, Memory};
 use vmie_lab::{ImageFile, ImageFormat, Snapshot};
 
 use crate::support::{are_standard, each_image, raw, snapshots};
@@ -22,6 +23,33 @@ fn formats_are_recognised_by_content() {
             };
             assert_eq!(image.info().format, expected, "{}", file.file.display());
         }
+    }
+}
+
+/// A copy of RAM of which nothing is said is laid out as QEMU laid RAM out, and is known to be, before anything is searched for.
+#[test]
+fn raw_memory_tells_its_layout() {
+    for snapshot in snapshots() {
+        let file = snapshot.image(ImageFormat::Raw).expect("a copy of RAM");
+        let session = Session::open(snapshot.path(&file.file)).expect("opens");
+        let layout = session.info().layout.clone().expect("raw");
+        assert!(layout.is_known(), "{}: {layout}", snapshot.variant);
+        let notes = &session.info().notes;
+        assert!(notes.is_empty(), "{}: {notes:?}", snapshot.variant);
+        let told = layout.layout.resolve(session.info().size);
+        let said: Layout = match &file.layout {
+            Some(layout) => layout.parse().expect("a layout"),
+            None => Layout::flat(session.info().size),
+        };
+        assert_eq!(
+            told,
+            said.resolve(session.info().size),
+            "{}: {layout}",
+            snapshot.variant
+        );
+        session.system().expect("found");
+        assert!(session.info().notes.is_empty(), "{}", snapshot.variant);
+        assert!(session.processes().expect("listed").items.len() > 10);
     }
 }
 

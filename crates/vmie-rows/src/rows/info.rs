@@ -12,6 +12,10 @@ row! {
         size: u64 [bytes] => left;
         /// Ranges of physical memory.
         ranges: Vec<PhysicalRange> => left;
+        /// Of a raw image: how it is laid out, as `--layout` takes it.
+        layout: Option<String> => left if_asked optional;
+        /// How that is known: what proves it, or that nothing does.
+        layout_why: Option<String> => left if_asked optional;
         /// The CPUs, none where the source does not record them.
         cpus: Vec<Cpu> => left;
         /// The guest's operating system; null when none was found.

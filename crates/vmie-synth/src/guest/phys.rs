@@ -5,10 +5,13 @@
 //! one buffer from address 0, for the benches, where a lookup for each page would dominate.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::ops::Range;
+#[cfg(unix)]
+use std::os::unix::fs::FileExt as _;
 
-use crate::write::Source;
+use crate::write::{RamPart, Source};
 
 /// Bytes in a page frame.
 pub const PAGE: u64 = 4096;
@@ -166,6 +169,34 @@ impl Phys {
         } else {
             Err(Absent { gpa: gpa + here })
         }
+    }
+
+    /// Writes a raw file that has its parts where they say: what was never written, and what lies between parts, are holes in it.
+    ///
+    /// # Errors
+    /// The file's.
+    #[cfg(unix)]
+    pub fn save(&self, file: &File, parts: &[RamPart]) -> io::Result<()> {
+        let len = parts
+            .iter()
+            .map(|part| part.offset + (part.range.end - part.range.start));
+        file.set_len(len.max().unwrap_or(0))?;
+        let pages: Vec<(u64, Vec<u8>)> = match &self.store {
+            Store::Sparse(frames) => {
+                let page = |(pfn, frame): (&u64, &Frame)| (pfn * PAGE, frame.to_vec());
+                frames.iter().map(page).collect()
+            }
+            Store::Dense(bytes) => {
+                let pages = (0..).step_by(PAGE_BYTES).zip(bytes.chunks(PAGE_BYTES));
+                pages.map(|(gpa, page)| (gpa, page.to_vec())).collect()
+            }
+        };
+        for (gpa, page) in pages {
+            for part in parts.iter().filter(|part| part.range.contains(&gpa)) {
+                file.write_all_at(&page, part.offset + (gpa - part.range.start))?;
+            }
+        }
+        Ok(())
     }
 
     /// Stores `data` at `gpa`.

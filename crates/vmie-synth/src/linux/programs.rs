@@ -5,6 +5,8 @@
 //! `arch/x86/kernel/process_64.c` (`set_personality_*`), `arch/x86/include/asm/{mmu,thread_info,ptrace,segment}.h` and
 //! `include/uapi/linux/elf*.h`.
 
+use std::ops::Range;
+
 use super::btf::Btf;
 use super::kernel::{Kernel, KernelPlan};
 use crate::guest::{Flags, Machine, PAGE, PageSize, Paging, Space};
@@ -109,7 +111,14 @@ impl Programs {
                 slide: 32 << 20,
                 functions: 2000,
                 btf: types(era),
-                objects: vec![("init_pid_ns", 0x2_0000), ("vmemmap_base", 0x2_1000)],
+                objects: vec![
+                    ("init_pid_ns", 0x2_0000),
+                    ("vmemmap_base", 0x2_1000),
+                    ("max_low_pfn", 0x2_2000),
+                    ("max_pfn", 0x2_2008),
+                    ("e820_table", 0x2_2010),
+                    ("e820_table_init", 0x2_2800),
+                ],
                 ..KernelPlan::default()
             },
         );
@@ -123,7 +132,13 @@ impl Programs {
                 Flags::KERNEL_DATA,
             );
         }
+        let ranges = machine.phys.ranges().to_vec();
         let mut world = World { machine, era };
+        // As newer kernels have it: the number of all frames in both places.
+        for name in ["max_low_pfn", "max_pfn"] {
+            world.put(kernel.gpa(kernel.symbol(name)), ram / PAGE);
+        }
+        world.memory_map(&kernel, &ranges);
         let vmemmap = world.room(ram / PAGE * PAGE_OBJECT);
         world.put(kernel.gpa(kernel.symbol("vmemmap_base")), vmemmap);
         let init = kernel.gpa(kernel.symbol("init_task"));
@@ -182,6 +197,31 @@ impl World<'_> {
 
     fn put32(&mut self, gpa: u64, value: u32) {
         self.machine.phys.write_uint(gpa, value.into(), 4);
+    }
+
+    /// The map of RAM, of which firmware has kept the end below 4 GiB for itself.
+    fn memory_map(&mut self, kernel: &Kernel, ranges: &[Range<u64>]) {
+        const FIRMWARE: u64 = 0x2_1000;
+        let map = kernel.symbol("e820_table_init");
+        self.put(kernel.gpa(kernel.symbol("e820_table")), map);
+        let mut entries = Vec::new();
+        for range in ranges {
+            match range.end {
+                end if end <= 4 << 30 && end - range.start > FIRMWARE => {
+                    entries.push((range.start, end - FIRMWARE, 1));
+                    entries.push((end - FIRMWARE, end, 2));
+                }
+                end => entries.push((range.start, end, 1)),
+            }
+        }
+        let at = kernel.gpa(map);
+        self.put32(at, entries.len() as u32);
+        for (i, (start, end, kind)) in (0..).zip(entries) {
+            let at = at + 4 + 20 * i;
+            self.put(at, start);
+            self.put(at + 8, end - start);
+            self.put32(at + 16, kind);
+        }
     }
 
     /// A task: its address, and that of its number.

@@ -29,6 +29,7 @@ mod lime;
 mod notes;
 mod opening;
 mod overlap;
+mod plausible;
 mod raw;
 mod refused;
 mod segments;

@@ -39,7 +39,7 @@ pub struct OpenOptions {
 
 impl OpenOptions {
     /// Whether there are files beside the source or under it.
-    pub(super) fn has_companions(&self) -> bool {
+    pub(crate) fn has_companions(&self) -> bool {
         self.state.is_some() || !self.bases.is_empty()
     }
 }

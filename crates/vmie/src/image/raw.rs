@@ -45,7 +45,12 @@ fn parse(map: &FileMap, layout: Option<&Layout>) -> Result<Parsed, OpenErrorKind
     let (mut notes, mut advice) = (Vec::new(), Vec::new());
     match layout {
         None => {
-            builder.add_file(0, size, 0);
+            if builder.add_file(0, size.next_multiple_of(PAGE_SIZE), 0) == Added::Truncated {
+                notes.push(format!(
+                    "the file ends {} bytes into a page of {PAGE_SIZE}: it was probably cut",
+                    size % PAGE_SIZE
+                ));
+            }
             if size > MAYBE_SPLIT {
                 notes.push(format!(
                     "taken as one piece from physical address 0; a machine with this much RAM may have part of it above \

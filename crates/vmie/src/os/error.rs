@@ -83,6 +83,8 @@ impl OsError {
 pub struct FindError {
     /// For each operating system, what its search saw.
     pub searches: Vec<(Kind, Vec<Step>)>,
+    /// Whether anything was met that leads to a system, though none verified.
+    pub led: bool,
 }
 
 impl std::error::Error for FindError {}

@@ -3,11 +3,17 @@
 use super::error::FindError;
 use super::guest::Guest;
 use super::linux;
-use super::search::{FindOptions, Kind, Phys, Step};
+use super::search::{FindOptions, Kind, LikelyRoot, Missed, Phys};
 use crate::hints::Hints;
 
 /// A search for one operating system: the guest, or what each step saw.
-type Search = fn(&Phys, &Hints, &FindOptions) -> Result<Box<dyn Guest>, Vec<Step>>;
+type Search = fn(&Phys, &Hints, &FindOptions) -> Result<Box<dyn Guest>, Missed>;
+
+/// Top page tables that are likely to be of a system, each found without a search.
+type Roots = fn(&Phys, &Hints) -> Vec<LikelyRoot>;
+
+/// Where the systems' own page tables are likely to be.
+const ROOTS: &[Roots] = &[linux::likely_roots];
 
 /// All searches, in the order in which they are tried.
 const SEARCHES: &[(Kind, Search)] = &[(Kind::Linux, |phys, hints, options| {
@@ -39,12 +45,23 @@ pub fn find_with(
     hints: &Hints,
     options: &FindOptions,
 ) -> Result<Box<dyn Guest>, FindError> {
-    let mut searches = Vec::new();
+    let (mut searches, mut led) = (Vec::new(), false);
     for (kind, search) in SEARCHES {
         match search(phys, hints, options) {
             Ok(guest) => return Ok(guest),
-            Err(steps) => searches.push((*kind, steps)),
+            Err(missed) => {
+                led |= missed.led;
+                searches.push((*kind, missed.steps));
+            }
         }
     }
-    Err(FindError { searches })
+    Err(FindError { searches, led })
+}
+
+/// Top page tables that are likely to be of a guest's system: evidence of how memory is laid out, which can be had without
+/// a search.
+///
+/// Cost: some milliseconds.
+pub fn likely_roots(phys: &Phys, hints: &Hints) -> Vec<LikelyRoot> {
+    ROOTS.iter().flat_map(|roots| roots(phys, hints)).collect()
 }

@@ -7,7 +7,7 @@ use super::error::OsError;
 use super::finding::{Finding, Listing};
 use super::object::Objects;
 use super::rows::{Module, PageState, Process, Residency, Vma};
-use super::search::{Kind, OtherKernel, Step};
+use super::search::{Kind, OtherKernel, RamCount, Step};
 use super::symbols::{Imports, SymbolTable};
 use super::trail::Trail;
 use super::types::{BuildId, Types};
@@ -57,6 +57,11 @@ pub trait Guest: Send + Sync {
 
     /// The kernel's own address space.
     fn kernel_space(&self) -> &AddressSpace;
+
+    /// How much RAM the system counts itself; `None` where it does not say.
+    fn ram(&self) -> Option<RamCount> {
+        None
+    }
 
     /// How far the kernel was moved from the addresses that it was linked for; to be subtracted modulo
     /// 2^64.

@@ -16,12 +16,13 @@
 //! # How to add an operating system
 //!
 //! 1. A module beside [`linux`] with a search `fn(&Arc<dyn Memory>, &Hints, &FindOptions) ->
-//!    Result<Box<dyn Guest>, Vec<Step>>`: it verifies each step, and when it fails it tells what each step saw. It is
+//!    Result<Box<dyn Guest>, Missed>`: it verifies each step, and when it fails it tells what each step saw. It is
 //!    quick to say no, since it runs for guests of other systems too.
 //! 2. An implementation of [`Guest`]: five methods to begin with. What it does not have yet answers
 //!    [`OsError::Unavailable`] by default. What only this system has of a process goes into a variant of
 //!    [`ProcessSystem`].
-//! 3. A line in `SEARCHES` (`find.rs`), and a variant of [`Kind`].
+//! 3. A line in `SEARCHES` (`find.rs`), and a variant of [`Kind`]; one in `ROOTS` where its page tables are found without
+//!    a search, which tells how raw images are laid out.
 //! 4. Symbols go into a [`SymbolTable`], types into a [`TypeSource`]: everything that prints or
 //!    resolves names works from there.
 //! 5. Tests against a synthetic guest for every way in which it can be damaged, and a lab guest for the
@@ -47,14 +48,16 @@ pub use binfmt::elf;
 pub use cache::{Cache, Identity};
 pub use code::{Code, CodePages, UnmappedCode};
 pub use error::{FindError, OsError};
-pub use find::{find, find_with};
+pub use find::{find, find_with, likely_roots};
 pub use finding::{Finding, FindingKind, Listing};
 pub use guest::Guest;
 pub use rows::{
     MappedFile, Module, PageState, Process, ProcessState, ProcessSystem, Residency, Vma,
 };
 pub(crate) use search::Phys;
-pub use search::{Acquisition, FindOptions, Kind, OtherKernel, Step};
+pub use search::{
+    Acquisition, Effort, FindOptions, Kind, LikelyRoot, Missed, OtherKernel, RamCount, Step,
+};
 pub use symbols::{
     Astray, Binding, ImportName, Imports, Moved, Named, Place, ResolveError, Resolver, Route,
     Routes, Scope, Slot, SlotKind, Stub, Symbol, SymbolTable, SymbolTableBuilder, Tier, Via,

@@ -7,6 +7,7 @@ use super::trail::Trail;
 use super::types::{SuppliedTypes, TypeStore};
 use crate::addr::Gpa;
 use crate::memory::Memory;
+use crate::paging::AddressSpace;
 
 /// Physical memory, as searches take it.
 pub(crate) type Phys = Arc<dyn Memory<Addr = Gpa>>;
@@ -56,6 +57,48 @@ pub struct FindOptions {
     /// The kernel that is meant, where memory has several: by the physical address of its top page table
     /// ([`Trail::root`]). No other is found then, and no CPU contradicts it.
     pub kernel_at: Option<Gpa>,
+    /// How far the search goes.
+    pub effort: Effort,
+}
+
+/// How far a search for an operating system goes: each goes as far as the one before it, and then further.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+#[non_exhaustive]
+pub enum Effort {
+    /// Where something leads there: a trail, CPUs, places that every guest of a system has. Milliseconds.
+    Hints,
+    /// To what a system tells of itself at the start of some page: a glance at every page.
+    Notes,
+    /// To what can be told by its shape: a pass over all of memory.
+    #[default]
+    Everywhere,
+}
+
+/// A search that did not find its system.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Missed {
+    /// What each step saw.
+    pub steps: Vec<Step>,
+    /// Whether anything was met that leads to such a system, though none verified.
+    pub led: bool,
+}
+
+/// A top page table that is likely to be of a guest's system, and is not verified.
+#[derive(Clone, Debug)]
+pub struct LikelyRoot {
+    /// What leads to it, in words.
+    pub what: String,
+    /// The space behind it.
+    pub space: AddressSpace,
+}
+
+/// How much RAM a guest's system counts itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RamCount {
+    /// Where it ends below 4 GiB, where that is known. Firmware takes some of what is right below the end.
+    pub low_end: Option<Gpa>,
+    /// Where it ends; the same when there is none from 4 GiB on.
+    pub end: Gpa,
 }
 
 /// Whether a guest stood still while its memory was taken: what one list has and another lacks may

@@ -7,6 +7,7 @@ mod naive;
 mod roots;
 mod software;
 mod space;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod viewed;
@@ -20,4 +21,5 @@ pub use enumerate::{Extent, ExtentItem, ExtentWalk, RegionWalk};
 pub use roots::Roots;
 pub use software::{Backing, Bits, Elsewhere, Form, Frame, Meaning, SoftwareEntries};
 pub use space::{AddressSpace, Mapping, Step, Walk};
+pub(crate) use tables::{Look, each_table};
 pub use walk::{SelfRef, WalkStats};

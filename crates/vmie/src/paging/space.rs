@@ -143,6 +143,15 @@ impl AddressSpace {
         }
     }
 
+    /// The space with the same roots in other physical memory, as the CPU sees it.
+    pub(crate) fn in_memory(&self, phys: Arc<dyn Memory<Addr = Gpa>>) -> Self {
+        Self {
+            phys: Viewed::new(phys, self.tops.first()),
+            table_limit: OnceLock::new(),
+            ..self.hardware()
+        }
+    }
+
     /// The space with what the operating system keeps behind entries that are not present.
     #[must_use]
     pub fn with_software(mut self, software: SoftwareEntries) -> Self {
@@ -180,6 +189,11 @@ impl AddressSpace {
     /// Physical addresses of the top page tables.
     pub fn roots(&self) -> Roots {
         self.tops.roots()
+    }
+
+    /// Bits of an entry that count.
+    pub(super) fn kept_bits(&self) -> u64 {
+        self.keep
     }
 
     /// The paging mode.

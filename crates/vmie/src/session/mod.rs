@@ -14,9 +14,14 @@
 //! | `space.rs` | which memory is meant, and its parts |
 //! | `spaces.rs` | the spaces of all processes together |
 //! | `width.rs` | how wide pointers and code are in a space |
+//! | `info.rs` | what is known about a source |
+//! | `laying.rs`, `evidence.rs` | how a raw image is laid out |
 //! | `ask.rs` | the shortest way to what occurs in it, what changed, how it is reached |
 
 mod ask;
+mod evidence;
+mod info;
+mod laying;
 mod options;
 mod process;
 mod source;
@@ -34,13 +39,15 @@ use crate::addr::{Gpa, Gva};
 use crate::memory::Memory;
 use crate::os::{self, FindError, FindOptions, Guest, Listing, OsError, Process};
 use crate::snapshot::Snapshot;
+use laying::{Laid, Laying};
 
 pub use ask::Changes;
+pub use info::{LayoutInfo, LayoutKnown, SourceInfo};
 pub use options::SessionOptions;
 pub use process::{ProcessError, System};
 #[cfg(all(feature = "live", target_os = "linux"))]
 pub use source::{LiveSource, Still};
-pub use source::{SessionError, SourceInfo, SourceKind, SourceOption, live_socket};
+pub use source::{SessionError, SourceKind, SourceOption, live_socket};
 pub use space::{LeftOut, Owner, Root, Space, SpaceError, Target, Who};
 pub use spaces::Spaces;
 pub use width::{PartWidth, SpaceWidth};
@@ -49,6 +56,8 @@ pub use width::{PartWidth, SpaceWidth};
 pub struct Session {
     path: PathBuf,
     opened: source::Opened,
+    /// A raw image as it is laid out, where that was found out later than it was opened.
+    laid: OnceLock<Laid>,
     known: FindOptions,
     system: OnceLock<Result<Arc<System>, FindError>>,
     /// Why where the system was found could not be kept.
@@ -89,10 +98,12 @@ impl Session {
             trail: None,
             acquisition: opened.acquisition(options),
             kernel_at: options.kernel_at,
+            effort: os::Effort::default(),
         };
         Ok(Self {
             path: path.to_owned(),
             opened,
+            laid: OnceLock::new(),
             known,
             system: OnceLock::new(),
             not_kept: OnceLock::new(),
@@ -104,9 +115,10 @@ impl Session {
         &self.path
     }
 
-    /// What is known about the source.
+    /// What is known about the source. Of a raw image whose layout nobody told, more may be known once a space or the system was asked
+    /// for ([`SourceInfo::layout`]).
     pub fn info(&self) -> &SourceInfo {
-        &self.opened.info
+        self.laid.get().map_or(&self.opened.info, |laid| &laid.info)
     }
 
     /// Which kind of source it is.
@@ -114,9 +126,50 @@ impl Session {
         self.opened.kind
     }
 
-    /// The guest's physical memory. A snapshot of one address space has none of it.
+    /// The guest's physical memory. A snapshot of one address space has none of it. A raw image is laid out as far as is known
+    /// by now.
     pub fn physical(&self) -> &Arc<dyn Memory<Addr = Gpa>> {
-        &self.opened.memory
+        let laid = self.laid.get();
+        laid.map_or(&self.opened.memory, |laid| &laid.memory)
+    }
+
+    /// Finds out how a raw image is laid out by the page tables under a root, where that is not known.
+    fn lay_by_root(&self, root: Root) {
+        if let Some(laying) = &self.opened.laying
+            && self
+                .info()
+                .layout
+                .as_ref()
+                .is_some_and(|layout| !layout.is_known())
+            && let Some(laid) = laying.by_root(root)
+        {
+            let _ = self.laid.set(laid);
+        }
+    }
+
+    /// Looks for the operating system of a raw image, and finds out by it how that is laid out.
+    fn find_laying(&self, laying: &Laying) -> Result<Box<dyn Guest>, FindError> {
+        let mut known = self.known.clone();
+        let kept = self.cache().and_then(os::Cache::load);
+        known.trail = kept.clone().or(known.trail);
+        let info = self.info();
+        // What is plausible by size alone, the system may know better.
+        let settled = info
+            .layout
+            .as_ref()
+            .filter(|layout| layout.is_known() && layout.known != LayoutKnown::Only);
+        let settled = settled.map(|layout| (self.physical(), layout));
+        let (guest, laid) = laying.by_system(settled, &info.hints, &known)?;
+        if let Some(laid) = laid {
+            let _ = self.laid.set(laid);
+        }
+        if let Some(cache) = self.cache()
+            && kept.as_ref() != Some(guest.trail())
+            && let Err(error) = cache.save(guest.trail())
+        {
+            let _ = self.not_kept.set(error);
+        }
+        Ok(guest)
     }
 
     /// The snapshot of one address space, where the source is that.
@@ -179,18 +232,20 @@ impl Session {
         if self.saved().is_some() {
             return Err(FindError {
                 searches: Vec::new(),
+                led: false,
             });
         }
         let (phys, hints) = (self.physical(), &self.info().hints);
-        let guest = match self.cache() {
-            Some(cache) => {
+        let guest = match (&self.opened.laying, self.cache()) {
+            (Some(laying), _) => self.find_laying(laying)?,
+            (None, Some(cache)) => {
                 let (guest, kept) = cache.find(phys, hints, &self.known)?;
                 if let Err(error) = kept {
                     let _ = self.not_kept.set(error);
                 }
                 guest
             }
-            None => os::find_with(phys, hints, &self.known)?,
+            (None, None) => os::find_with(phys, hints, &self.known)?,
         };
         Ok(Arc::new(System::new(guest, self.info().live)))
     }

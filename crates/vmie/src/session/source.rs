@@ -4,10 +4,12 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::info::{LayoutInfo, SourceInfo};
+use super::laying::Laying;
 use super::options::SessionOptions;
 use crate::addr::{AddrRange, Address, Gpa, Gva};
 use crate::hints::Hints;
-use crate::image::{Advice, Image, ImageInfo, OpenError, OpenOptions};
+use crate::image::{Advice, Format, Image, OpenError, OpenOptions};
 #[cfg(all(feature = "live", target_os = "linux"))]
 use crate::live::{LiveError, LiveErrorKind, LiveGuest, Paused};
 use crate::memory::{Cause, Fault, Memory, Region, Spans};
@@ -18,40 +20,6 @@ use crate::snapshot::{self, FileError, Snapshot, series};
 
 /// What snapshots are called where formats are named.
 const SNAPSHOT: &str = "snapshot";
-
-/// What is known about a source, whatever its kind.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct SourceInfo {
-    /// Its format in one word; `qemu` for a running guest.
-    pub format: String,
-    /// Bytes of the file, or of memory where there is no file.
-    pub size: u64,
-    /// Physical memory that there should be, ascending.
-    pub ranges: Vec<AddrRange<Gpa>>,
-    /// What it says of the guest: its CPUs, where they are known, and what leads to its kernel.
-    pub hints: Hints,
-    /// Whether the memory may change while it is read.
-    pub live: bool,
-    /// Oddities met while opening.
-    pub notes: Vec<String>,
-    /// What the notes say to try.
-    pub advice: Vec<Advice>,
-}
-
-impl From<&ImageInfo> for SourceInfo {
-    fn from(info: &ImageInfo) -> Self {
-        Self {
-            format: info.format.to_string(),
-            size: info.size,
-            ranges: info.ranges.clone(),
-            hints: info.hints.clone(),
-            live: info.live,
-            notes: info.notes.clone(),
-            advice: info.advice.clone(),
-        }
-    }
-}
 
 /// The kinds of sources.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -195,6 +163,8 @@ pub(super) struct Opened {
     pub(super) info: SourceInfo,
     pub(super) cache: Option<Cache>,
     pub(super) damage: Vec<String>,
+    /// A raw image of which nobody told how it is laid out.
+    pub(super) laying: Option<Laying>,
     #[cfg(all(feature = "live", target_os = "linux"))]
     pub(super) live: Option<LiveSource>,
 }
@@ -221,6 +191,7 @@ impl Opened {
             info,
             cache: None,
             damage: Vec::new(),
+            laying: None,
             #[cfg(all(feature = "live", target_os = "linux"))]
             live: None,
         }
@@ -256,12 +227,31 @@ impl Opened {
             holes_are_zeros: options.holes_are_zeros,
         };
         let image = Image::open_with(path, &open).map_err(SessionError::Image)?;
-        let info = SourceInfo::from(image.info());
+        let mut info = SourceInfo::from(image.info());
         let cache = options.keeps.then(|| Cache::beside(path, &image));
         let cache = cache.transpose().map_err(SessionError::Cache)?;
+        let mut memory: Arc<dyn Memory<Addr = Gpa>> = Arc::new(image);
+        let mut laying = None;
+        match &options.layout {
+            Some(layout) => info.layout = Some(LayoutInfo::given(layout.clone())),
+            None if info.format == Format::Raw.to_string() && !open.has_companions() => {
+                let open = Laying::new(path, info.size);
+                // What the image says of it is a guess, and this is where it is found out.
+                let guess = Advice::SayMachine.to_string();
+                info.notes.retain(|note| !note.contains(&guess));
+                info.advice.retain(|&advice| advice != Advice::SayMachine);
+                info.layout = Some(open.begin());
+                if let Some(laid) = open.glance(&info.hints) {
+                    (memory, info) = (laid.memory, laid.info);
+                }
+                laying = Some(open);
+            }
+            None => {}
+        }
         Ok(Self {
             cache,
-            ..Self::new(SourceKind::Image, Arc::new(image), info)
+            laying,
+            ..Self::new(SourceKind::Image, memory, info)
         })
     }
 
@@ -310,6 +300,7 @@ impl Opened {
             live: true,
             notes: Vec::new(),
             advice: Vec::new(),
+            layout: None,
         };
         // The bytes of a guest that runs identify nothing: the process does. Whatever a cache says is verified.
         let identity = Identity {
@@ -403,6 +394,7 @@ fn about<A: Address>(
         live: false,
         notes: Vec::new(),
         advice: Vec::new(),
+        layout: None,
     }
 }
 

@@ -213,6 +213,7 @@ impl<'s> Space<'s> {
 
     /// A bare root is the hardware's: nothing is looked for in the operating system.
     fn of_root(session: &Session, root: Root) -> Result<Self, SpaceError> {
+        session.lay_by_root(root);
         let phys = session.physical();
         // Flags and the number of the space (PCID) are no part of where the table is.
         let mask = root.mode.unwrap_or(Mode::FourLevel).spec().root_mask;

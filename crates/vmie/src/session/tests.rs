@@ -1,5 +1,7 @@
 //! What a session says of a guest that runs a server, of guests with names that are not clear, and of other sources.
 
+mod laying;
+
 use std::path::Path;
 
 use vmie_synth::guest::Machine;

@@ -45,8 +45,8 @@ use crate::addr::{AddrRange, Address, Gpa, Gva};
 use crate::hints::Hints;
 use crate::memory::{Memory, Prot};
 use crate::os::{
-    FindOptions, Finding, FindingKind, OtherKernel, Phys, Step, SymbolTable, SymbolTableBuilder,
-    Trail,
+    Effort, FindOptions, Finding, FindingKind, Missed, OtherKernel, Phys, SymbolTable,
+    SymbolTableBuilder, Trail,
 };
 use crate::paging::{AddressSpace, Mode};
 
@@ -60,7 +60,7 @@ const MAX_LOSSES: usize = 32;
 const ROOT_SYMBOLS: [&str; 3] = ["init_top_pgt", "init_level4_pgt", "swapper_pg_dir"];
 
 /// Looks for a Linux kernel.
-pub(super) fn find(phys: &Phys, hints: &Hints, options: &FindOptions) -> Result<Linux, Vec<Step>> {
+pub(super) fn find(phys: &Phys, hints: &Hints, options: &FindOptions) -> Result<Linux, Missed> {
     let mut log = Log::default();
     let led = Cell::new(false);
     let whole = Search {
@@ -74,13 +74,18 @@ pub(super) fn find(phys: &Phys, hints: &Hints, options: &FindOptions) -> Result<
         salvage: true,
         ..whole
     };
-    let found = whole
+    let mut found = whole
         .by_trail(options.trail.as_ref(), &mut log)
-        .or_else(|| whole.by_hint(&mut log))
-        .or_else(|| whole.by_note(&mut log))
-        .or_else(|| damaged.by_what_led(&mut log))
-        .or_else(|| whole.by_shape(&mut log))
-        .or_else(|| damaged.by_damaged_shape(&mut log));
+        .or_else(|| whole.by_hint(&mut log));
+    if options.effort >= Effort::Notes {
+        found = found.or_else(|| whole.by_note(&mut log));
+    }
+    if options.effort >= Effort::Everywhere {
+        found = found
+            .or_else(|| damaged.by_what_led(&mut log))
+            .or_else(|| whole.by_shape(&mut log))
+            .or_else(|| damaged.by_damaged_shape(&mut log));
+    }
     match found {
         Some(kernel) => Ok(Linux {
             trail: kernel.trail(),
@@ -102,7 +107,10 @@ pub(super) fn find(phys: &Phys, hints: &Hints, options: &FindOptions) -> Result<
             known: OnceLock::new(),
             width_plan: OnceLock::new(),
         }),
-        None => Err(log.into_steps()),
+        None => Err(Missed {
+            steps: log.into_steps(),
+            led: led.get(),
+        }),
     }
 }
 

@@ -21,6 +21,7 @@ mod mm;
 mod modules;
 mod pids;
 mod processes;
+mod ram;
 mod residency;
 mod rows;
 mod scan;
@@ -39,9 +40,9 @@ mod width;
 use std::sync::{Arc, OnceLock};
 
 use super::{
-    Acquisition, BuildId, FindOptions, Finding, Guest, Imports, Kind, Listing, Module, OsError,
-    OtherKernel, PageState, Phys, Process, ProcessWidth, Residency, Step, SuppliedTypes,
-    SymbolTable, Trail, TypeStore, Types, UnmappedCode, Vma,
+    Acquisition, BuildId, FindOptions, Finding, Guest, Imports, Kind, LikelyRoot, Listing, Missed,
+    Module, OsError, OtherKernel, PageState, Phys, Process, ProcessWidth, RamCount, Residency,
+    Step, SuppliedTypes, SymbolTable, Trail, TypeStore, Types, UnmappedCode, Vma,
 };
 use crate::addr::{AddrRange, Gpa, Gva};
 use crate::hints::Hints;
@@ -54,6 +55,18 @@ pub use software::looks_resident;
 /// Where a kernel's text starts as linked: the image window, and CONFIG_PHYSICAL_START, which everybody
 /// leaves at its default of 16 MiB.
 const LINKED_TEXT: u64 = kallsyms::IMAGE_START + (16 << 20);
+
+/// Roots that hints lead to ([`hints`]).
+pub(super) fn likely_roots(phys: &Phys, hints: &Hints) -> Vec<LikelyRoot> {
+    const MAX: usize = 4;
+    let roots = hints::all(phys, hints).take(MAX);
+    roots
+        .map(|hint| LikelyRoot {
+            what: hint.what,
+            space: hint.space,
+        })
+        .collect()
+}
 
 /// A Linux kernel that was found and verified.
 #[derive(Debug)]
@@ -87,7 +100,7 @@ impl Linux {
     /// # Errors
     ///
     /// What each step of the search saw.
-    pub fn find(phys: &Phys, hints: &Hints) -> Result<Self, Vec<Step>> {
+    pub fn find(phys: &Phys, hints: &Hints) -> Result<Self, Missed> {
         Self::find_with(phys, hints, &FindOptions::default())
     }
 
@@ -96,7 +109,7 @@ impl Linux {
     /// # Errors
     ///
     /// What each step of the search saw.
-    pub fn find_with(phys: &Phys, hints: &Hints, options: &FindOptions) -> Result<Self, Vec<Step>> {
+    pub fn find_with(phys: &Phys, hints: &Hints, options: &FindOptions) -> Result<Self, Missed> {
         find::find(phys, hints, options)
     }
 
@@ -187,6 +200,10 @@ impl Guest for Linux {
 
     fn kernel_space(&self) -> &AddressSpace {
         &self.space
+    }
+
+    fn ram(&self) -> Option<RamCount> {
+        ram::count(&self.space, &self.symbols)
     }
 
     fn slide(&self) -> u64 {

@@ -27,7 +27,7 @@ fn machine(plan: &KernelPlan) -> (Machine, Kernel) {
 }
 
 fn find(machine: Machine) -> Result<Linux, Vec<Step>> {
-    Linux::find(&Synthetic::of(machine), &Hints::default())
+    Linux::find(&Synthetic::of(machine), &Hints::default()).map_err(|missed| missed.steps)
 }
 
 #[track_caller]

@@ -173,7 +173,7 @@ fn damaged_guests_end_with_an_answer() {
         }
         match Linux::find(&Synthetic::of(machine), &Hints::default()) {
             Ok(found) => assert!(found.space.root().raw().is_multiple_of(4096)),
-            Err(steps) => assert!(!steps.is_empty()),
+            Err(missed) => assert!(!missed.steps.is_empty()),
         }
     }
 }
