@@ -21,12 +21,19 @@ const FINDINGS_SHOWN: usize = 32;
 /// An operating system that was found.
 pub(crate) struct Os {
     system: Arc<System>,
+    /// Whether symbols are shown as their sources call them.
+    demangles: bool,
 }
 
 impl Os {
     /// What was found.
-    pub(crate) fn new(system: Arc<System>) -> Self {
-        Self { system }
+    pub(crate) fn new(system: Arc<System>, demangles: bool) -> Self {
+        Self { system, demangles }
+    }
+
+    /// Whether symbols are shown as their sources call them.
+    pub(crate) fn demangles(&self) -> bool {
+        self.demangles
     }
 
     /// The engine's view of it.

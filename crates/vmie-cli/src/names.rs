@@ -144,6 +144,16 @@ impl<'s> Names<'s> {
         regions.as_ref().map_err(Clone::clone)
     }
 
+    /// The name of what a value points at, for rows: of the symbol or image, or else of what the process has mapped there (`[heap]`, a
+    /// file).
+    pub(crate) fn pointee(&self, va: u64) -> Option<String> {
+        self.name(va).or_else(|| {
+            self.process()?;
+            // Without the list there are no such names; whoever asks for regions is told why.
+            self.regions().ok()?.name(Gva(va), None)
+        })
+    }
+
     /// Where a region lies.
     fn region(&self, name: &str) -> Result<Option<Named>, Failure> {
         let regions = self.regions()?;
@@ -201,13 +211,10 @@ impl<'s> Names<'s> {
                     Failure::new("")
                         .found("a name, but no names are known here: no operating system was found")
                 })?;
-                Ok(match os.by_root(root) {
-                    Some(process) => Resolver::of_process(os.guest(), process),
-                    None => Resolver::of_kernel(os.guest()),
-                })
+                Ok(resolver(os, os.by_root(root)))
             }
-            Owner::Kernel(os) => Ok(Resolver::of_kernel(os.guest())),
-            Owner::Process(os, process) => Ok(Resolver::of_process(os.guest(), process)),
+            Owner::Kernel(os) => Ok(resolver(os, None)),
+            Owner::Process(os, process) => Ok(resolver(os, Some(process))),
         })
     }
 }
@@ -250,6 +257,15 @@ fn several(name: &str, places: &[AddrRange<Gva>]) -> Failure {
         0 => failure,
         more => failure.hint(format!("{more} more; `vmie maps` lists them")),
     }
+}
+
+/// The names of a process, or of the kernel, as they are to be shown.
+fn resolver<'s>(os: &'s Os, process: Option<&'s Process>) -> Resolved<'s> {
+    let (resolver, missing) = match process {
+        Some(process) => Resolver::of_process(os.guest(), process),
+        None => Resolver::of_kernel(os.guest()),
+    };
+    (resolver.demangling(os.demangles()), missing)
 }
 
 /// A name that leads nowhere, for the reasons in `why`.

@@ -26,6 +26,8 @@ pub(crate) struct Source {
     session: Session,
     /// Whether the first store of types was typed.
     typed_store: bool,
+    /// Whether symbols are shown as their sources call them.
+    demangles: bool,
     reporter: Reporter,
     os: OnceLock<Os>,
     told: Told,
@@ -64,6 +66,7 @@ impl Source {
         let source = Self {
             session,
             typed_store,
+            demangles: !args.no_demangle,
             reporter: reporter.clone(),
             os: OnceLock::new(),
             told: Told::default(),
@@ -128,7 +131,7 @@ impl Source {
                     .warn(&format!("{path} is not written: {error}"));
             }
             self.tell_unused_types(system.guest());
-            Os::new(Arc::clone(system))
+            Os::new(Arc::clone(system), self.demangles)
         }))
     }
 

@@ -201,6 +201,16 @@ impl Value for str {
     const TYPE: Type = Type::Text;
 }
 
+impl Show for Cow<'_, str> {
+    fn text(&self) -> Cow<'_, str> {
+        Cow::Borrowed(self)
+    }
+}
+
+impl Value for Cow<'_, str> {
+    const TYPE: Type = Type::Text;
+}
+
 impl Show for String {
     fn text(&self) -> Cow<'_, str> {
         Cow::Borrowed(self)

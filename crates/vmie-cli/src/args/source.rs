@@ -44,6 +44,10 @@ pub(crate) struct SourceArgs {
     #[arg(long, help_heading = SOURCE, value_name = "GPA", value_parser = parse_u64)]
     pub(crate) kernel_at: Option<u64>,
 
+    /// Show the symbols of C++ and Rust as the linker has them, not as their sources call them
+    #[arg(long)]
+    pub(crate) no_demangle: bool,
+
     /// Stop a running guest while it is looked at, to see one moment of it
     #[arg(long, help_heading = SOURCE)]
     pub(crate) pause: bool,

@@ -86,6 +86,7 @@ pub(super) fn run(args: &RefsArgs, options: &Options) -> Result<Done> {
                 Some(RefRow {
                     place,
                     value: Hex(value),
+                    value_name: space.names.pointee(value),
                 })
             })
         }
@@ -151,6 +152,7 @@ fn everywhere(
         Some(RefRow {
             place,
             value: Hex(value),
+            value_name: None,
         })
     };
     let seek = seek(args, options);
@@ -188,9 +190,10 @@ fn to_texts(args: &RefsArgs, options: &Options) -> Result<Done> {
     let seek = seek(args, options);
     let row = |place, value: u64, _: &dyn Around| {
         let is_one = places.binary_search(&value).is_ok();
-        is_one.then_some(RefRow {
+        is_one.then(|| RefRow {
             place,
             value: Hex(value),
+            value_name: space.names.pointee(value),
         })
     };
     let done = match &space.of.target {
@@ -308,6 +311,7 @@ fn row<A: Address>(edge: Edge<A>, names: &Names<'_>) -> RefRow {
             name: names.name(edge.at.raw()),
         },
         value: Hex(edge.value.raw()),
+        value_name: names.pointee(edge.value.raw()),
     }
 }
 

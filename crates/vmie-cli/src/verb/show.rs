@@ -15,6 +15,7 @@ use crate::args::{SourceArgs, SpaceArgs};
 use crate::escape;
 use crate::exit::{Done, Failure, Result};
 use crate::guest::{failed, tell_findings};
+use crate::names::Names;
 use crate::options::Options;
 use crate::output::{Format, Row, SpaceKind};
 use crate::source::Source;
@@ -66,7 +67,10 @@ pub(super) fn run(args: &ShowArgs, options: &Options) -> Result<Done> {
         ..ShowOptions::default()
     };
     let rows = types.show_field(memory, field, va, &how);
-    let rows = rows.map_err(|error| unknown(&error))?;
+    let mut rows = rows.map_err(|error| unknown(&error))?;
+    for row in &mut rows {
+        name_region(&mut row.value, &space.names);
+    }
 
     let missing = rows.iter().any(|row| is_missing(&row.value));
     if missing && !rows.iter().any(|row| is_there(&row.value)) {
@@ -99,6 +103,22 @@ pub(super) fn run(args: &ShowArgs, options: &Options) -> Result<Done> {
         found: true,
         complete: !missing && !damaged,
     })
+}
+
+/// Names what pointers lead to that no symbol or image names: the region.
+fn name_region(value: &mut Value, names: &Names<'_>) {
+    match value {
+        Value::Pointer(va, name, target) => {
+            if name.is_none() && va.0 != 0 {
+                *name = names.pointee(va.0);
+            }
+            if let Some(target) = target {
+                name_region(target, names);
+            }
+        }
+        Value::List(values, _) => values.iter_mut().for_each(|one| name_region(one, names)),
+        _ => {}
+    }
 }
 
 /// Whether some of a value cannot be read.

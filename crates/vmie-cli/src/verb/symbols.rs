@@ -3,10 +3,11 @@
 //! Of the kernel: its own symbols and those of its modules, as `/proc/kallsyms` lists them. Of a
 //! process: those of its program and libraries.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
-use vmie::os::{Guest, OsError, Process, Symbol, SymbolTable};
+use vmie::os::{Guest, OsError, Process, Symbol, SymbolTable, demangle, demangle_base};
 use vmie_rows::{Hex, Owner, SymbolRow};
 
 use super::export::{self, ExportArgs};
@@ -83,7 +84,7 @@ pub(crate) struct SymbolListArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) module: Option<String>,
 
-    /// Only these names: `*` stands for any characters, `?` for one
+    /// Only these names, as the source or the linker has them: `*` stands for any characters, `?` for one
     #[arg(value_name = "PATTERN")]
     pub(crate) pattern: Option<Glob>,
 }
@@ -109,6 +110,7 @@ fn list(args: &SymbolListArgs, options: &Options) -> Result<Done> {
     let mut sink = options.sink::<SymbolRow<'_>>(SpaceKind::Virtual).many(many);
     let mut listed = Listed::default();
     let mut full = false;
+    let demangles = os.demangles();
     for process in asked {
         let images = Images {
             guest: os.guest(),
@@ -119,9 +121,15 @@ fn list(args: &SymbolListArgs, options: &Options) -> Result<Done> {
         let owner = many.then(|| owner(process));
         images.each(&mut listed, |image, table| {
             for symbol in table.iter() {
+                let plain = demangle(symbol.name);
                 let wanted = args.pattern.as_ref();
-                if wanted.is_none_or(|pattern| pattern.matches(symbol.name))
-                    && sink.row(&row(symbol, image, owner.clone()))?.is_break()
+                if !wanted.is_none_or(|one| is_wanted(one, symbol.name, plain.as_deref())) {
+                    continue;
+                }
+                let plain = plain.filter(|_| demangles);
+                if sink
+                    .row(&row(symbol, plain, image, owner.clone()))?
+                    .is_break()
                 {
                     full = true;
                     return Ok(false);
@@ -241,11 +249,26 @@ impl Images<'_> {
     }
 }
 
-fn row<'a>(symbol: Symbol<'a>, module: Option<&'a str>, owner: Option<Owner>) -> SymbolRow<'a> {
+/// Whether a pattern means a symbol: by the linker's name, or by the source's, with parameters or without.
+fn is_wanted(pattern: &Glob, name: &str, plain: Option<&str>) -> bool {
+    pattern.matches(name)
+        || plain.is_some_and(|plain| {
+            pattern.matches(plain) || demangle_base(name).is_some_and(|base| pattern.matches(&base))
+        })
+}
+
+fn row<'a>(
+    symbol: Symbol<'a>,
+    plain: Option<String>,
+    module: Option<&'a str>,
+    owner: Option<Owner>,
+) -> SymbolRow<'a> {
+    let mangled = plain.is_some().then_some(symbol.name);
     SymbolRow {
         owner,
         va: Hex(symbol.va.0),
-        name: symbol.name,
+        name: plain.map_or(Cow::Borrowed(symbol.name), Cow::Owned),
+        mangled,
         r#type: symbol.kind,
         module,
     }

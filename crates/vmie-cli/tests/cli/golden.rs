@@ -170,6 +170,10 @@ pub(crate) fn kernel_images(dir: &Path) {
             slide: 32 << 20,
             functions: 2000,
             btf,
+            objects: vec![
+                ("_ZN6Player6updateEi", 0x3_0000),
+                ("_RNvCskwGfYPst2Cb_3foo16example_function", 0x3_0100),
+            ],
             ..KernelPlan::default()
         };
         let kernel = Kernel::load(&mut machine, &plan);

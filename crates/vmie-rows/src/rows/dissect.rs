@@ -18,7 +18,8 @@ row! {
         value: String => left;
         /// A class, or the text that is pointed at; null where there is none.
         detail: Option<String> => left;
-        /// The name of what a pointer leads to, in spaces with names, where it has one.
+        /// The name of what a pointer leads to, in spaces with names, where it has one: a symbol or image with an offset, else the
+        /// region.
         name: Option<String> => left with_os optional;
         /// How sure that is.
         confidence: u8 [percent] => right titled("sure");

@@ -46,12 +46,15 @@ row! {
         piece: Piece => part;
         /// The word. Bytes that a hole or the end of the range leaves over are none.
         value: Option<Hex> => right optional;
+        /// The name of what it points at, in spaces with names, where it has one: a symbol or image with an offset, else the
+        /// region (`[heap]`, a file).
+        value_name: Option<String> => left with_os optional;
         /// Why there are no bytes.
         hole: Hole => part;
         /// The bytes as ASCII.
         ascii: String => table;
     }
-    columns ["va" "bytes" "value" "ascii" "len" "gap" "state"]
+    columns ["va" "bytes" "value" "ascii" "value_name" "len" "gap" "state"]
 }
 
 row! {

@@ -11,6 +11,9 @@ row! {
         place: Place => part;
         /// Where it leads.
         value: Hex => right;
+        /// The name of that, in spaces with names, where it has one: a symbol or image with an offset, else the region
+        /// (`[heap]`, a file).
+        value_name: Option<String> => left with_os optional;
     }
-    columns ["pid" "process" "va" "value" "region" "name"]
+    columns ["pid" "process" "va" "value" "region" "name" "value_name"]
 }

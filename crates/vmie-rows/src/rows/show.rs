@@ -17,7 +17,7 @@ row! {
         /// A number, true or false, text, the name of an enum's value, a pointer as `"0x..."`, or a list; text for
         /// numbers that JavaScript does not have; null where it cannot be read.
         value: Json => left;
-        /// The name of what a pointer points to, where it has one.
+        /// The name of what a pointer points to, where it has one: a symbol or image with an offset, else the region.
         name: Option<String> => left optional;
         /// Why there is no value.
         gap: Option<&'static str> => left optional;

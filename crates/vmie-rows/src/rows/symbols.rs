@@ -1,5 +1,7 @@
 //! `vmie symbols`.
 
+use std::borrow::Cow;
+
 use super::place::Owner;
 use crate::Hex;
 use crate::define::row;
@@ -11,12 +13,14 @@ row! {
         owner: Option<Owner> => part;
         /// Its address.
         va: Hex => right strong;
-        /// Its name.
-        name: &'a str => left;
+        /// Its name; of C++ and Rust the one in the source, such as `Player::update(int)`, but with `--no-demangle`.
+        name: Cow<'a, str> => left;
+        /// What the linker calls it, where that is another name.
+        mangled: Option<&'a str> => hidden optional;
         /// What it is, in the letters of `nm`: T and t code, D and d data, ...
         r#type: char => left;
         /// The image that it is of; null for the kernel itself.
         module: Option<&'a str> => left;
     }
-    columns ["pid" "process" "va" "type" "name" "module"]
+    columns ["pid" "process" "va" "type" "name" "module" "mangled"]
 }

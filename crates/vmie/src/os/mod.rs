@@ -61,6 +61,7 @@ pub use search::{
 pub use symbols::{
     Astray, Binding, ImportName, Imports, Moved, Named, Place, ResolveError, Resolver, Route,
     Routes, Scope, Slot, SlotKind, Stub, Symbol, SymbolTable, SymbolTableBuilder, Tier, Via,
+    demangle, demangle_base, may_be_mangled,
 };
 pub use trail::{Trail, UnknownTrail};
 #[cfg(feature = "isf")]

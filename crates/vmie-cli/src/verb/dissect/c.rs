@@ -26,7 +26,7 @@ pub(super) fn structure(fields: &[Common], at: u64, width: Width, names: &Names<
         if !field.detail.is_empty() {
             let _ = write!(comment, ", {}", field.detail);
         }
-        if let Some(name) = target(value, field.kind).and_then(|target| names.name(target)) {
+        if let Some(name) = target(value, field.kind).and_then(|target| names.pointee(target)) {
             let _ = write!(comment, " <{name}>");
         }
         if field.confidence > 0 {

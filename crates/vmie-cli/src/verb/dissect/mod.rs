@@ -433,7 +433,7 @@ fn row<A: Address>(
         kind: field.kind.label(),
         value: value.to_string(),
         detail: Some(field.detail.clone()).filter(|detail| !detail.is_empty()),
-        name: target(value, field.kind).and_then(|target| names.name(target)),
+        name: target(value, field.kind).and_then(|target| names.pointee(target)),
         confidence: field.confidence,
         evidence: field.evidence.clone(),
         compared: like.then(|| Compared {

@@ -94,7 +94,10 @@ impl Reading<'_, '_> {
         }
         let coverage = match self.args.view {
             ReadAs::Hex => self.rows(memory, range, Hex16)?,
-            ReadAs::U64 => self.rows(memory, range, Words64)?,
+            ReadAs::U64 => {
+                let names = &self.space.names;
+                self.rows(memory, range, Words64 { names })?
+            }
             ReadAs::Asm => {
                 let asm = Asm::new(self.bits(range), &self.space.names);
                 self.rows(memory, range, asm)?

@@ -185,7 +185,10 @@ fn rows_do_not_depend_on_how_the_bytes_come() {
         }
     };
     check("hex", &|parts| rows(Hex16, &memory, range, parts));
-    check("u64", &|parts| rows(Words64, &memory, range, parts));
+    let names = &Names::of_saved(None, &Reporter::new(Level::Quiet, ColorChoice::Never));
+    check("u64", &|parts| {
+        rows(Words64 { names }, &memory, range, parts)
+    });
     check("asm", &|parts| {
         rows(
             Asm::new(
@@ -217,7 +220,10 @@ fn only_code_looks_behind_the_range() {
             .sum()
     };
     assert_eq!(taken(rows(Hex16, &memory, range, &[&bytes])), 20);
-    assert_eq!(taken(rows(Words64, &memory, range, &[&bytes])), 20);
+    let words = Words64 {
+        names: &Names::of_saved(None, &Reporter::new(Level::Quiet, ColorChoice::Never)),
+    };
+    assert_eq!(taken(rows(words, &memory, range, &[&bytes])), 20);
     assert!(
         taken(rows(
             Asm::new(

@@ -130,10 +130,12 @@ impl Row for BytesRow {
     }
 }
 
-/// Little-endian 64-bit words.
-pub(super) struct Words64;
+/// Little-endian 64-bit words, and what they point at.
+pub(super) struct Words64<'a, 's> {
+    pub(super) names: &'a Names<'s>,
+}
 
-impl View for Words64 {
+impl View for Words64<'_, '_> {
     type Row = WordRow;
 
     fn row(&mut self, at: u64, bytes: &[u8], last: bool) -> Option<(usize, WordRow)> {
@@ -144,6 +146,7 @@ impl View for Words64 {
         let row = WordRow {
             piece: piece(at, bytes),
             value: word.map(Hex),
+            value_name: word.and_then(|word| self.names.pointee(word)),
             hole: NO_HOLE,
             ascii: ascii(bytes),
         };
@@ -154,6 +157,7 @@ impl View for Words64 {
         WordRow {
             piece,
             value: None,
+            value_name: None,
             hole,
             ascii: String::new(),
         }

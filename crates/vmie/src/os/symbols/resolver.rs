@@ -7,7 +7,7 @@
 //! `module+0x1234` where no symbol covers the address. Whatever is printed can be typed back.
 //!
 //! **Addresses of names.** The same forms, the offset optional and in hexadecimal with `0x` or in
-//! decimal. A bare name is looked for in three places, and the first that knows it answers: symbols of
+//! decimal. A mangled symbol may be called as its source calls it, with parameters or, where that is clear, without. A bare name is looked for in three places, and the first that knows it answers: symbols of
 //! the process's own images, symbols of the kernel, symbols of its modules; names of images, which
 //! stand for the address that the system gives for them, come before the symbols of images other than the
 //! kernel. A name that stands for several addresses there is refused with the list of them rather than
@@ -21,6 +21,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
+use super::demangle::{demangle, demangle_base, may_be_mangled};
 use super::table::{Symbol, SymbolTable};
 use crate::addr::{AddrRange, Address, Gva};
 use crate::os::{Guest, OsError, Process};
@@ -119,11 +120,14 @@ pub struct Place<'r> {
     pub symbol: Option<&'r str>,
     /// Bytes from the symbol, or else from the address of the image.
     pub offset: u64,
+    /// Whether the symbol is displayed as its source calls it ([`Resolver::demangling`]).
+    pub demangles: bool,
 }
 
 impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.module, self.symbol) {
+        let plain = self.symbol.filter(|_| self.demangles).and_then(demangle);
+        match (self.module, plain.as_deref().or(self.symbol)) {
             (None, None) => f.write_str(KERNEL)?,
             (None, Some(symbol)) => f.write_str(symbol)?,
             (Some(module), None) => f.write_str(module)?,
@@ -225,6 +229,16 @@ pub enum ResolveError {
     Beyond(String),
 }
 
+impl ResolveError {
+    /// Whether nothing has the name, so that it may be a name of another kind.
+    fn is_unknown(&self) -> bool {
+        matches!(
+            self,
+            Self::Unknown(_) | Self::NoModule(_) | Self::NoSymbol { .. }
+        )
+    }
+}
+
 fn list(addresses: &[Gva]) -> String {
     let words: Vec<String> = addresses.iter().map(Gva::to_string).collect();
     words.join(", ")
@@ -235,13 +249,25 @@ fn list(addresses: &[Gva]) -> String {
 pub struct Resolver<'g> {
     /// By start.
     scopes: Vec<Scope<'g>>,
+    demangles: bool,
 }
 
 impl<'g> Resolver<'g> {
     /// A resolver for these images.
     pub fn new(mut scopes: Vec<Scope<'g>>) -> Self {
         scopes.sort_by_key(|scope| (scope.range, scope.tier));
-        Self { scopes }
+        Self {
+            scopes,
+            demangles: false,
+        }
+    }
+
+    /// Whether the names that it gives display mangled symbols as their sources call them. Those that it is asked for may be of
+    /// either kind, whatever is said here.
+    #[must_use]
+    pub fn demangling(mut self, demangles: bool) -> Self {
+        self.demangles = demangles;
+        self
     }
 
     /// Whether it knows no image at all.
@@ -323,11 +349,13 @@ impl<'g> Resolver<'g> {
                 module: module(scope).then_some(scope.name.as_str()),
                 symbol: Some(symbol),
                 offset,
+                demangles: self.demangles,
             },
             None => Place {
                 module: module(first).then_some(first.name.as_str()),
                 symbol: None,
                 offset: va.offset_from(first.base)?,
+                demangles: self.demangles,
             },
         })
     }
@@ -338,33 +366,60 @@ impl<'g> Resolver<'g> {
     ///
     /// [`ResolveError`].
     pub fn address(&self, text: &str) -> Result<Gva, ResolveError> {
-        // Names may contain a plus (`libstdc++.so.6`), so the text is a name as a whole first.
+        // Names may contain a plus (`libstdc++.so.6`), so the text is a name as a whole first. What linkers call things comes before
+        // what sources call them, which takes longer to find.
         let (name, offset) = split_offset(text);
-        let whole = match offset {
-            0 => Err(ResolveError::Unknown(text.to_owned())),
-            _ => self.named(text),
-        };
-        let (base, offset) = match whole {
-            Ok(named) => (named.address(), 0),
-            Err(_) => (self.named(name)?.address(), offset),
-        };
-        base.checked_add(offset)
-            .ok_or_else(|| ResolveError::Beyond(text.to_owned()))
+        let mut why = None;
+        for naming in [Naming::Linker, Naming::Source] {
+            if offset != 0
+                && let Ok(named) = self.named_by(text, naming)
+            {
+                return Ok(named.address());
+            }
+            match self.named_by(name, naming) {
+                Ok(named) => {
+                    let va = named.address().checked_add(offset);
+                    return va.ok_or_else(|| ResolveError::Beyond(text.to_owned()));
+                }
+                Err(error) if error.is_unknown() => {
+                    why.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(why.unwrap_or_else(|| ResolveError::Unknown(name.to_owned())))
     }
 
-    /// What a name stands for: `symbol`, `module` or `module!symbol`, without an offset.
+    /// What a name stands for: `symbol`, `module` or `module!symbol`, without an offset, as linkers or as sources call it.
     ///
     /// # Errors
     ///
     /// [`ResolveError`].
     pub fn named(&self, name: &str) -> Result<Named, ResolveError> {
-        match name.split_once('!') {
-            Some((module, symbol)) => self.in_module(module, symbol),
-            None => self.anywhere(name),
+        let why = match self.named_by(name, Naming::Linker) {
+            Err(error) if error.is_unknown() => error,
+            found => return found,
+        };
+        match self.named_by(name, Naming::Source) {
+            Err(error) if error.is_unknown() => Err(why),
+            found => found,
         }
     }
 
-    fn in_module(&self, module: &str, symbol: &str) -> Result<Named, ResolveError> {
+    fn named_by(&self, name: &str, naming: Naming) -> Result<Named, ResolveError> {
+        match name.split_once('!') {
+            // In C++ there are names with such a sign.
+            Some((module, symbol)) if !module.ends_with("operator") => {
+                self.in_module(module, symbol, naming)
+            }
+            _ => match naming {
+                Naming::Linker => self.anywhere(name),
+                Naming::Source => self.anywhere_in_source(name),
+            },
+        }
+    }
+
+    fn in_module(&self, module: &str, symbol: &str, naming: Naming) -> Result<Named, ResolveError> {
         let mut found = Vec::new();
         let mut known = false;
         for scope in self.scopes.iter().filter(|scope| scope.name == module) {
@@ -378,6 +433,10 @@ impl<'g> Resolver<'g> {
                     .named(symbol)
                     .map(|symbol| (scope, of_symbol(symbol))),
             );
+        }
+        if naming == Naming::Source {
+            let scopes = self.scopes.iter().filter(|scope| scope.name == module);
+            found = demangled(scopes, symbol);
         }
         if !known {
             return Err(ResolveError::NoModule(module.to_owned()));
@@ -416,6 +475,57 @@ impl<'g> Resolver<'g> {
             }
         }
         Err(ResolveError::Unknown(name.to_owned()))
+    }
+
+    fn anywhere_in_source(&self, name: &str) -> Result<Named, ResolveError> {
+        for tier in [Tier::Process, Tier::Kernel, Tier::KernelModule] {
+            let scopes = self.scopes.iter().filter(|scope| scope.tier == tier);
+            if let Some(va) = only(name, demangled(scopes, name))? {
+                return Ok(va);
+            }
+        }
+        Err(ResolveError::Unknown(name.to_owned()))
+    }
+}
+
+/// Who gave a name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Naming {
+    /// The linker, to a symbol.
+    Linker,
+    /// The source, to what was mangled.
+    Source,
+}
+
+/// The symbols of some images that have this name where they are demangled, with parameters or without.
+///
+/// Cost: microseconds for each mangled name that has the name's most telling word in it; for all mangled names where none does.
+fn demangled<'s, 'g>(
+    scopes: impl Iterator<Item = &'s Scope<'g>> + Clone,
+    name: &str,
+) -> Vec<(&'s Scope<'g>, Named)>
+where
+    'g: 's,
+{
+    let is_meant = |symbol: &str| {
+        let is = |plain: Option<String>| plain.is_some_and(|plain| plain == name);
+        is(demangle(symbol)) || is(demangle_base(symbol))
+    };
+    let among = |wanted: &dyn Fn(&str) -> bool| -> Vec<(&'s Scope<'g>, Named)> {
+        let tables = scopes
+            .clone()
+            .filter_map(|scope| Some((scope, scope.symbols().ok()?)));
+        let all = tables.flat_map(|(scope, table)| table.iter().map(move |one| (scope, one)));
+        let meant = all.filter(|(_, one)| may_be_mangled(one.name) && wanted(one.name));
+        let meant = meant.filter(|(_, one)| is_meant(one.name));
+        meant.map(|(scope, one)| (scope, of_symbol(one))).collect()
+    };
+    // Manglings keep words as they are, all but a few of the standard library.
+    let words = name.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let telling = words.max_by_key(|word| word.len()).unwrap_or_default();
+    match among(&|symbol| symbol.contains(telling)) {
+        none if none.is_empty() => among(&|symbol| !symbol.contains(telling)),
+        found => found,
     }
 }
 
@@ -650,6 +760,63 @@ mod tests {
         assert_eq!(range("malloc"), Some((0x1200, 0x120f)));
         assert_eq!(range("start"), None);
         assert_eq!(range("kernel"), Some((0xf000, 0xf7ff)));
+    }
+
+    #[test]
+    fn mangled_symbols_bear_the_names_of_their_sources() {
+        let mut builder = SymbolTableBuilder::default();
+        for (name, va) in [
+            ("_ZN6Player6updateEi", 0x1000),
+            ("_ZN6Player4moveEi", 0x1100),
+            ("_ZN6Player4moveEd", 0x1200),
+            ("_ZNSsC1Ev", 0x1300),
+            ("_ZNK3VecneERKS_", 0x1400),
+            ("_ZN3VecplERKS_", 0x1500),
+            ("main", 0x1600),
+        ] {
+            builder.push(name.as_bytes(), Gva(va), b'T');
+        }
+        let range = AddrRange::new(Gva(0x1000), 0x1000).expect("a range");
+        let table = Arc::new(builder.build(Some(range)));
+        let load = move || Ok(Arc::clone(&table));
+        let resolver = Resolver::new(vec![Scope::new("game", range, Tier::Process, load)]);
+        let address = |name: &str| resolver.address(name).map(|va| va.0).ok();
+        for (name, va) in [
+            ("_ZN6Player6updateEi", 0x1000),
+            ("Player::update", 0x1000),
+            ("Player::update(int)", 0x1000),
+            ("game!Player::update", 0x1000),
+            ("Player::update(int)+0x10", 0x1010),
+            ("game!Player::update+16", 0x1010),
+            ("Player::move(double)", 0x1200),
+            // The words of the standard library are not in its manglings.
+            ("std::string::string()", 0x1300),
+            ("Vec::operator!=", 0x1400),
+            ("Vec::operator!=(Vec const&) const", 0x1400),
+            ("Vec::operator+", 0x1500),
+            ("main+0x10", 0x1610),
+        ] {
+            assert_eq!(address(name), Some(va), "{name}");
+        }
+        for name in ["Player", "update", "Player::update(long)", "game!nosuch"] {
+            assert_eq!(address(name), None, "{name}");
+        }
+        let several = resolver.address("Player::move").expect_err("two");
+        assert!(
+            matches!(several, ResolveError::Ambiguous { count: 2, .. }),
+            "{several}"
+        );
+
+        let name =
+            |resolver: &Resolver<'_>| resolver.name(Gva(0x1008)).map(|place| place.to_string());
+        assert_eq!(
+            name(&resolver).as_deref(),
+            Some("game!_ZN6Player6updateEi+0x8")
+        );
+        let resolver = resolver.demangling(true);
+        let text = name(&resolver).expect("a name");
+        assert_eq!(text, "game!Player::update(int)+0x8");
+        assert_eq!(resolver.address(&text), Ok(Gva(0x1008)));
     }
 
     #[test]
