@@ -209,7 +209,8 @@ fn check_record(value: &Value, fields: &'static [Field], physical: bool) {
         let known = leaves
             .iter()
             .any(|leaf| leaf.field.key == key && leaf.field.is_in_json());
-        assert!(known || physical && key == "space", "{key} is not defined");
+        let marks = physical && key == "space" || key == "source";
+        assert!(known || marks, "{key} is not defined");
     }
 }
 
