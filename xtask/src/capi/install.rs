@@ -15,8 +15,10 @@ const USAGE: &str = "usage: cargo xtask install --prefix DIR [--debug]";
 /// How the library is built.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Profile {
+    /// For tests.
     Debug,
-    Release,
+    /// What is packaged.
+    Dist,
 }
 
 /// A prefix that the library was installed under.
@@ -45,7 +47,7 @@ impl Installed {
 /// Runs `cargo xtask install ARGS`.
 pub(crate) fn install(args: &[&str]) -> Fallible<()> {
     let (prefix, profile) = match args {
-        ["--prefix", prefix] => (prefix, Profile::Release),
+        ["--prefix", prefix] => (prefix, Profile::Dist),
         ["--prefix", prefix, "--debug"] | ["--debug", "--prefix", prefix] => {
             (prefix, Profile::Debug)
         }
@@ -67,9 +69,9 @@ pub(crate) fn into(prefix: &Path, profile: Profile) -> Fallible<Installed> {
             build_for_tests()?;
             "debug"
         }
-        Profile::Release => {
-            run(cargo().args(["build", "--package", "vmie-capi", "--release"]))?;
-            "release"
+        Profile::Dist => {
+            run(cargo().args(["build", "--package", "vmie-capi", "--profile", "dist"]))?;
+            "dist"
         }
     };
     let version = env!("CARGO_PKG_VERSION");
