@@ -2,9 +2,9 @@
  * Lists the processes of a guest, and for each with memory of its own how much of its user half is mapped.
  *
  * Compile: cc -std=c11 -o processes os.c $(pkg-config --cflags --libs vmie)
- * Run: ./processes demo.elf || echo "status $?"
+ * Run: ./processes demo.elf
  *
- * The demo's guest has no operating system, which is what this says of it; try an image of a Linux guest.
+ * `vmie demo --keep DIR` makes demo.elf.
  */
 #include <inttypes.h>
 #include <os.h>

@@ -2,7 +2,7 @@
  * Finds signatures of a file, one a line, where the address space of a guest's first CPU may execute, in one pass.
  *
  * Compile: cc -std=c11 -o sigs sigscan.c $(pkg-config --cflags --libs vmie)
- * Run: printf '55 48 89 E5 B8 [4] 5D C3\n48 8B 05 ?? ?? ?? ?? 48 85 C0\n' | ./sigs demo.elf
+ * Run: printf '55 48 89 E5 [3] 5D C3\n48 8B 05 ?? ?? ?? ?? 48 85 C0\n' | ./sigs demo.elf
  *
  * `vmie demo --keep DIR` makes demo.elf.
  */

@@ -1,4 +1,4 @@
-/* The demo guest's image with changes: what the tests of moments have in common. */
+/* The bare guest's image with changes: what the tests of moments have in common. */
 #ifndef CHANGED_H
 #define CHANGED_H
 
@@ -44,7 +44,7 @@ static inline unsigned char *at_gpa(uint64_t gpa)
 static inline unsigned char *at_va(vmie_mem *m, uint64_t va)
 {
     vmie_mapping mapping;
-    CHECK(vmie_translate(m, DEMO_CR3, va, &mapping) == 0);
+    CHECK(vmie_translate(m, BARE_CR3, va, &mapping) == 0);
     return at_gpa(mapping.gpa);
 }
 

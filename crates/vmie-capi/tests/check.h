@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "demo.h" /* made by xtask */
+#include "bare.h" /* made by xtask */
 
 /* Ends the program when something does not hold, with the library's last error. */
 #define CHECK(holds)                                                                          \

@@ -39,14 +39,14 @@ static void nulls(vmie_mem *m)
     FAILS(vmie_ranges(NULL, &region, 1), -1, VMIE_E_ARGUMENT);
     FAILS(vmie_cpus(NULL, &cpu, 1), -1, VMIE_E_ARGUMENT);
     FAILS(vmie_set_paging(NULL, VMIE_PAGING_AUTO), -1, VMIE_E_ARGUMENT);
-    FAILS(vmie_paging(NULL, DEMO_CR3, NULL), -1, VMIE_E_ARGUMENT);
-    FAILS(vmie_translate(NULL, DEMO_CR3, DEMO_BANNER, &mapping), -1, VMIE_E_ARGUMENT);
-    FAILS(vmie_translate(m, DEMO_CR3, DEMO_BANNER, NULL), -1, VMIE_E_ARGUMENT);
-    FAILS(vmie_read(NULL, DEMO_CR3, DEMO_BANNER, buf, sizeof buf, &done), -1, VMIE_E_ARGUMENT);
+    FAILS(vmie_paging(NULL, BARE_CR3, NULL), -1, VMIE_E_ARGUMENT);
+    FAILS(vmie_translate(NULL, BARE_CR3, BARE_BANNER, &mapping), -1, VMIE_E_ARGUMENT);
+    FAILS(vmie_translate(m, BARE_CR3, BARE_BANNER, NULL), -1, VMIE_E_ARGUMENT);
+    FAILS(vmie_read(NULL, BARE_CR3, BARE_BANNER, buf, sizeof buf, &done), -1, VMIE_E_ARGUMENT);
     CHECK(done == 0);
-    FAILS(vmie_read(m, DEMO_CR3, DEMO_BANNER, NULL, 8, NULL), -1, VMIE_E_ARGUMENT);
+    FAILS(vmie_read(m, BARE_CR3, BARE_BANNER, NULL, 8, NULL), -1, VMIE_E_ARGUMENT);
     FAILS(vmie_read_phys(NULL, 0, buf, sizeof buf, NULL), -1, VMIE_E_ARGUMENT);
-    FAILS(vmie_regions(NULL, DEMO_CR3, 0, UINT64_MAX, &region, 1), -1, VMIE_E_ARGUMENT);
+    FAILS(vmie_regions(NULL, BARE_CR3, 0, UINT64_MAX, &region, 1), -1, VMIE_E_ARGUMENT);
     CHECK(vmie_last_coverage(&coverage) == -1);
     CHECK(vmie_last_coverage(NULL) == -1);
 }
@@ -58,8 +58,8 @@ static void senseless(vmie_mem *m)
 
     FAILS(vmie_ranges(m, &region, -1), -1, VMIE_E_ARGUMENT);
     FAILS(vmie_cpus(m, NULL, -1), -1, VMIE_E_ARGUMENT);
-    FAILS(vmie_regions(m, DEMO_CR3, 0, UINT64_MAX, &region, -1), -1, VMIE_E_ARGUMENT);
-    FAILS(vmie_regions(m, DEMO_CR3, 2, 1, &region, 1), -1, VMIE_E_ARGUMENT);
+    FAILS(vmie_regions(m, BARE_CR3, 0, UINT64_MAX, &region, -1), -1, VMIE_E_ARGUMENT);
+    FAILS(vmie_regions(m, BARE_CR3, 2, 1, &region, 1), -1, VMIE_E_ARGUMENT);
     FAILS(vmie_note(m, -1), NULL, VMIE_E_ARGUMENT);
     FAILS(vmie_set_threads(m, -1), -1, VMIE_E_ARGUMENT);
     FAILS(vmie_set_paging(m, 5), -1, VMIE_E_ARGUMENT);
@@ -79,10 +79,10 @@ static void senseless(vmie_mem *m)
     CHECK(vmie_regions(m, 0x3000, 0, UINT64_MAX - 1, &region, 1) == 0);
 
     /* Sizes that no memory has. */
-    FAILS(vmie_read(m, DEMO_CR3, DEMO_BANNER, buf, SIZE_MAX, NULL), -1, VMIE_E_ARGUMENT);
-    FAILS(vmie_read(m, DEMO_CR3, UINT64_MAX, buf, 2, NULL), -1, VMIE_E_ARGUMENT);
+    FAILS(vmie_read(m, BARE_CR3, BARE_BANNER, buf, SIZE_MAX, NULL), -1, VMIE_E_ARGUMENT);
+    FAILS(vmie_read(m, BARE_CR3, UINT64_MAX, buf, 2, NULL), -1, VMIE_E_ARGUMENT);
     FAILS(vmie_read_phys(m, UINT64_MAX - 6, buf, 8, NULL), -1, VMIE_E_ARGUMENT);
-    CHECK(vmie_read(m, DEMO_CR3, 0, NULL, 0, NULL) == 0);
+    CHECK(vmie_read(m, BARE_CR3, 0, NULL, 0, NULL) == 0);
 }
 
 static void sources(const char *source, const char *dir)
@@ -140,68 +140,68 @@ static void guest(vmie_mem *m)
 
     vmie_cpu cpu;
     CHECK(vmie_cpus(m, &cpu, 1) == 1);
-    CHECK(cpu.cr3 == DEMO_CR3 && cpu.paging == VMIE_PAGING_4LEVEL && cpu.index == 0);
+    CHECK(cpu.cr3 == BARE_CR3 && cpu.paging == VMIE_PAGING_4LEVEL && cpu.index == 0);
     int confirmed = -1;
-    CHECK(vmie_paging(m, DEMO_CR3, &confirmed) == VMIE_PAGING_4LEVEL && confirmed == 1);
+    CHECK(vmie_paging(m, BARE_CR3, &confirmed) == VMIE_PAGING_4LEVEL && confirmed == 1);
     /* Flag bits of a CR3 do not count. */
-    CHECK(vmie_paging(m, DEMO_CR3 | 0x18, NULL) == VMIE_PAGING_4LEVEL);
+    CHECK(vmie_paging(m, BARE_CR3 | 0x18, NULL) == VMIE_PAGING_4LEVEL);
 
-    char text[sizeof DEMO_BANNER_TEXT] = "";
+    char text[sizeof BARE_BANNER_TEXT] = "";
     size_t len = sizeof text - 1, done = 0;
-    CHECK(vmie_read(m, DEMO_CR3, DEMO_BANNER, text, len, &done) == 0 && done == len);
-    CHECK(strcmp(text, DEMO_BANNER_TEXT) == 0);
+    CHECK(vmie_read(m, BARE_CR3, BARE_BANNER, text, len, &done) == 0 && done == len);
+    CHECK(strcmp(text, BARE_BANNER_TEXT) == 0);
     vmie_mapping at;
-    CHECK(vmie_translate(m, DEMO_CR3, DEMO_BANNER, &at) == 0);
+    CHECK(vmie_translate(m, BARE_CR3, BARE_BANNER, &at) == 0);
     CHECK(at.page_size == 4096 && at.prot == (VMIE_PROT_R | VMIE_PROT_USER) && at.reserved == 0);
     memset(text, 0, sizeof text);
     CHECK(vmie_read_phys(m, at.gpa, text, len, NULL) == 0);
-    CHECK(strcmp(text, DEMO_BANNER_TEXT) == 0);
+    CHECK(strcmp(text, BARE_BANNER_TEXT) == 0);
 
     /* Into the hole, and from a page that is swapped out. */
     static char page[3 * 4096];
-    FAILS(vmie_read(m, DEMO_CR3, DEMO_HOLED, page, sizeof page, &done), -1, VMIE_E_UNREADABLE);
-    CHECK(done == DEMO_ABSENT_PAGE - DEMO_HOLED);
-    CHECK(vmie_last_error_address() == DEMO_ABSENT_PAGE);
-    FAILS(vmie_read(m, DEMO_CR3, DEMO_SWAPPED_PAGE, page, 1, &done), -1, VMIE_E_NOT_MAPPED);
-    CHECK(done == 0 && vmie_last_error_address() == DEMO_SWAPPED_PAGE);
-    FAILS(vmie_translate(m, DEMO_CR3, DEMO_SWAPPED_PAGE, &at), -1, VMIE_E_NOT_MAPPED);
-    FAILS(vmie_read_phys(m, DEMO_ABSENT_GPA, page, 1, NULL), -1, VMIE_E_UNREADABLE);
+    FAILS(vmie_read(m, BARE_CR3, BARE_HOLED, page, sizeof page, &done), -1, VMIE_E_UNREADABLE);
+    CHECK(done == BARE_ABSENT_PAGE - BARE_HOLED);
+    CHECK(vmie_last_error_address() == BARE_ABSENT_PAGE);
+    FAILS(vmie_read(m, BARE_CR3, BARE_SWAPPED_PAGE, page, 1, &done), -1, VMIE_E_NOT_MAPPED);
+    CHECK(done == 0 && vmie_last_error_address() == BARE_SWAPPED_PAGE);
+    FAILS(vmie_translate(m, BARE_CR3, BARE_SWAPPED_PAGE, &at), -1, VMIE_E_NOT_MAPPED);
+    FAILS(vmie_read_phys(m, BARE_ABSENT_GPA, page, 1, NULL), -1, VMIE_E_UNREADABLE);
     /* The next call forgets. */
     CHECK(vmie_is_live(m) >= 0 && vmie_last_error() == VMIE_OK);
     CHECK(strcmp(vmie_last_error_text(), "") == 0 && vmie_last_error_address() == 0);
 
     /* In another mode the same tables are other ones. */
     CHECK(vmie_set_paging(m, VMIE_PAGING_5LEVEL) == 0);
-    CHECK(vmie_paging(m, DEMO_CR3, NULL) == VMIE_PAGING_5LEVEL);
-    CHECK(vmie_translate(m, DEMO_CR3, DEMO_BANNER, &at) == -1);
+    CHECK(vmie_paging(m, BARE_CR3, NULL) == VMIE_PAGING_5LEVEL);
+    CHECK(vmie_translate(m, BARE_CR3, BARE_BANNER, &at) == -1);
     CHECK(vmie_set_paging(m, VMIE_PAGING_AUTO) == 0);
-    CHECK(vmie_translate(m, DEMO_CR3, DEMO_BANNER, &at) == 0);
+    CHECK(vmie_translate(m, BARE_CR3, BARE_BANNER, &at) == 0);
 }
 
 static void regions(vmie_mem *m)
 {
-    const uint64_t lo = DEMO_TEXT, hi = DEMO_DATA + DEMO_DATA_LEN - 1;
+    const uint64_t lo = BARE_TEXT, hi = BARE_DATA + BARE_DATA_LEN - 1;
     vregion all[8], some[8];
     memset(some, 0xee, sizeof some);
-    CHECK(vmie_regions(m, DEMO_CR3, lo, hi, NULL, 0) == 3);
-    CHECK(vmie_regions(m, DEMO_CR3, lo, hi, NULL, 8) == 3);
-    CHECK(vmie_regions(m, DEMO_CR3, lo, hi, all, 8) == 3);
-    CHECK(vmie_regions(m, DEMO_CR3, lo, hi, some, 2) == 3);
+    CHECK(vmie_regions(m, BARE_CR3, lo, hi, NULL, 0) == 3);
+    CHECK(vmie_regions(m, BARE_CR3, lo, hi, NULL, 8) == 3);
+    CHECK(vmie_regions(m, BARE_CR3, lo, hi, all, 8) == 3);
+    CHECK(vmie_regions(m, BARE_CR3, lo, hi, some, 2) == 3);
     for (int i = 0; i < 2; i++)
         CHECK(some[i].va == all[i].va && some[i].len == all[i].len && some[i].prot == all[i].prot);
     CHECK(some[2].va == UINT64_C(0xeeeeeeeeeeeeeeee));
-    CHECK(all[0].va == DEMO_TEXT && all[0].len == DEMO_TEXT_LEN);
+    CHECK(all[0].va == BARE_TEXT && all[0].len == BARE_TEXT_LEN);
     CHECK(all[0].prot == (VMIE_PROT_R | VMIE_PROT_X | VMIE_PROT_USER));
 
     /* Cut to what was asked for; both ends belong to it. */
-    CHECK(vmie_regions(m, DEMO_CR3, lo + 0x10, lo + 0x10, all, 8) == 1);
+    CHECK(vmie_regions(m, BARE_CR3, lo + 0x10, lo + 0x10, all, 8) == 1);
     CHECK(all[0].va == lo + 0x10 && all[0].len == 1);
     vmie_coverage coverage;
     CHECK(vmie_last_coverage(&coverage) == 0);
     CHECK(coverage.mapped == 1 && coverage.read == 0 && coverage.lost == 0 && coverage.complete == 1);
 
     /* Nothing there is an answer. */
-    CHECK(vmie_regions(m, DEMO_CR3, 0, 0xfff, all, 8) == 0);
+    CHECK(vmie_regions(m, BARE_CR3, 0, 0xfff, all, 8) == 0);
     CHECK(vmie_last_coverage(&coverage) == 0 && coverage.unmapped == 0x1000);
 
     /* Physical memory. */
@@ -214,9 +214,9 @@ static void *reader(void *handle)
 {
     for (int i = 0; i < 50; i++) {
         char text[4];
-        CHECK(vmie_read(handle, DEMO_CR3, DEMO_BANNER, text, 4, NULL) == 0);
-        CHECK(memcmp(text, DEMO_BANNER_TEXT, 4) == 0 && vmie_last_error() == VMIE_OK);
-        CHECK(vmie_regions(handle, DEMO_CR3, DEMO_TEXT, DEMO_TEXT + 1, NULL, 0) == 1);
+        CHECK(vmie_read(handle, BARE_CR3, BARE_BANNER, text, 4, NULL) == 0);
+        CHECK(memcmp(text, BARE_BANNER_TEXT, 4) == 0 && vmie_last_error() == VMIE_OK);
+        CHECK(vmie_regions(handle, BARE_CR3, BARE_TEXT, BARE_TEXT + 1, NULL, 0) == 1);
     }
     return NULL;
 }
@@ -225,8 +225,8 @@ static void *stray(void *handle)
 {
     for (int i = 0; i < 50; i++) {
         char text[4];
-        FAILS(vmie_read(handle, DEMO_CR3, DEMO_SWAPPED_PAGE, text, 4, NULL), -1, VMIE_E_NOT_MAPPED);
-        FAILS(vmie_regions(handle, DEMO_CR3, 1, 0, NULL, 0), -1, VMIE_E_ARGUMENT);
+        FAILS(vmie_read(handle, BARE_CR3, BARE_SWAPPED_PAGE, text, 4, NULL), -1, VMIE_E_NOT_MAPPED);
+        FAILS(vmie_regions(handle, BARE_CR3, 1, 0, NULL, 0), -1, VMIE_E_ARGUMENT);
         CHECK(vmie_last_coverage(&(vmie_coverage){0}) == -1);
         CHECK(vmie_set_paging(handle, i % 2 ? VMIE_PAGING_AUTO : VMIE_PAGING_4LEVEL) == 0);
     }
@@ -327,7 +327,7 @@ int main(int argc, char **argv)
     CHECK(argc == 5 && strcmp(argv[1], "check") == 0);
     versions();
     vmie_mem *m = open_guest(argv[2], "-");
-    CHECK(number(argv[3]) == DEMO_CR3);
+    CHECK(number(argv[3]) == BARE_CR3);
     nulls(m);
     senseless(m);
     sources(argv[2], argv[4]);

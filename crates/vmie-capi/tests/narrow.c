@@ -4,8 +4,8 @@
 #include <narrow.h>
 #include <os.h>
 
-#define LO DEMO_HEAP
-#define HI (DEMO_HEAP + DEMO_HEAP_LEN - 1)
+#define LO BARE_HEAP
+#define HI (BARE_HEAP + BARE_HEAP_LEN - 1)
 
 static char saved[4096], kept[4096], other[4096];
 
@@ -17,7 +17,7 @@ static void put(vmie_mem *m, uint64_t va, uint32_t value)
 static uint32_t get(vmie_mem *m, uint64_t va)
 {
     uint32_t value;
-    CHECK(vmie_read(m, DEMO_CR3, va, &value, sizeof value, NULL) == 0);
+    CHECK(vmie_read(m, BARE_CR3, va, &value, sizeof value, NULL) == 0);
     return value;
 }
 
@@ -48,14 +48,14 @@ static void against_reference(vmie_mem *before, vmie_mem *now)
 {
     gva_value none = {.u = 0}, all = {.u = UINT32_MAX}, low = {.u = 3}, high = {.u = 7};
     uint64_t count = 0;
-    CHECK(gva_value_save(before, DEMO_CR3, LO, HI, 0, VALUE_U32, &none, &all, 0, saved, &count) == 0);
-    CHECK(count == DEMO_HEAP_LEN / 4);
+    CHECK(gva_value_save(before, BARE_CR3, LO, HI, 0, VALUE_U32, &none, &all, 0, saved, &count) == 0);
+    CHECK(count == BARE_HEAP_LEN / 4);
     for (int relation = NARROW_CHANGED; relation <= NARROW_DECREASED_BY; relation++) {
         int has = relation >= NARROW_EQUAL;
-        int total = gva_value_narrow(now, DEMO_CR3, saved, relation, has ? &low : NULL, has ? &high : NULL, NULL, NULL, 0);
+        int total = gva_value_narrow(now, BARE_CR3, saved, relation, has ? &low : NULL, has ? &high : NULL, NULL, NULL, 0);
         CHECK(total >= (relation == NARROW_EQUAL ? 0 : 1));
         narrow_hit *hits = room(total, sizeof *hits);
-        CHECK(gva_value_narrow(now, DEMO_CR3, saved, relation, has ? &low : NULL, has ? &high : NULL, kept, hits,
+        CHECK(gva_value_narrow(now, BARE_CR3, saved, relation, has ? &low : NULL, has ? &high : NULL, kept, hits,
                                total) == total);
         int at = 0;
         for (uint64_t va = LO; va < HI; va += 4) {
@@ -68,8 +68,8 @@ static void against_reference(vmie_mem *before, vmie_mem *now)
         CHECK(at == total);
         free(hits);
         /* What is left is as it is now: nothing of it has changed. */
-        CHECK(gva_value_narrow(now, DEMO_CR3, kept, NARROW_UNCHANGED, NULL, NULL, NULL, NULL, 0) == total);
-        CHECK(gva_value_narrow(now, DEMO_CR3, kept, NARROW_CHANGED, NULL, NULL, NULL, NULL, 0) == 0);
+        CHECK(gva_value_narrow(now, BARE_CR3, kept, NARROW_UNCHANGED, NULL, NULL, NULL, NULL, 0) == total);
+        CHECK(gva_value_narrow(now, BARE_CR3, kept, NARROW_CHANGED, NULL, NULL, NULL, NULL, 0) == 0);
     }
 }
 
@@ -79,51 +79,51 @@ static void step_by_step(vmie_mem *first, vmie_mem *second)
     gva_value hundred = {.u = 100}, five = {.u = 5};
     narrow_hit hit;
     uint64_t count;
-    CHECK(gva_value_save(first, DEMO_CR3, LO, HI, 0, VALUE_U32, &hundred, NULL, 0, other, &count) == 0);
+    CHECK(gva_value_save(first, BARE_CR3, LO, HI, 0, VALUE_U32, &hundred, NULL, 0, other, &count) == 0);
     CHECK(count >= 2);
-    CHECK(gva_value_narrow(second, DEMO_CR3, other, NARROW_INCREASED_BY, &five, NULL, other, &hit, 1) == 1);
+    CHECK(gva_value_narrow(second, BARE_CR3, other, NARROW_INCREASED_BY, &five, NULL, other, &hit, 1) == 1);
     CHECK(hit.va == LO + 0x10 && hit.value.u == 105 && hit.old.u == 100);
-    CHECK(gva_value_narrow(first, DEMO_CR3, other, NARROW_DECREASED_BY, &five, NULL, NULL, &hit, 1) == 1);
+    CHECK(gva_value_narrow(first, BARE_CR3, other, NARROW_DECREASED_BY, &five, NULL, NULL, &hit, 1) == 1);
     CHECK(hit.va == LO + 0x10 && hit.value.u == 100 && hit.old.u == 105);
     /* Signs and floats are told by the members that go with their types. */
     gva_value minus = {.i = -31337}, half = {.f = 0.8125};
-    CHECK(gva_value_save(first, DEMO_CR3, LO, HI, 0, VALUE_I32, &minus, NULL, 0, other, &count) == 0 && count == 1);
-    CHECK(gva_value_narrow(second, DEMO_CR3, other, NARROW_INCREASED, NULL, NULL, NULL, &hit, 1) == 1);
+    CHECK(gva_value_save(first, BARE_CR3, LO, HI, 0, VALUE_I32, &minus, NULL, 0, other, &count) == 0 && count == 1);
+    CHECK(gva_value_narrow(second, BARE_CR3, other, NARROW_INCREASED, NULL, NULL, NULL, &hit, 1) == 1);
     CHECK(hit.va == LO + 0x20 && hit.old.i == -31337 && hit.value.i == 4);
-    CHECK(gva_value_save(first, DEMO_CR3, LO, HI, 0, VALUE_F32, &half, NULL, 0, other, &count) == 0 && count == 1);
-    CHECK(gva_value_narrow(second, DEMO_CR3, other, NARROW_DECREASED, NULL, NULL, NULL, &hit, 1) == 1);
+    CHECK(gva_value_save(first, BARE_CR3, LO, HI, 0, VALUE_F32, &half, NULL, 0, other, &count) == 0 && count == 1);
+    CHECK(gva_value_narrow(second, BARE_CR3, other, NARROW_DECREASED, NULL, NULL, NULL, &hit, 1) == 1);
     CHECK(hit.va == LO + 0x30 && hit.old.f == 0.8125 && hit.value.f == 0.25);
     /* None is an answer, and a file of none has none. */
-    CHECK(gva_value_narrow(second, DEMO_CR3, other, NARROW_INCREASED, NULL, NULL, other, NULL, 0) == 0);
-    CHECK(gva_value_narrow(second, DEMO_CR3, other, NARROW_CHANGED, NULL, NULL, NULL, NULL, 0) == 0);
+    CHECK(gva_value_narrow(second, BARE_CR3, other, NARROW_INCREASED, NULL, NULL, other, NULL, 0) == 0);
+    CHECK(gva_value_narrow(second, BARE_CR3, other, NARROW_CHANGED, NULL, NULL, NULL, NULL, 0) == 0);
 }
 
 static void misuse(vmie_mem *m)
 {
     gva_value one = {.u = 1}, minus = {.i = -1};
     uint64_t count;
-    FAILS(gva_value_save(NULL, DEMO_CR3, LO, HI, 0, VALUE_U32, &one, NULL, 0, other, &count), -1, VMIE_E_ARGUMENT);
-    FAILS(gva_value_save(m, DEMO_CR3, LO, HI, 0, VALUE_U32, NULL, NULL, 0, other, &count), -1, VMIE_E_ARGUMENT);
-    FAILS(gva_value_save(m, DEMO_CR3, LO, HI, 0, 0, &one, NULL, 0, other, &count), -1, VMIE_E_ARGUMENT);
-    FAILS(gva_value_save(m, DEMO_CR3, LO, HI, 0, VALUE_U32, &one, NULL, 0, NULL, &count), -1, VMIE_E_ARGUMENT);
-    FAILS(gva_value_save(m, DEMO_CR3, LO, HI, 0, VALUE_U32, &one, NULL, 0, "/nowhere/file", &count), -1, VMIE_E_IO);
-    FAILS(gva_value_save(m, DEMO_CR3, 1, 2, 0, VALUE_U8, &one, NULL, 0, other, &count), -1, VMIE_E_UNREADABLE);
-    CHECK(gva_value_save(m, DEMO_CR3, LO, HI, 0, VALUE_U32, &one, NULL, 0, other, NULL) == 0);
-    FAILS(gva_value_narrow(m, DEMO_CR3, other, 0, NULL, NULL, NULL, NULL, 0), -1, VMIE_E_ARGUMENT);
-    FAILS(gva_value_narrow(m, DEMO_CR3, other, 9, &one, NULL, NULL, NULL, 0), -1, VMIE_E_ARGUMENT);
-    FAILS(gva_value_narrow(m, DEMO_CR3, other, NARROW_CHANGED, &one, NULL, NULL, NULL, 0), -1, VMIE_E_ARGUMENT);
-    FAILS(gva_value_narrow(m, DEMO_CR3, other, NARROW_EQUAL, NULL, NULL, NULL, NULL, 0), -1, VMIE_E_ARGUMENT);
-    FAILS(gva_value_narrow(m, DEMO_CR3, other, NARROW_CHANGED, NULL, NULL, NULL, NULL, -1), -1, VMIE_E_ARGUMENT);
-    FAILS(gva_value_narrow(m, DEMO_CR3, NULL, NARROW_CHANGED, NULL, NULL, NULL, NULL, 0), -1, VMIE_E_ARGUMENT);
-    FAILS(gva_value_narrow(m, DEMO_CR3, "/nowhere/file", NARROW_CHANGED, NULL, NULL, NULL, NULL, 0), -1, VMIE_E_OPEN);
+    FAILS(gva_value_save(NULL, BARE_CR3, LO, HI, 0, VALUE_U32, &one, NULL, 0, other, &count), -1, VMIE_E_ARGUMENT);
+    FAILS(gva_value_save(m, BARE_CR3, LO, HI, 0, VALUE_U32, NULL, NULL, 0, other, &count), -1, VMIE_E_ARGUMENT);
+    FAILS(gva_value_save(m, BARE_CR3, LO, HI, 0, 0, &one, NULL, 0, other, &count), -1, VMIE_E_ARGUMENT);
+    FAILS(gva_value_save(m, BARE_CR3, LO, HI, 0, VALUE_U32, &one, NULL, 0, NULL, &count), -1, VMIE_E_ARGUMENT);
+    FAILS(gva_value_save(m, BARE_CR3, LO, HI, 0, VALUE_U32, &one, NULL, 0, "/nowhere/file", &count), -1, VMIE_E_IO);
+    FAILS(gva_value_save(m, BARE_CR3, 1, 2, 0, VALUE_U8, &one, NULL, 0, other, &count), -1, VMIE_E_UNREADABLE);
+    CHECK(gva_value_save(m, BARE_CR3, LO, HI, 0, VALUE_U32, &one, NULL, 0, other, NULL) == 0);
+    FAILS(gva_value_narrow(m, BARE_CR3, other, 0, NULL, NULL, NULL, NULL, 0), -1, VMIE_E_ARGUMENT);
+    FAILS(gva_value_narrow(m, BARE_CR3, other, 9, &one, NULL, NULL, NULL, 0), -1, VMIE_E_ARGUMENT);
+    FAILS(gva_value_narrow(m, BARE_CR3, other, NARROW_CHANGED, &one, NULL, NULL, NULL, 0), -1, VMIE_E_ARGUMENT);
+    FAILS(gva_value_narrow(m, BARE_CR3, other, NARROW_EQUAL, NULL, NULL, NULL, NULL, 0), -1, VMIE_E_ARGUMENT);
+    FAILS(gva_value_narrow(m, BARE_CR3, other, NARROW_CHANGED, NULL, NULL, NULL, NULL, -1), -1, VMIE_E_ARGUMENT);
+    FAILS(gva_value_narrow(m, BARE_CR3, NULL, NARROW_CHANGED, NULL, NULL, NULL, NULL, 0), -1, VMIE_E_ARGUMENT);
+    FAILS(gva_value_narrow(m, BARE_CR3, "/nowhere/file", NARROW_CHANGED, NULL, NULL, NULL, NULL, 0), -1, VMIE_E_OPEN);
     FAILS(gva_value_narrow(m, VMIE_PHYS, other, NARROW_CHANGED, NULL, NULL, NULL, NULL, 0), -1, VMIE_E_NOT_FOUND);
     /* An amount is never negative. */
-    CHECK(gva_value_save(m, DEMO_CR3, LO, HI, 0, VALUE_I32, &one, NULL, 0, other, NULL) == 0);
-    FAILS(gva_value_narrow(m, DEMO_CR3, other, NARROW_INCREASED_BY, &minus, NULL, NULL, NULL, 0), -1, VMIE_E_ARGUMENT);
+    CHECK(gva_value_save(m, BARE_CR3, LO, HI, 0, VALUE_I32, &one, NULL, 0, other, NULL) == 0);
+    FAILS(gva_value_narrow(m, BARE_CR3, other, NARROW_INCREASED_BY, &minus, NULL, NULL, NULL, 0), -1, VMIE_E_ARGUMENT);
     /* A damaged file is none. */
     FILE *file = fopen(other, "r+b");
     CHECK(file != NULL && fseek(file, -1, SEEK_END) == 0 && fputc(0x55, file) != EOF && fclose(file) == 0);
-    FAILS(gva_value_narrow(m, DEMO_CR3, other, NARROW_CHANGED, NULL, NULL, NULL, NULL, 0), -1, VMIE_E_OPEN);
+    FAILS(gva_value_narrow(m, BARE_CR3, other, NARROW_CHANGED, NULL, NULL, NULL, NULL, 0), -1, VMIE_E_OPEN);
 }
 
 int main(int argc, char **argv)

@@ -38,7 +38,7 @@ static void nulls(void)
     CHECK(vmie_last_error() == VMIE_OK);
 }
 
-/* The demo has processes in name only: no kernel keeps a list of them. */
+/* The bare guest has no kernel that keeps a list of processes. */
 static void without_a_system(vmie_mem *m)
 {
     FAILS(vmie_os_find(m), NULL, VMIE_E_OS);

@@ -21,12 +21,12 @@ static int none(void *user, const pmap_path *path)
 }
 
 /* From all of the data to the world. */
-static const pmap_range DATA = {DEMO_DATA, DEMO_DATA + DEMO_DATA_LEN - 1};
+static const pmap_range DATA = {BARE_DATA, BARE_DATA + BARE_DATA_LEN - 1};
 
 static pmap_search to_world(void)
 {
     pmap_search search = {0};
-    search.target = DEMO_WORLD;
+    search.target = BARE_WORLD;
     search.bases = &DATA;
     search.base_count = 1;
     search.max_offset = 0x100;
@@ -42,7 +42,7 @@ static void nulls(vmie_mem *m, pmap *p)
     pmap_options options;
     pmap_search search = to_world();
 
-    FAILS(pmap_build(NULL, DEMO_CR3, NULL), NULL, VMIE_E_ARGUMENT);
+    FAILS(pmap_build(NULL, BARE_CR3, NULL), NULL, VMIE_E_ARGUMENT);
     pmap_free(NULL);
     CHECK(vmie_last_error() == VMIE_OK);
     FAILS(pmap_count(NULL), -1, VMIE_E_ARGUMENT);
@@ -52,20 +52,20 @@ static void nulls(vmie_mem *m, pmap *p)
     FAILS(pmap_pointees(NULL, 0, 1, &edge, 1), -1, VMIE_E_ARGUMENT);
     FAILS(pmap_save(NULL, "file"), -1, VMIE_E_ARGUMENT);
     FAILS(pmap_save(p, NULL), -1, VMIE_E_ARGUMENT);
-    FAILS(pmap_open(NULL, DEMO_CR3, "file"), NULL, VMIE_E_ARGUMENT);
-    FAILS(pmap_open(m, DEMO_CR3, NULL), NULL, VMIE_E_ARGUMENT);
+    FAILS(pmap_open(NULL, BARE_CR3, "file"), NULL, VMIE_E_ARGUMENT);
+    FAILS(pmap_open(m, BARE_CR3, NULL), NULL, VMIE_E_ARGUMENT);
     FAILS(pmap_paths(NULL, &search, &path, 1, NULL), -1, VMIE_E_ARGUMENT);
     FAILS(pmap_paths(p, NULL, &path, 1, NULL), -1, VMIE_E_ARGUMENT);
     FAILS(pmap_paths_each(NULL, &search, none, NULL, NULL), -1, VMIE_E_ARGUMENT);
     FAILS(pmap_paths_each(p, NULL, none, NULL, NULL), -1, VMIE_E_ARGUMENT);
     FAILS(pmap_paths_each(p, &search, NULL, NULL, NULL), -1, VMIE_E_ARGUMENT);
-    FAILS(struct_dissect(NULL, DEMO_CR3, DEMO_WORLD, 8, &field, 1), -1, VMIE_E_ARGUMENT);
-    FAILS(struct_dissect_width(NULL, DEMO_CR3, DEMO_WORLD, 8, 8, &field, 1), -1, VMIE_E_ARGUMENT);
+    FAILS(struct_dissect(NULL, BARE_CR3, BARE_WORLD, 8, &field, 1), -1, VMIE_E_ARGUMENT);
+    FAILS(struct_dissect_width(NULL, BARE_CR3, BARE_WORLD, 8, 8, &field, 1), -1, VMIE_E_ARGUMENT);
 }
 
 static void refused(vmie_mem *m, pmap_options options)
 {
-    FAILS(pmap_build(m, DEMO_CR3, &options), NULL, VMIE_E_ARGUMENT);
+    FAILS(pmap_build(m, BARE_CR3, &options), NULL, VMIE_E_ARGUMENT);
     CHECK(vmie_last_coverage(&(vmie_coverage){0}) == -1);
 }
 
@@ -93,10 +93,10 @@ static void senseless(vmie_mem *m, pmap *p)
     refused(m, (pmap_options){.width = 4, .align = 8});
     refused(m, (pmap_options){.reserved = 1});
     pmap_options few = {.max_edges = 1};
-    FAILS(pmap_build(m, DEMO_CR3, &few), NULL, VMIE_E_LIMIT);
+    FAILS(pmap_build(m, BARE_CR3, &few), NULL, VMIE_E_LIMIT);
     /* Nothing is mapped there. */
     pmap_options nowhere = {.range = {0x1000, 0x1fff}};
-    FAILS(pmap_build(m, DEMO_CR3, &nowhere), NULL, VMIE_E_UNREADABLE);
+    FAILS(pmap_build(m, BARE_CR3, &nowhere), NULL, VMIE_E_UNREADABLE);
     FAILS(pmap_build(m, 0x7fffff000, NULL), NULL, VMIE_E_PAGING);
 
     FAILS(pmap_referrers(p, 2, 1, &edge, 1), -1, VMIE_E_ARGUMENT);
@@ -132,15 +132,15 @@ static void senseless(vmie_mem *m, pmap *p)
     search = to_world(), search.flags = 2;
     astray(p, search);
 
-    FAILS(struct_dissect(m, DEMO_CR3, DEMO_WORLD, 0, &field, 1), -1, VMIE_E_ARGUMENT);
-    FAILS(struct_dissect(m, DEMO_CR3, DEMO_WORLD, 8, &field, -1), -1, VMIE_E_ARGUMENT);
-    FAILS(struct_dissect(m, DEMO_CR3, UINT64_MAX, 2, &field, 1), -1, VMIE_E_ARGUMENT);
-    FAILS(struct_dissect(m, DEMO_CR3, 8, UINT64_MAX, &field, 1), -1, VMIE_E_ARGUMENT);
-    FAILS(struct_dissect(m, DEMO_CR3, DEMO_WORLD, 65537, &field, 1), -1, VMIE_E_LIMIT);
-    FAILS(struct_dissect_width(m, DEMO_CR3, DEMO_WORLD, 8, 0, &field, 1), -1, VMIE_E_ARGUMENT);
-    FAILS(struct_dissect_width(m, DEMO_CR3, DEMO_WORLD, 8, 5, &field, 1), -1, VMIE_E_ARGUMENT);
-    FAILS(struct_dissect(m, DEMO_CR3, DEMO_ABSENT_PAGE, 64, &field, 1), -1, VMIE_E_UNREADABLE);
-    FAILS(struct_dissect(m, DEMO_CR3, 0x1000, 64, &field, 1), -1, VMIE_E_UNREADABLE);
+    FAILS(struct_dissect(m, BARE_CR3, BARE_WORLD, 0, &field, 1), -1, VMIE_E_ARGUMENT);
+    FAILS(struct_dissect(m, BARE_CR3, BARE_WORLD, 8, &field, -1), -1, VMIE_E_ARGUMENT);
+    FAILS(struct_dissect(m, BARE_CR3, UINT64_MAX, 2, &field, 1), -1, VMIE_E_ARGUMENT);
+    FAILS(struct_dissect(m, BARE_CR3, 8, UINT64_MAX, &field, 1), -1, VMIE_E_ARGUMENT);
+    FAILS(struct_dissect(m, BARE_CR3, BARE_WORLD, 65537, &field, 1), -1, VMIE_E_LIMIT);
+    FAILS(struct_dissect_width(m, BARE_CR3, BARE_WORLD, 8, 0, &field, 1), -1, VMIE_E_ARGUMENT);
+    FAILS(struct_dissect_width(m, BARE_CR3, BARE_WORLD, 8, 5, &field, 1), -1, VMIE_E_ARGUMENT);
+    FAILS(struct_dissect(m, BARE_CR3, BARE_ABSENT_PAGE, 64, &field, 1), -1, VMIE_E_UNREADABLE);
+    FAILS(struct_dissect(m, BARE_CR3, 0x1000, 64, &field, 1), -1, VMIE_E_UNREADABLE);
     FAILS(struct_kind_name(0), NULL, VMIE_E_ARGUMENT);
     FAILS(struct_kind_name(21), NULL, VMIE_E_ARGUMENT);
     FAILS(struct_kind_name(UINT32_MAX), NULL, VMIE_E_ARGUMENT);
@@ -168,7 +168,7 @@ static int naive(vmie_mem *m, pmap_range from, pmap_range to, pmap_edge *out, in
             uint64_t words[512];
             if (page > from.hi || page + 4095 < from.lo)
                 continue;
-            if (vmie_read(m, DEMO_CR3, page, words, sizeof words, NULL) != 0)
+            if (vmie_read(m, BARE_CR3, page, words, sizeof words, NULL) != 0)
                 continue;
             for (uint64_t w = 0; w < 512; w++) {
                 uint64_t at = page + 8 * w;
@@ -205,10 +205,10 @@ static const pmap_range EVERYWHERE = {0, UINT64_MAX};
 static void edges(vmie_mem *m, const pmap *p)
 {
     const pmap_range asked[] = {
-        {DEMO_VTABLE_SHIP, DEMO_VTABLE_SHIP},
-        {DEMO_WORLD, DEMO_WORLD + 0x3f},
-        {DEMO_TEXT, DEMO_TEXT + DEMO_TEXT_LEN - 1},
-        {DEMO_HEAP, DEMO_HEAP + DEMO_HEAP_LEN - 1},
+        {BARE_VTABLE_SHIP, BARE_VTABLE_SHIP},
+        {BARE_WORLD, BARE_WORLD + 0x3f},
+        {BARE_TEXT, BARE_TEXT + BARE_TEXT_LEN - 1},
+        {BARE_HEAP, BARE_HEAP + BARE_HEAP_LEN - 1},
         {0x1000, 0x1fff},
     };
     for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
@@ -244,11 +244,11 @@ static void edges(vmie_mem *m, const pmap *p)
 /* A part of the space, other words, and what a map says about itself. */
 static void options(vmie_mem *m)
 {
-    pmap_options part = {.range = {DEMO_RODATA, DEMO_HEAP + DEMO_HEAP_LEN - 1},
-                         .from = {DEMO_HEAP, DEMO_HEAP + DEMO_HEAP_LEN - 1},
+    pmap_options part = {.range = {BARE_RODATA, BARE_HEAP + BARE_HEAP_LEN - 1},
+                         .from = {BARE_HEAP, BARE_HEAP + BARE_HEAP_LEN - 1},
                          .prot_all = VMIE_PROT_W};
     pmap_options said, whole = {0};
-    pmap *p = pmap_build(m, DEMO_CR3, &part);
+    pmap *p = pmap_build(m, BARE_CR3, &part);
     CHECK(p != NULL);
     int total = naive(m, part.from, part.range, expected, MOST);
     CHECK(total > 0 && total < MOST);
@@ -260,13 +260,13 @@ static void options(vmie_mem *m)
     CHECK(said.prot_all == VMIE_PROT_W && said.width == 8 && said.align == 8 && said.max_edges == 0);
     pmap_free(p);
 
-    p = pmap_build(m, DEMO_CR3, &whole);
+    p = pmap_build(m, BARE_CR3, &whole);
     CHECK(p != NULL && pmap_get_options(p, &said) == 0);
     CHECK(said.range.lo == 0 && said.range.hi == UINT64_MAX && said.from.hi == UINT64_MAX);
     int64_t aligned = pmap_count(p);
     pmap_free(p);
     part = (pmap_options){.range = part.from, .align = 1};
-    p = pmap_build(m, DEMO_CR3, &part);
+    p = pmap_build(m, BARE_CR3, &part);
     CHECK(p != NULL && pmap_count(p) > 0 && pmap_count(p) < aligned);
     CHECK(pmap_get_options(p, &said) == 0 && said.align == 1 && said.width == 8);
     pmap_free(p);
@@ -282,11 +282,11 @@ static uint64_t follow(vmie_mem *m, const pmap_path *path)
 {
     uint64_t at = path->base;
     if (path->kind == PMAP_BASE_PLACE)
-        CHECK(vmie_read(m, DEMO_CR3, at, &at, 8, NULL) == 0);
+        CHECK(vmie_read(m, BARE_CR3, at, &at, 8, NULL) == 0);
     for (uint32_t i = 0; i < path->count; i++) {
         at += (uint64_t)path->offsets[i];
         if (i + 1 < path->count)
-            CHECK(vmie_read(m, DEMO_CR3, at, &at, 8, NULL) == 0);
+            CHECK(vmie_read(m, BARE_CR3, at, &at, 8, NULL) == 0);
     }
     return at;
 }
@@ -316,17 +316,17 @@ static void paths(vmie_mem *m, const pmap *p)
         const pmap_path *path = &all[i];
         CHECK(path->kind == PMAP_BASE_PLACE && path->count >= 1 && path->count <= 3);
         CHECK(path->base >= DATA.lo && path->base <= DATA.hi);
-        CHECK(follow(m, path) == DEMO_WORLD);
+        CHECK(follow(m, path) == BARE_WORLD);
         CHECK(i == 0 || path[-1].count < path->count ||
               (path[-1].count == path->count && path[-1].base <= path->base));
         for (uint32_t k = path->count; k < PMAP_MAX_OFFSETS; k++)
             CHECK(path->offsets[k] == 0);
     }
-    CHECK(all[0].base == DEMO_ROOT_POINTER || all[0].count == 1);
+    CHECK(all[0].base == BARE_ROOT_POINTER || all[0].count == 1);
 
     /* Those that follow one pointer, found naively. */
     search.depth = 1;
-    const pmap_range near = {DEMO_WORLD - search.max_offset, DEMO_WORLD};
+    const pmap_range near = {BARE_WORLD - search.max_offset, BARE_WORLD};
     int one = naive(m, DATA, near, expected, MOST);
     CHECK(one > 0 && pmap_paths(p, &search, NULL, 0, NULL) == one);
     for (int i = 0; i < one; i++)
@@ -348,15 +348,15 @@ static void paths(vmie_mem *m, const pmap *p)
     CHECK(memcmp(&two[0], &all[0], sizeof *two) == 0 && two[1].count == 0xeeeeeeee);
 
     /* A register's value: the deepest path has the most offsets. */
-    const uint64_t value = DEMO_ROOT_POINTER - 8;
+    const uint64_t value = BARE_ROOT_POINTER - 8;
     search.bases = NULL, search.base_count = 0;
     search.values = &value, search.value_count = 1;
     search.depth = 1, search.max_offset = 8;
     CHECK(pmap_paths(p, &search, two, 2, NULL) == 1);
     CHECK(two[0].kind == PMAP_BASE_VALUE && two[0].base == value && two[0].count == 2);
-    CHECK(two[0].offsets[0] == 8 && two[0].offsets[1] == 0 && follow(m, &two[0]) == DEMO_WORLD);
+    CHECK(two[0].offsets[0] == 8 && two[0].offsets[1] == 0 && follow(m, &two[0]) == BARE_WORLD);
     /* The other way round, with negative offsets; and all the depth that there is. */
-    const uint64_t behind = DEMO_ROOT_POINTER + 8;
+    const uint64_t behind = BARE_ROOT_POINTER + 8;
     search.values = &behind, search.max_offset = 0, search.back = 8;
     CHECK(pmap_paths(p, &search, two, 2, NULL) >= 1 && two[0].offsets[0] == -8);
     search.depth = PMAP_MAX_DEPTH, search.flags = PMAP_NO_LOOPS;
@@ -367,7 +367,7 @@ static void paths(vmie_mem *m, const pmap *p)
     search.target = 0x1000, search.max_offset = 0;
     CHECK(pmap_paths(p, &search, NULL, 0, &reached) == 0 && reached == 2);
     search = to_world();
-    search.target = DEMO_TEXT + DEMO_TEXT_LEN - 1, search.max_offset = DEMO_TEXT_LEN, search.max_places = 1;
+    search.target = BARE_TEXT + BARE_TEXT_LEN - 1, search.max_offset = BARE_TEXT_LEN, search.max_places = 1;
     search.bases = &EVERYWHERE;
     FAILS(pmap_paths(p, &search, NULL, 0, &reached), -1, VMIE_E_LIMIT);
     CHECK(reached == 0);
@@ -379,11 +379,11 @@ static void objects(vmie_mem *m)
 {
     enum { LEN = 0x80 };
     struct_field fields[LEN], some[2];
-    int total = struct_dissect(m, DEMO_CR3, DEMO_WORLD, LEN, NULL, 0);
+    int total = struct_dissect(m, BARE_CR3, BARE_WORLD, LEN, NULL, 0);
     CHECK(total > 1 && total <= LEN);
-    CHECK(struct_dissect(m, DEMO_CR3, DEMO_WORLD, LEN, fields, LEN) == total);
+    CHECK(struct_dissect(m, BARE_CR3, BARE_WORLD, LEN, fields, LEN) == total);
     memset(some, 0xee, sizeof some);
-    CHECK(struct_dissect(m, DEMO_CR3, DEMO_WORLD, LEN, some, 1) == total);
+    CHECK(struct_dissect(m, BARE_CR3, BARE_WORLD, LEN, some, 1) == total);
     CHECK(memcmp(some, fields, sizeof *some) == 0 && some[1].len == UINT64_C(0xeeeeeeeeeeeeeeee));
     uint64_t end = 0;
     for (int i = 0; i < total; i++) {
@@ -395,17 +395,17 @@ static void objects(vmie_mem *m)
     }
     CHECK(end == LEN);
     CHECK(fields[0].kind == STRUCT_VTABLE && fields[0].value == STRUCT_VALUE_ADDRESS);
-    CHECK(fields[0].number == DEMO_VTABLE_WORLD);
+    CHECK(fields[0].number == BARE_VTABLE_WORLD);
     CHECK(strcmp(struct_kind_name(STRUCT_VTABLE), "vtable") == 0);
     vmie_coverage coverage;
     CHECK(vmie_last_coverage(&coverage) == 0 && coverage.read == LEN && coverage.complete == 1);
-    CHECK(struct_dissect_width(m, DEMO_CR3, DEMO_WORLD, LEN, 8, fields, LEN) == total);
-    CHECK(struct_dissect_width(m, DEMO_CR3, DEMO_WORLD, LEN, 4, fields, LEN) > 0);
+    CHECK(struct_dissect_width(m, BARE_CR3, BARE_WORLD, LEN, 8, fields, LEN) == total);
+    CHECK(struct_dissect_width(m, BARE_CR3, BARE_WORLD, LEN, 4, fields, LEN) > 0);
     CHECK(fields[0].kind != STRUCT_VTABLE);
-    CHECK(struct_dissect(m, DEMO_CR3, DEMO_WORLD, 65536, NULL, 0) > 0);
+    CHECK(struct_dissect(m, BARE_CR3, BARE_WORLD, 65536, NULL, 0) > 0);
 
     /* Half of it is not there. */
-    total = struct_dissect(m, DEMO_CR3, DEMO_ABSENT_PAGE - 16, 32, fields, LEN);
+    total = struct_dissect(m, BARE_CR3, BARE_ABSENT_PAGE - 16, 32, fields, LEN);
     CHECK(total > 1 && fields[total - 1].kind == STRUCT_UNREADABLE);
     CHECK(fields[total - 1].value == STRUCT_VALUE_NONE && strlen(fields[total - 1].text) > 0);
     CHECK(vmie_last_coverage(&coverage) == 0 && coverage.read == 16 && coverage.absent == 16);
@@ -423,7 +423,7 @@ static void files(vmie_mem *m, const pmap *p, const char *dir)
     snprintf(path, sizeof path, "%s/map", dir);
     snprintf(other, sizeof other, "%s/other", dir);
     CHECK(pmap_save(p, path) == 0);
-    pmap *again = pmap_open(m, DEMO_CR3, path);
+    pmap *again = pmap_open(m, BARE_CR3, path);
     CHECK(again != NULL && pmap_count(again) == pmap_count(p));
     vmie_coverage coverage;
     CHECK(vmie_last_coverage(&coverage) == 0 && coverage.absent == 4096);
@@ -432,18 +432,18 @@ static void files(vmie_mem *m, const pmap *p, const char *dir)
 
     FAILS(pmap_save(p, "/nothing/here"), -1, VMIE_E_IO);
     FAILS(pmap_save(p, dir), -1, VMIE_E_IO);
-    FAILS(pmap_open(m, DEMO_CR3, "/nothing/here"), NULL, VMIE_E_OPEN);
-    FAILS(pmap_open(m, DEMO_CR3, dir), NULL, VMIE_E_OPEN);
+    FAILS(pmap_open(m, BARE_CR3, "/nothing/here"), NULL, VMIE_E_OPEN);
+    FAILS(pmap_open(m, BARE_CR3, dir), NULL, VMIE_E_OPEN);
     FAILS(pmap_open(m, 0x7fffff000, path), NULL, VMIE_E_PAGING);
     /* Of another memory. */
     FAILS(pmap_open(m, VMIE_PHYS, path), NULL, VMIE_E_OPEN);
     CHECK(strstr(vmie_last_error_text(), "another memory") != NULL);
 
     /* A part of the space, with what is known about it. */
-    pmap_options part = {.range = {DEMO_DATA, DEMO_HEAP + DEMO_HEAP_LEN - 1}, .prot_all = VMIE_PROT_W}, said;
-    pmap *small = pmap_build(m, DEMO_CR3, &part);
+    pmap_options part = {.range = {BARE_DATA, BARE_HEAP + BARE_HEAP_LEN - 1}, .prot_all = VMIE_PROT_W}, said;
+    pmap *small = pmap_build(m, BARE_CR3, &part);
     CHECK(small != NULL && pmap_save(small, other) == 0);
-    again = pmap_open(m, DEMO_CR3, other);
+    again = pmap_open(m, BARE_CR3, other);
     CHECK(again != NULL && pmap_get_options(again, &said) == 0 && pmap_count(again) == pmap_count(small));
     CHECK(said.range.lo == part.range.lo && said.from.hi == part.range.hi && said.prot_all == VMIE_PROT_W);
     pmap_free(again);
@@ -461,16 +461,16 @@ static void files(vmie_mem *m, const pmap *p, const char *dir)
     const size_t cuts[] = {0, 1, 8, 100, 512, len - 1};
     for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
         put(other, bytes, cuts[i]);
-        FAILS(pmap_open(m, DEMO_CR3, other), NULL, VMIE_E_OPEN);
+        FAILS(pmap_open(m, BARE_CR3, other), NULL, VMIE_E_OPEN);
     }
     for (size_t at = 0; at < len; at += len / 16) {
         bytes[at] ^= 0x40;
         put(other, bytes, len);
-        FAILS(pmap_open(m, DEMO_CR3, other), NULL, VMIE_E_OPEN);
+        FAILS(pmap_open(m, BARE_CR3, other), NULL, VMIE_E_OPEN);
         bytes[at] ^= 0x40;
     }
     put(other, "not a map", 9);
-    FAILS(pmap_open(m, DEMO_CR3, other), NULL, VMIE_E_OPEN);
+    FAILS(pmap_open(m, BARE_CR3, other), NULL, VMIE_E_OPEN);
 }
 
 /* Many threads ask one map. */
@@ -479,9 +479,9 @@ static void *asker(void *map)
     for (int i = 0; i < 30; i++) {
         pmap_edge edge;
         pmap_search search = to_world();
-        CHECK(pmap_referrers(map, DEMO_WORLD, DEMO_WORLD, &edge, 1) >= 1 && edge.value == DEMO_WORLD);
-        CHECK(pmap_pointees(map, DEMO_ROOT_POINTER, DEMO_ROOT_POINTER, &edge, 1) == 1);
-        CHECK(edge.value == DEMO_WORLD && vmie_last_error() == VMIE_OK);
+        CHECK(pmap_referrers(map, BARE_WORLD, BARE_WORLD, &edge, 1) >= 1 && edge.value == BARE_WORLD);
+        CHECK(pmap_pointees(map, BARE_ROOT_POINTER, BARE_ROOT_POINTER, &edge, 1) == 1);
+        CHECK(edge.value == BARE_WORLD && vmie_last_error() == VMIE_OK);
         CHECK(pmap_paths(map, &search, NULL, 0, NULL) >= 1);
         FAILS(pmap_referrers(map, 1, 0, NULL, 0), -1, VMIE_E_ARGUMENT);
     }
@@ -596,10 +596,10 @@ int main(int argc, char **argv)
     }
     CHECK(argc == 5 && strcmp(argv[1], "check") == 0);
     vmie_mem *m = open_guest(argv[2], "-");
-    region_count = vmie_regions(m, DEMO_CR3, 0, UINT64_MAX, NULL, 0);
+    region_count = vmie_regions(m, BARE_CR3, 0, UINT64_MAX, NULL, 0);
     regions = room(region_count, sizeof *regions);
-    CHECK(vmie_regions(m, DEMO_CR3, 0, UINT64_MAX, regions, region_count) == region_count);
-    pmap *p = pmap_build(m, DEMO_CR3, NULL);
+    CHECK(vmie_regions(m, BARE_CR3, 0, UINT64_MAX, regions, region_count) == region_count);
+    pmap *p = pmap_build(m, BARE_CR3, NULL);
     CHECK(p != NULL);
     nulls(m, p);
     senseless(m, p);
@@ -611,7 +611,7 @@ int main(int argc, char **argv)
     threads(p);
     /* A map does not need the memory that it was built of. */
     vmie_close(m);
-    CHECK(pmap_referrers(p, DEMO_WORLD, DEMO_WORLD, NULL, 0) > 0);
+    CHECK(pmap_referrers(p, BARE_WORLD, BARE_WORLD, NULL, 0) > 0);
     pmap_free(p);
     free(regions);
     return 0;

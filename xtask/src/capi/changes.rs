@@ -15,7 +15,7 @@ pub(crate) fn compare(programs: &[Program], guest: &Subject, dir: &Path) -> Fall
         .iter()
         .find(|program| program.header == "snapdiff")
         .ok_or("no test program for snapdiff")?;
-    // The demo has one space; it is compared with itself.
+    // The bare guest has one space; it is compared with itself.
     let now = guest.other.unwrap_or(guest.cr3);
     let file = dir.join("before.snap");
     let range = format!("0..{:#x}", u128::from(guest.user_last) + 1);

@@ -66,7 +66,7 @@ struct Form {
 pub(crate) fn tests(installed: &Installed, dir: &Path) -> Fallible<Vec<Program>> {
     let _ = fs::remove_dir_all(dir);
     fs::create_dir_all(dir)?;
-    fs::write(dir.join("demo.h"), super::guests::demo_header())?;
+    fs::write(dir.join("bare.h"), super::guests::bare_header())?;
     HEADERS
         .iter()
         .map(|&header| {
@@ -149,11 +149,11 @@ fn private(installed: &Installed) -> Fallible<String> {
 }
 
 impl Program {
-    /// Lets the program test itself, rightly and wrongly used, on the demo guest.
-    pub(crate) fn check(&self, demo: &Subject) -> Fallible<()> {
+    /// Lets the program test itself, rightly and wrongly used, on the bare guest.
+    pub(crate) fn check(&self, bare: &Subject) -> Fallible<()> {
         for form in &self.forms {
-            let source = shown(&demo.source);
-            let cr3 = format!("{:#x}", demo.cr3);
+            let source = shown(&bare.source);
+            let cr3 = format!("{:#x}", bare.cr3);
             self.run(form, &["check", &source, &cr3, &shown(&self.room)])?;
         }
         Ok(())

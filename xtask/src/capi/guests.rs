@@ -1,11 +1,14 @@
 //! The guests that the C library is tried on.
 
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
 use vmie_lab::{ImageFormat, Snapshot};
+use vmie_synth::write::{self, Elf};
 
 use super::shown;
 use crate::{Fallible, output, run, target_dir};
@@ -31,16 +34,30 @@ pub(crate) struct Subject {
     pub(crate) pointee: u64,
 }
 
-/// The demo's images, in a directory of their own.
-pub(crate) fn demo(dir: &Path) -> Fallible<Subject> {
+/// The image of the guided tour, on which the examples are run.
+pub(crate) fn demo(dir: &Path) -> Fallible<PathBuf> {
     let vmie = target_dir().join("debug/vmie");
     output(Command::new(vmie).args(["demo", "--keep"]).arg(dir))?;
-    let demo = vmie_synth::guest::demo();
+    Ok(dir.join("demo.elf"))
+}
+
+/// A guest without an operating system, of which the tests know every address.
+pub(crate) fn bare(dir: &Path) -> Fallible<Subject> {
+    let bare = vmie_synth::guest::bare();
+    let source = dir.join("bare.elf");
+    let core = Elf {
+        cpus: vec![bare.cpu],
+        ..Elf::default()
+    };
+    let phys = &bare.machine.phys;
+    let mut file = BufWriter::new(File::create(&source)?);
+    write::elf(&mut file, phys.ranges(), &mut &*phys, &core)?;
+    file.flush()?;
     finish(Subject {
-        name: "demo".into(),
-        source: dir.join("demo.elf"),
+        name: "bare".into(),
+        source,
         layout: None,
-        cr3: demo.space.root(),
+        cr3: bare.space.root(),
         other: None,
         pid: None,
         user_last: (1 << 47) - 1,
@@ -50,13 +67,13 @@ pub(crate) fn demo(dir: &Path) -> Fallible<Subject> {
     })
 }
 
-/// What the test programs know of the demo guest, as a header for them.
-pub(crate) fn demo_header() -> String {
-    let demo = vmie_synth::guest::demo();
-    let program = &demo.program;
-    let mut text = String::from("/* Made by xtask: where things are in the demo guest. */\n");
+/// What the test programs know of the bare guest, as a header for them.
+pub(crate) fn bare_header() -> String {
+    let bare = vmie_synth::guest::bare();
+    let program = &bare.program;
+    let mut text = String::from("/* Made by xtask: where things are in the bare guest. */\n");
     for (name, value) in [
-        ("CR3", demo.space.root()),
+        ("CR3", bare.space.root()),
         ("TEXT", program.text.va),
         ("TEXT_LEN", program.text.len),
         ("RODATA", program.rodata.va),
@@ -72,19 +89,19 @@ pub(crate) fn demo_header() -> String {
         ("WORLD", program.world.va),
         ("VTABLE_WORLD", program.vtables[0]),
         ("VTABLE_SHIP", program.vtables[1]),
-        ("HOLED", demo.holed.va),
-        ("HOLED_LEN", demo.holed.len),
-        ("ABSENT_PAGE", demo.absent_page),
-        ("ABSENT_GPA", demo.absent_gpa),
-        ("SWAPPED_PAGE", demo.swapped_page),
-        ("KERNEL_TEXT", demo.kernel_text.va),
-        ("KERNEL_TEXT_LEN", demo.kernel_text.len),
+        ("HOLED", bare.holed.va),
+        ("HOLED_LEN", bare.holed.len),
+        ("ABSENT_PAGE", bare.absent_page),
+        ("ABSENT_GPA", bare.absent_gpa),
+        ("SWAPPED_PAGE", bare.swapped_page),
+        ("KERNEL_TEXT", bare.kernel_text.va),
+        ("KERNEL_TEXT_LEN", bare.kernel_text.len),
     ] {
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "#define DEMO_{name} UINT64_C({value:#x})");
+        let _ = writeln!(text, "#define BARE_{name} UINT64_C({value:#x})");
     }
-    let _ = writeln!(text, "#define DEMO_SIGNATURE \"{}\"", program.signature);
-    let _ = writeln!(text, "#define DEMO_BANNER_TEXT \"{}\"", program.banner.text);
+    let _ = writeln!(text, "#define BARE_SIGNATURE \"{}\"", program.signature);
+    let _ = writeln!(text, "#define BARE_BANNER_TEXT \"{}\"", program.banner.text);
     text
 }
 

@@ -48,7 +48,7 @@ pub(crate) fn run(args: &[&str]) -> Fallible<()> {
     }
 }
 
-/// All tests of the C library: on the synthetic guest, and where there is a lab on its guests and on a running
+/// All tests of the C library: on synthetic guests, and where there is a lab on its guests and on a running
 /// QEMU.
 pub(crate) fn test(lab: Option<&[Snapshot]>) -> Fallible<()> {
     tools::ensure_for_c()?;
@@ -60,15 +60,16 @@ pub(crate) fn test(lab: Option<&[Snapshot]>) -> Fallible<()> {
     symbols::compare(&installed)?;
     let demo = guests::demo(&dir.join("guest"))?;
     examples::run(&installed, &dir.join("examples"), &demo)?;
+    let bare = guests::bare(&dir.join("guest"))?;
     let programs = compile::tests(&installed, &dir.join("tests"))?;
     for program in &programs {
-        program.check(&demo)?;
+        program.check(&bare)?;
     }
     let of_lab = guests::of_lab(lab.unwrap_or_default())?;
     for guest in &of_lab {
         system::compare(&programs, guest)?;
     }
-    let mut all = vec![demo];
+    let mut all = vec![bare];
     all.extend(of_lab);
     for guest in &all {
         agree::compare(&programs, guest)?;

@@ -1,4 +1,4 @@
-//! The guest of the guided tour.
+//! A guest of which nothing is known but bytes and page tables: no operating system that any reader knows.
 //!
 //! Small enough to build in a moment, and with one of everything that makes real guests awkward: RAM
 //! in two ranges with a hole between them, frames in no order, a large page, a direct map through which
@@ -14,10 +14,10 @@ use super::space::Space;
 use super::truth::VaRange;
 use crate::write::Cpu;
 
-/// The demo guest and the addresses in it that are worth a look. Addresses are virtual unless they
+/// The bare guest and the addresses in it that are worth a look. Addresses are virtual unless they
 /// are called `gpa`.
 #[derive(Clone)]
-pub struct Demo {
+pub struct Bare {
     /// Memory and tables: 8 MiB of RAM from 0 and 4 MiB from 4 GiB.
     pub machine: Machine,
     /// The address space; its root is what `--cr3` takes.
@@ -61,8 +61,8 @@ const LOW_RAM: std::ops::Range<u64> = 0..8 << 20;
 const HIGH_RAM: std::ops::Range<u64> = 4 << 30..(4 << 30) + (4 << 20);
 const MIB_2: u64 = 2 << 20;
 
-/// Builds the demo guest. It is the same every time.
-pub fn demo() -> Demo {
+/// Builds the bare guest. It is the same every time.
+pub fn bare() -> Bare {
     let mut phys = Phys::sparse();
     phys.add_ram(LOW_RAM);
     phys.add_ram(HIGH_RAM);
@@ -90,10 +90,12 @@ pub fn demo() -> Demo {
     let direct_map_high = map_all(m, &space, direct, &HIGH_RAM);
 
     let (shared, shared_view) = share_pages(m, &space);
-    let absent_gpa = 0xa000_0000;
-    let holed = journal(m, &space, absent_gpa);
-    let swapped_page = holed.va - PAGE;
-    space.poke_entry(m, 1, swapped_page, 0x0000_0001_23ff_f800);
+    let Journal {
+        holed,
+        absent_page,
+        absent_gpa,
+        swapped_page,
+    } = journal(m, &space, 0x0000_0001_23ff_f800);
 
     let self_map_index = 0x1ed;
     let self_map_at = |levels: u32| {
@@ -105,7 +107,7 @@ pub fn demo() -> Demo {
     let mut cpu = space.cpu();
     cpu.rip = program.function("report").va;
     cpu.rsp = program.rsp;
-    Demo {
+    Bare {
         cpu,
         program,
         kernel_text,
@@ -122,7 +124,7 @@ pub fn demo() -> Demo {
         shared,
         shared_view,
         holed,
-        absent_page: holed.va + 2 * PAGE,
+        absent_page,
         absent_gpa,
         swapped_page,
         space,
@@ -168,7 +170,7 @@ fn map_all(machine: &mut Machine, space: &Space, base: u64, ram: &std::ops::Rang
 }
 
 /// Three pages under one table that two entries refer to.
-fn share_pages(machine: &mut Machine, space: &Space) -> (VaRange, VaRange) {
+pub(crate) fn share_pages(machine: &mut Machine, space: &Space) -> (VaRange, VaRange) {
     let [first, second] =
         [0x7f10_0000_0000, 0x7f20_0000_0000].map(|va| VaRange { va, len: 3 * PAGE });
     space.map_new(machine, first.va, 3, Flags::DATA);
@@ -178,9 +180,21 @@ fn share_pages(machine: &mut Machine, space: &Space) -> (VaRange, VaRange) {
     (first, second)
 }
 
-/// Four pages, the third of which has its frame where there is no RAM. Numbered records run through
-/// them, so that what is missing can be told.
-fn journal(machine: &mut Machine, space: &Space, absent_gpa: u64) -> VaRange {
+/// A region with a hole, and what is before it.
+pub(crate) struct Journal {
+    /// Four pages.
+    pub(crate) holed: VaRange,
+    /// The third of them: its frame is where there is no RAM.
+    pub(crate) absent_page: u64,
+    pub(crate) absent_gpa: u64,
+    /// The page before them: its entry is not zero, but not present.
+    pub(crate) swapped_page: u64,
+}
+
+/// Four pages, the third of which has its frame where there is no RAM, behind one whose entry is `swapped`. Numbered
+/// records run through them, so that what is missing can be told.
+pub(crate) fn journal(machine: &mut Machine, space: &Space, swapped: u64) -> Journal {
+    let absent_gpa = 0xa000_0000;
     let range = VaRange {
         va: 0x7f30_0000_1000,
         len: 4 * PAGE,
@@ -194,7 +208,14 @@ fn journal(machine: &mut Machine, space: &Space, absent_gpa: u64) -> VaRange {
             space.write(machine, range.va + at, record.as_bytes());
         }
     }
-    range
+    let swapped_page = range.va - PAGE;
+    space.poke_entry(machine, 1, swapped_page, swapped);
+    Journal {
+        holed: range,
+        absent_page: range.va + 2 * PAGE,
+        absent_gpa,
+        swapped_page,
+    }
 }
 
 #[cfg(test)]
@@ -204,52 +225,55 @@ mod tests {
 
     #[test]
     fn holds_what_it_promises() {
-        let demo = demo();
-        let truth = demo.space.truth(&demo.machine);
-        assert_eq!(demo.machine.phys.ranges(), [LOW_RAM, HIGH_RAM]);
-        assert_eq!(demo.machine.phys.ram_bytes(), 12 << 20);
+        let guest = bare();
+        let truth = guest.space.truth(&guest.machine);
+        assert_eq!(guest.machine.phys.ranges(), [LOW_RAM, HIGH_RAM]);
+        assert_eq!(guest.machine.phys.ram_bytes(), 12 << 20);
         let rights = |va| truth.lookup(va).expect("mapped").rights;
         let of = |write, user, exec| Rights { write, user, exec };
 
         assert_eq!(
-            truth.lookup(demo.kernel_text.va).expect("mapped").size,
+            truth.lookup(guest.kernel_text.va).expect("mapped").size,
             MIB_2
         );
-        assert_eq!(rights(demo.kernel_banner.va), of(false, false, true));
-        assert_eq!(rights(demo.program.text.va), of(false, true, true));
-        assert_eq!(rights(demo.program.world.va), of(true, true, false));
+        assert_eq!(rights(guest.kernel_banner.va), of(false, false, true));
+        assert_eq!(rights(guest.program.text.va), of(false, true, true));
+        assert_eq!(rights(guest.program.world.va), of(true, true, false));
 
-        assert_eq!(rights(demo.shared.va), of(true, true, false));
-        assert_eq!(rights(demo.shared_view.va), of(false, true, false));
+        assert_eq!(rights(guest.shared.va), of(true, true, false));
+        assert_eq!(rights(guest.shared_view.va), of(false, true, false));
         for page in 0..3 {
             assert_eq!(
-                truth.translate(demo.shared.va + page * PAGE),
-                truth.translate(demo.shared_view.va + page * PAGE)
+                truth.translate(guest.shared.va + page * PAGE),
+                truth.translate(guest.shared_view.va + page * PAGE)
             );
         }
 
-        assert_eq!(truth.translate(demo.absent_page), Some(demo.absent_gpa));
-        assert!(!demo.machine.phys.contains(demo.absent_gpa, 1));
+        assert_eq!(truth.translate(guest.absent_page), Some(guest.absent_gpa));
+        assert!(!guest.machine.phys.contains(guest.absent_gpa, 1));
         let region = truth.regions();
-        let region = region.iter().find(|r| r.range.contains(demo.absent_page));
-        assert_eq!(region.expect("mapped").range, demo.holed);
-        assert_eq!(truth.translate(demo.swapped_page), None);
-        let step = demo.space.path(&demo.machine, demo.swapped_page)[3];
+        let region = region.iter().find(|r| r.range.contains(guest.absent_page));
+        assert_eq!(region.expect("mapped").range, guest.holed);
+        assert_eq!(truth.translate(guest.swapped_page), None);
+        let step = guest.space.path(&guest.machine, guest.swapped_page)[3];
         assert!(step.entry != 0 && step.entry & 1 == 0);
 
-        assert_eq!(truth.translate(demo.self_map_root), Some(demo.space.root()));
-        assert!(demo.self_map.contains(demo.self_map_root));
         assert_eq!(
-            truth.translate(demo.direct_map_high.va + 0x1234),
+            truth.translate(guest.self_map_root),
+            Some(guest.space.root())
+        );
+        assert!(guest.self_map.contains(guest.self_map_root));
+        assert_eq!(
+            truth.translate(guest.direct_map_high.va + 0x1234),
             Some(HIGH_RAM.start + 0x1234)
         );
     }
 
     #[test]
     fn the_signature_crosses_frames_that_are_far_apart() {
-        let demo = demo();
-        let truth = demo.space.truth(&demo.machine);
-        let border = (demo.program.signature_va + PAGE) & !(PAGE - 1);
+        let guest = bare();
+        let truth = guest.space.truth(&guest.machine);
+        let border = (guest.program.signature_va + PAGE) & !(PAGE - 1);
         let before = truth.translate(border - 1).expect("code");
         let behind = truth.translate(border).expect("code");
         assert!(before.abs_diff(behind) > 2 * PAGE);
@@ -257,9 +281,9 @@ mod tests {
 
     #[test]
     fn uses_frames_on_both_sides_of_the_hole() {
-        let demo = demo();
-        let truth = demo.space.truth(&demo.machine);
-        let range = demo.program.text.va..demo.program.data.va;
+        let guest = bare();
+        let truth = guest.space.truth(&guest.machine);
+        let range = guest.program.text.va..guest.program.data.va;
         let pages = truth.pages.iter().filter(|p| range.contains(&p.va));
         let high = pages.filter(|p| p.gpa >= HIGH_RAM.start).count();
         assert!((1..5).contains(&high), "{high} of 5 pages are above");
@@ -267,9 +291,9 @@ mod tests {
 
     #[test]
     fn is_the_same_every_time() {
-        let (one, two) = (demo(), demo());
-        let image = |demo: &Demo| {
-            let phys = &demo.machine.phys;
+        let (one, two) = (bare(), bare());
+        let image = |guest: &Bare| {
+            let phys = &guest.machine.phys;
             let mut image = Vec::new();
             crate::write::raw(&mut image, phys.ranges(), &mut &*phys).expect("RAM");
             image

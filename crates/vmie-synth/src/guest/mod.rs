@@ -19,7 +19,7 @@
 //! knows to be mapped, computed from that record and never by decoding the tables' bytes.
 
 mod asm;
-mod demo;
+mod bare;
 mod entry;
 mod frames;
 mod machine;
@@ -34,7 +34,8 @@ mod tests;
 mod truth;
 
 pub use asm::{Assembler, CodeRef, RefKind};
-pub use demo::{Demo, demo};
+pub use bare::{Bare, bare};
+pub(crate) use bare::{Journal, journal, share_pages};
 pub use entry::{Flags, PageSize, Paging, leaf_entry, reserved_bits, table_entry};
 pub use frames::Frames;
 pub use machine::Machine;

@@ -231,7 +231,7 @@ fn guests_can_be_shared_between_threads() {
     fn shared<T: Send + Sync>() {}
     shared::<Machine>();
     shared::<Truth>();
-    shared::<Demo>();
+    shared::<Bare>();
     shared::<Scattered>();
 }
 

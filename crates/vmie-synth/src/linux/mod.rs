@@ -5,12 +5,18 @@
 //! `kernel/vmcore_info.c`), not from what reads it.
 
 mod btf;
+mod demo;
 pub mod example;
 mod kallsyms;
 mod kernel;
+mod loaded;
+mod objects;
 mod programs;
+mod records;
 
 pub use btf::{Btf, btf_header};
+pub use demo::{Demo, demo};
 pub use kallsyms::{Arrangement, Kallsyms, Sym, kallsyms};
 pub use kernel::{Kernel, KernelPlan, note};
 pub use programs::{Era, Program, Programs, Sort};
+pub use records::{Definition, Records};

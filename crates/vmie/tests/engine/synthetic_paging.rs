@@ -133,10 +133,10 @@ fn random_guests_are_what_their_builder_says() {
 }
 
 #[test]
-fn the_demo_guest_is_what_its_builder_says() {
-    let demo = guest::demo();
-    let engine = open(&demo.machine, &demo.space);
-    check_enumeration("demo", &engine, &demo.space.truth(&demo.machine));
+fn the_bare_guest_is_what_its_builder_says() {
+    let bare = guest::bare();
+    let engine = open(&bare.machine, &bare.space);
+    check_enumeration("bare", &engine, &bare.space.truth(&bare.machine));
 }
 
 #[test]
@@ -241,16 +241,16 @@ fn a_table_that_is_mapped_as_a_page_is_one_table() {
 
 #[test]
 fn cpu_state_decides_where_there_is_one() {
-    let demo = guest::demo();
-    let phys = Synthetic::new(demo.machine.phys.clone());
+    let bare = guest::bare();
+    let phys = Synthetic::new(bare.machine.phys.clone());
     let cpu = CpuState {
-        cr0: demo.cpu.cr0,
-        cr3: demo.cpu.cr3,
-        cr4: demo.cpu.cr4,
-        efer: Some(demo.cpu.efer),
+        cr0: bare.cpu.cr0,
+        cr3: bare.cpu.cr3,
+        cr4: bare.cpu.cr4,
+        efer: Some(bare.cpu.efer),
         ..CpuState::default()
     };
-    let found = paging::detect(&phys, Gpa(demo.cpu.cr3), &[cpu]).expect("the CPU says it");
+    let found = paging::detect(&phys, Gpa(bare.cpu.cr3), &[cpu]).expect("the CPU says it");
     assert_eq!((found.mode, found.confirmed), (Mode::FourLevel, true));
     assert!(
         found.why.contains("CPU 0, whose CR3 this is"),
