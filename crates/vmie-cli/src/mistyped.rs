@@ -232,8 +232,15 @@ fn known(error: &clap::Error) -> Option<Failure> {
     };
     match error.kind() {
         ErrorKind::ValueValidation => {
-            let source = std::error::Error::source(error)?;
-            let mut failure = source.downcast_ref::<Failure>()?.clone();
+            let own =
+                std::error::Error::source(error).and_then(|own| own.downcast_ref::<Failure>());
+            let Some(own) = own else {
+                return process_name(
+                    &text(ContextKind::InvalidArg)?,
+                    &text(ContextKind::InvalidValue)?,
+                );
+            };
+            let mut failure = own.clone();
             if let Some(argument) = text(ContextKind::InvalidArg) {
                 // `--cr3 <GPA>` and `<RANGE>`, as the help has them.
                 let name = argument.split(' ').next().unwrap_or_default();
@@ -271,6 +278,14 @@ fn known(error: &clap::Error) -> Option<Failure> {
         }
         _ => None,
     }
+}
+
+/// A name where the number of a process is asked for.
+fn process_name(argument: &str, typed: &str) -> Option<Failure> {
+    (argument.starts_with("--pid") && !typed.starts_with(|c: char| c.is_ascii_digit())).then(|| {
+        Failure::new(format!("--pid: `{typed}` is not the number of a process"))
+            .hint(format!("--process {typed}, by its name"))
+    })
 }
 
 fn of(table: &'static [(&[&str], &str)], word: &str) -> Option<&'static str> {

@@ -187,7 +187,7 @@ impl Reporter {
             return;
         }
         for gap in words.gaps(coverage) {
-            let text = format!("{}+{:#x}{place}: {}", gap.start, gap.len, gap.cause);
+            let text = format!("{}..+{:#x}{place}: {}", gap.start, gap.len, gap.cause);
             self.line(CYAN, "  gap", &text);
         }
         let kept = coverage.gaps.len() as u64;
@@ -418,7 +418,7 @@ fn text_beyond<A: Address>(
         text.push_str(&format!("; {missing} of code not in memory"));
         if let Some(first) = beyond.first_missing {
             text.push_str(&format!(
-                ", the first at {}+{:#x}",
+                ", the first at {}..+{:#x}",
                 first.start(),
                 first.len()
             ));
@@ -432,7 +432,7 @@ fn text_beyond<A: Address>(
             "gap"
         };
         text.push_str(&format!(
-            "; {first}{place} at {}+{:#x}: {}",
+            "; {first}{place} at {}..+{:#x}: {}",
             gap.start, gap.len, gap.cause
         ));
     }
@@ -464,7 +464,7 @@ mod tests {
         assert_eq!(
             coverage_text(&coverage, Words::READ, ""),
             "12 KiB mapped, 8 KiB read, 4 KiB absent; 2 MiB unknown; the first gap is at \
-             0x5000+0x1000: physical address 0x9000 is not in the image"
+             0x5000..+0x1000: physical address 0x9000 is not in the image"
         );
     }
 }

@@ -85,15 +85,8 @@ impl<'s> Space<'s> {
         if let (Who::Root(_), Some(tables), false) = (&who, space.tables(), args.hardware) {
             unseen::tell(source, tables, reporter);
         }
-        if let (Some(typed), Some(process)) = (&args.owner.process, space.process())
-            && !args.owner.names(process)
-        {
-            reporter.note(&format!(
-                "`{}` is process {}, {}",
-                escape::plain(typed),
-                process.pid,
-                escape::plain(&process.name)
-            ));
+        if let Some(process) = space.process() {
+            tell_whose(&args.owner, process, reporter);
         }
         let names = Names::of(source, os, &space);
         Ok(Self::new(args.seen(space), names))
@@ -151,10 +144,21 @@ pub(crate) fn select_process<'s>(
         (None, Some(name)) => os.by_name(name),
         (None, None) => return Ok(None),
     };
-    Ok(Some((
-        os,
-        found.map_err(|error| os.not_there(error, reporter))?,
-    )))
+    let process = found.map_err(|error| os.not_there(error, reporter))?;
+    tell_whose(args, process, reporter);
+    Ok(Some((os, process)))
+}
+
+/// Says which process is meant by a name that is not its own.
+fn tell_whose(args: &OwnerArgs, process: &Process, reporter: &Reporter) {
+    if let Some(typed) = args.process.as_ref().filter(|_| !args.names(process)) {
+        reporter.note(&format!(
+            "`{}` is process {}, {}",
+            escape::plain(typed),
+            process.pid,
+            escape::plain(&process.name)
+        ));
+    }
 }
 
 impl Paging {

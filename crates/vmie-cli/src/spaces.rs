@@ -247,7 +247,7 @@ impl<'s> Spaces<'s> {
             failure = failure.found("nothing is mapped where --range and --perm ask for");
         }
         if let Some(gap) = total.gaps.first() {
-            failure = failure.found(format!("{}+{:#x}: {}", gap.start, gap.len, gap.cause));
+            failure = failure.found(format!("{}..+{:#x}: {}", gap.start, gap.len, gap.cause));
         }
         failure.hint("`vmie maps` with --pid N, to see what is mapped and what is absent")
     }

@@ -81,5 +81,5 @@ pub(crate) fn no_table<A: Address>(
 }
 
 fn gap_text<A: Address>(gap: &Gap<A>) -> String {
-    format!("{}+{:#x}: {}", gap.start, gap.len, gap.cause)
+    format!("{}..+{:#x}: {}", gap.start, gap.len, gap.cause)
 }

@@ -303,8 +303,22 @@ impl<'a> Sink<'a> {
             return member.push(Piece::Text(text.to_owned())).map(|_| ());
         }
         let first = self.rows == 0;
-        self.rows += 1;
-        self.write_text(text, first);
+        let text = match self.output.limit {
+            // Its rows are lines.
+            Some(limit) => {
+                let lines = text
+                    .lines()
+                    .take(usize::try_from(limit).unwrap_or(usize::MAX));
+                let kept: Vec<&str> = lines.collect();
+                self.rows += kept.len() as u64;
+                kept.join("\n") + "\n"
+            }
+            None => {
+                self.rows += 1;
+                text.to_owned()
+            }
+        };
+        self.write_text(&text, first);
         self.after_a_row().map(|_| ())
     }
 

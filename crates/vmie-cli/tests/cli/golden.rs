@@ -270,6 +270,18 @@ fn transcripts() {
     }
 }
 
+/// What is told about mistakes, on the images of the demo.
+#[test]
+fn mistakes_say_what_to_try() {
+    let dir = demo_images();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mistakes/mistakes.console");
+    let expected = std::fs::read_to_string(&file).expect("a text file");
+    let actual = replay(&expected, dir.path());
+    let typed = actual.lines().filter(|line| line.starts_with("$ ")).count();
+    assert!(typed >= 60, "{typed} mistakes");
+    snapbox::assert_data_eq!(actual, snapbox::Data::read_from(&file, None).raw());
+}
+
 /// Text without the times at which it was made: a snapshot says when it was taken.
 fn without_times(text: &str) -> String {
     let is_time = |word: &&str| word.len() == 24 && word.ends_with('Z') && word.contains('T');

@@ -64,12 +64,12 @@ fn the_layout_that_proves_itself_is_said() {
     for space in [&["--process", "server"][..], &["--cr3", &cr3]] {
         let mut args = vec!["read", &image, "-o", "jsonl"];
         args.extend(space);
-        args.push("0x600000+16");
+        args.push("0x600000..+16");
         let read = vmie(&args);
         assert_eq!(read.status, 0, "{}", read.err);
         assert_eq!(rows(&read)[0]["bytes"], "6265796f6e642074686520686f6c6500");
     }
-    let there = vmie(&["read", &image, "--phys", &format!("{cr3}+16")]);
+    let there = vmie(&["read", &image, "--phys", &format!("{cr3}..+16")]);
     assert_eq!(there.status, 0, "{}", there.err);
 
     // Whoever says it is not told.
@@ -84,16 +84,24 @@ fn what_is_not_known_is_a_warning_with_what_to_try() {
     let root = write(&path, false);
     let image = path.display().to_string();
     // Physical memory is looked at without a search.
-    let phys = vmie(&["read", &image, "--phys", "0x400000+16"]);
+    let phys = vmie(&["read", &image, "--phys", "0x400000..+16"]);
     assert_eq!(phys.status, 0, "{}", phys.err);
     let warning = "how RAM lies in the file is not known";
     assert!(phys.err.contains(warning), "{}", phys.err);
     assert!(phys.err.contains("--layout microvm"), "{}", phys.err);
-    let quiet = vmie(&["read", &image, "--phys", "0x400000+16", "-q"]);
+    let quiet = vmie(&["read", &image, "--phys", "0x400000..+16", "-q"]);
     assert_eq!(quiet.err, "");
     // A root tells.
     let cr3 = format!("{root:#x}");
-    let read = vmie(&["read", &image, "--cr3", &cr3, "0x600000+16", "-o", "jsonl"]);
+    let read = vmie(&[
+        "read",
+        &image,
+        "--cr3",
+        &cr3,
+        "0x600000..+16",
+        "-o",
+        "jsonl",
+    ]);
     assert_eq!(read.status, 0, "{}", read.err);
     assert!(!read.err.contains(warning), "{}", read.err);
     assert!(read.err.contains("laid out as microvm"), "{}", read.err);

@@ -320,7 +320,7 @@ impl Refine<'_> {
         }
         let mut failure = Failure::new(format!("none of the {count} candidates could be read"));
         if let Some(gap) = coverage.gaps.first() {
-            failure = failure.found(format!("{}+{:#x}: {}", gap.start, gap.len, gap.cause));
+            failure = failure.found(format!("{}..+{:#x}: {}", gap.start, gap.len, gap.cause));
         }
         Err(Stop::from(failure.hint(
             "`vmie maps` with the same space, to see what is mapped and what is absent",

@@ -76,7 +76,7 @@ fn refuse_holes<A: Address>(coverage: &Coverage<A>, range: AddrRange<A>) -> Resu
     };
     Err(
         Failure::new(format!("{range} has holes, which raw bytes cannot show"))
-            .found(format!("{}+{:#x}: {}", gap.start, gap.len, gap.cause))
+            .found(format!("{}..+{:#x}: {}", gap.start, gap.len, gap.cause))
             .hint("--fill 0, to write a zero for every missing byte")
             .hint("--as hex, which shows holes as holes")
             .into(),

@@ -214,7 +214,7 @@ impl Comparing<'_, '_> {
             self.later.name()
         ));
         let failure = match coverage.gaps.first() {
-            Some(gap) => failure.found(format!("{}+{:#x}: {}", gap.start, gap.len, gap.cause)),
+            Some(gap) => failure.found(format!("{}..+{:#x}: {}", gap.start, gap.len, gap.cause)),
             None => failure.found("neither maps anything that was asked for"),
         };
         failure.hint("`vmie maps` of both, to see what is mapped and what is absent")

@@ -3,6 +3,8 @@
 //! Tables print it as C; the other formats have a row for each value, with the path of members that
 //! leads to it.
 
+mod page;
+
 use clap::Args;
 use serde_json::Value as Json;
 use vmie::Gva;
@@ -35,6 +37,14 @@ pub(crate) struct ShowArgs {
     /// Where the instance is; of a member, where the record is that it belongs to
     #[arg(value_name = "ADDR")]
     pub(crate) addr: AddrExpr,
+
+    /// Show nested records of an instance that is longer than a page so deep
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64), conflicts_with = "all")]
+    pub(crate) depth: u32,
+
+    /// Show all of an instance, however long, zeros too
+    #[arg(long)]
+    pub(crate) all: bool,
 
     /// Follow pointers so many levels
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=16))]
@@ -84,8 +94,17 @@ pub(super) fn run(args: &ShowArgs, options: &Options) -> Result<Done> {
     }
     let mut sink = options.sink::<ValueRow>(SpaceKind::Virtual);
     if options.output.format == Format::Table {
-        sink.text(&escape::message(&show_text(&rows)))?;
+        let (text, cut) = match args.all {
+            true => (show_text(&rows), false),
+            false => page::text(&rows, &args.name, args.depth as usize),
+        };
+        sink.text(&escape::message(&text))?;
         sink.finish(None)?;
+        if cut {
+            options.reporter.note(
+                "zeros are named only, and nested records summed up: --depth N or --all for more",
+            );
+        }
     } else {
         let mut path = Vec::new();
         for row in &rows {
