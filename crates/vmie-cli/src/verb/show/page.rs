@@ -5,7 +5,7 @@ use vmie::os::{ShowRow, Value, show_text};
 /// So many lines are a page: what has no more is shown as it is.
 const PAGE: usize = 60;
 /// How wide lines are made that could be longer.
-const WIDTH: usize = 100;
+const WIDTH: usize = 110;
 
 /// A value, and what is in it.
 struct Node<'r> {
@@ -75,7 +75,7 @@ impl Node<'_> {
         }
     }
 
-    /// On one line, where nothing is nested in it.
+    /// On one line, with what is nested in it; for a record only as long as that is no longer than a line may be.
     fn line(&self) -> Option<String> {
         if !self.is_record() {
             return Some(match self.row.value {
@@ -83,16 +83,16 @@ impl Node<'_> {
                 _ => format!("{} = {}", self.designator(), self.row.value),
             });
         }
-        let members = self.members();
-        if members.iter().any(|member| member.is_record()) {
-            return None;
+        let mut line = format!("{} = {{", self.designator());
+        for (index, member) in self.members().iter().enumerate() {
+            line.push_str(if index == 0 { " " } else { ", " });
+            line.push_str(&member.line()?);
+            if line.len() > WIDTH {
+                return None;
+            }
         }
-        let each: Option<Vec<String>> = members.iter().map(|member| member.line()).collect();
-        Some(format!(
-            "{} = {{ {} }}",
-            self.designator(),
-            each?.join(", ")
-        ))
+        line.push_str(" }");
+        Some(line)
     }
 }
 
@@ -130,9 +130,7 @@ impl Page {
                 zero.push(member.row.name.as_str());
                 continue;
             }
-            let line = member
-                .line()
-                .filter(|line| line.len() <= WIDTH || !member.is_record());
+            let line = member.line();
             let path = format!("{path}.{}", member.row.name);
             match line {
                 Some(line) => self.put(indent + 1, &format!("{line},")),
@@ -224,7 +222,9 @@ mod tests {
         rows.push(row(1, "", Value::Begin));
         rows.push(row(2, "nested", Value::Begin));
         rows.push(row(3, "deep", Value::Begin));
-        rows.push(row(4, "x", Value::Integer(5)));
+        for index in 0..20 {
+            rows.push(row(4, &format!("x{index}"), Value::Integer(5)));
+        }
         rows.push(row(3, "deep", Value::End));
         rows.push(row(2, "nested", Value::End));
         rows.push(row(1, "", Value::End));
@@ -254,9 +254,8 @@ mod tests {
         let nested = "    .nested = { /* 1 member, 0 of them zero; show task_struct.nested */ },\n";
         assert!(page.contains(nested), "{page}");
         let (deeper, _) = text(&large(), "task_struct", 2);
-        assert!(
-            deeper.contains("    .nested = {\n        .deep = { .x = 5 },\n    },\n"),
-            "{deeper}"
-        );
+        let deep = "    .nested = {\n        .deep = { /* 20 members, 0 of them zero; \
+                    show task_struct.nested.deep */ },\n    },\n";
+        assert!(deeper.contains(deep), "{deeper}");
     }
 }
