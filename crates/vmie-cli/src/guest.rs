@@ -9,6 +9,7 @@ use std::sync::Arc;
 use vmie::Gpa;
 use vmie::os::{FindError, Finding, Guest, Listing, OsError, Process};
 use vmie::session::{ProcessError, System};
+use vmie::views::Regions;
 use vmie_rows::Owner;
 
 use crate::escape;
@@ -123,6 +124,14 @@ impl Os {
             more => failure.hint(format!("{more} more; `vmie ps` lists them")),
         }
     }
+}
+
+/// Asks what a process has arranged to be mapped, and warns of what does not add up.
+pub(crate) fn regions(os: &Os, process: &Process, reporter: &Reporter) -> Result<Regions, Failure> {
+    let regions = Regions::of_process(os.guest(), process);
+    let regions = regions.map_err(|error| failed(&error))?;
+    tell_findings(&regions.findings, reporter);
+    Ok(regions)
 }
 
 /// Every process that has memory, and the kernel (`None`) behind them where it is wanted.

@@ -19,8 +19,7 @@ use crate::addr::{self, Lookup, Named};
 use crate::candidates::Whose;
 use crate::escape;
 use crate::exit::Failure;
-use crate::guest::Os;
-use crate::regions;
+use crate::guest::{self, Os};
 use crate::report::Reporter;
 use crate::saved;
 use crate::source::Source;
@@ -134,11 +133,11 @@ impl<'s> Names<'s> {
             Owner::Root(source, root) => match source.try_os() {
                 Ok(os) => os.by_root(root).map_or_else(
                     || Ok(Regions::default()),
-                    |process| regions::of_process(os, process, &self.reporter),
+                    |process| guest::regions(os, process, &self.reporter),
                 ),
                 Err(_) => Ok(Regions::default()),
             },
-            Owner::Process(os, process) => regions::of_process(os, process, &self.reporter),
+            Owner::Process(os, process) => guest::regions(os, process, &self.reporter),
             Owner::Physical | Owner::Snapshot(None) | Owner::Kernel(_) => Ok(Regions::default()),
         });
         regions.as_ref().map_err(Clone::clone)

@@ -11,9 +11,8 @@ use clap::ValueEnum as _;
 
 use crate::args::{GlobalArgs, When};
 use crate::exit::Failure;
-use crate::output::{Format, Output, Sink, SpaceKind};
+use crate::output::{Format, Member, Output, Piece, Sink, SpaceKind};
 use crate::report::{Level, Reporter};
-use crate::several::Member;
 
 /// The variable that says what results look like where `-o` does not.
 const OUTPUT: &str = "VMIE_OUTPUT";
@@ -85,7 +84,11 @@ impl Options {
             output: self.output,
             typed: self.typed.clone(),
             threads,
-            reporter: self.reporter.of_member(member.clone()),
+            reporter: self.reporter.of_source(member.name(), {
+                let member = member.clone();
+                // A reader of the results who has gone is seen by who writes them.
+                move |lines| drop(member.push(Piece::Said(lines)))
+            }),
             member: Some(member),
         }
     }

@@ -17,7 +17,6 @@ use vmie::{AddrRange, Address, Coverage, Gap, Gva};
 
 use crate::escape;
 use crate::exit::Failure;
-use crate::several::{Member, Piece};
 use crate::size;
 
 const RED: Style = AnsiColor::Red.on_default().bold();
@@ -39,6 +38,14 @@ pub(crate) enum Level {
     Verbose,
 }
 
+/// A source of several.
+#[derive(Clone)]
+struct Speaker {
+    name: Arc<str>,
+    /// Takes lines until it is the source's turn.
+    say: Arc<dyn Fn(Vec<u8>) + Send + Sync>,
+}
+
 /// The one writer to standard error; clones are the same writer.
 #[derive(Clone)]
 pub(crate) struct Reporter {
@@ -50,7 +57,7 @@ pub(crate) struct Reporter {
     /// Warnings that are given once, whoever finds them.
     once: Arc<Mutex<BTreeSet<String>>>,
     /// Where it is one of several sources that speaks.
-    member: Option<Member>,
+    of: Option<Speaker>,
 }
 
 impl Reporter {
@@ -62,19 +69,26 @@ impl Reporter {
             bar: ProgressBar::hidden(),
             searches: Arc::default(),
             once: Arc::default(),
-            member: None,
+            of: None,
         }
     }
 
     /// One for a source of several: what is said bears its name, and waits for its turn.
-    pub(crate) fn of_member(&self, member: Member) -> Self {
+    pub(crate) fn of_source(
+        &self,
+        name: &str,
+        say: impl Fn(Vec<u8>) + Send + Sync + 'static,
+    ) -> Self {
         Self {
             level: self.level,
             color: self.color,
             bar: ProgressBar::hidden(),
             searches: Arc::default(),
             once: Arc::default(),
-            member: Some(member),
+            of: Some(Speaker {
+                name: name.into(),
+                say: Arc::new(say),
+            }),
         }
     }
 
@@ -220,7 +234,7 @@ impl Reporter {
 
     /// Whether progress is shown: on a terminal, of a source that is asked alone.
     pub(crate) fn shows_progress(&self) -> bool {
-        self.level >= Level::Normal && self.member.is_none() && std::io::stderr().is_terminal()
+        self.level >= Level::Normal && self.of.is_none() && std::io::stderr().is_terminal()
     }
 
     /// Begins a progress bar over `total` bytes, where progress is shown. It appears when there is something to wait
@@ -268,20 +282,19 @@ impl Reporter {
         // Continuation lines stand under the text, not under the label.
         let indent = format!("\n{}", " ".repeat(label.len() + 2));
         let text = text.replace('\n', &indent);
-        let Some(member) = &self.member else {
+        let Some(of) = &self.of else {
             self.pass_on(format!("{style}{label}:{style:#} {text}\n").as_bytes());
             return;
         };
         // Of an error the first line bears the name, unless it does already.
-        let name = escape::message(member.name());
+        let name = escape::message(&of.name);
         let named = label.starts_with(' ') || text.contains(&*name);
         let name = match named {
             true => String::new(),
             false => format!("{name}: "),
         };
         let line = format!("{style}{label}:{style:#} {name}{text}\n");
-        // A reader of the results who has gone is seen by who writes them.
-        let _ = member.push(Piece::Said(line.into_bytes()));
+        (of.say)(line.into_bytes());
     }
 }
 

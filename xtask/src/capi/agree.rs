@@ -133,7 +133,7 @@ fn of_memmodel(guest: &Subject) -> Vec<Question> {
             "read",
             vec![hex(code.0), "256".into()],
             "read",
-            vec![format!("{:#x}+256", code.0), "--as".into(), "u64".into()],
+            vec![format!("{:#x}..+256", code.0), "--as".into(), "u64".into()],
             &["va", "value"],
         ),
     ]

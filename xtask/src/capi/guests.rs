@@ -152,7 +152,7 @@ fn finish(mut guest: Subject) -> Fallible<Subject> {
     let &(va, len) = code.first().ok_or("no code in user mode")?;
     guest.code = (va, va + len.min(MOST) - 1);
     for (va, len) in guest.regions("wu")? {
-        let range = format!("{va:#x}+{len}");
+        let range = format!("{va:#x}..+{len}");
         let rows = guest.vmie("refs", &[&range, "--pointees", "--limit", "1"])?;
         if let Some(pointee) = rows.first().and_then(|row| number(&row["value"])) {
             guest.data = (va, va + len - 1);

@@ -223,7 +223,7 @@ fn up(variant: &Variant) -> Fallible<()> {
         let space = format!("--cr3 {:#x}", roots[&program.pid]);
         println!("  vmie maps {source} {space}");
         println!(
-            "  vmie read {source} {space} {:#x}+{:#x}",
+            "  vmie read {source} {space} {:#x}..+{:#x}",
             banner.va,
             banner.bytes.len()
         );

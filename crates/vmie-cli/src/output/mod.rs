@@ -20,6 +20,7 @@
 
 mod csv;
 pub(crate) mod json;
+mod member;
 mod table;
 mod totals;
 
@@ -30,13 +31,13 @@ use std::time::{Duration, Instant};
 use vmie_rows::{Column, Field, Shape, SourceMark, When};
 
 pub(crate) use csv::write_header as csv_header;
+pub(crate) use member::{Gather, Member, Piece};
 pub(crate) use table::{Cell, Chunk, strip};
 pub(crate) use totals::{prot, prot_if_mapped, totals, totals_of_many, with_beyond};
 pub(crate) use vmie_rows::Coverage as Totals;
 
 use crate::exit::{Result, Stop};
 use crate::report::Reporter;
-use crate::several::{Member, Piece};
 
 /// The shape of the results.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]

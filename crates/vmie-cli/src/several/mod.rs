@@ -14,7 +14,8 @@ use crate::args::SourceArgs;
 use crate::exit::{Done, Failure, Result, Stop};
 use crate::interrupt;
 use crate::options::Options;
-pub(crate) use together::{Member, Piece, Together};
+use crate::output::Member;
+use together::Together;
 
 /// How one source ended.
 type Ended = std::result::Result<Done, Stop>;
@@ -61,7 +62,7 @@ pub(crate) fn each(
                         return;
                     };
                     let one = one(source, &ended[index], || {
-                        let member = Member::new(&together, index, source);
+                        let member = Member::new(Arc::<Together>::clone(&together), index, source);
                         let options = options.of_member(member, (threads / workers).max(1));
                         (ask(source, &options), options)
                     });

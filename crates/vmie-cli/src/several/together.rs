@@ -7,14 +7,16 @@ use std::collections::VecDeque;
 use std::io::{self, Write as _};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use vmie_rows::{Field, Shape, SourceMark};
 
 use crate::exit::{Failure, Result, Stop};
-use crate::output::{Cell, Chunk, Format, Output, SpaceKind, Totals, csv_header, json, strip};
+use crate::output::{
+    Chunk, Format, Gather, Output, Piece, SpaceKind, Totals, csv_header, json, strip,
+};
 use crate::report::Reporter;
 
 /// How many bytes of one source may wait for its turn.
@@ -31,70 +33,6 @@ const CHUNK_TIME: Duration = Duration::from_millis(150);
 pub(crate) struct Status {
     pub(crate) status: u8,
     pub(crate) error: Option<String>,
-}
-
-/// One of several sources.
-#[derive(Clone)]
-pub(crate) struct Member {
-    together: Arc<Together>,
-    index: usize,
-    name: Arc<str>,
-}
-
-impl Member {
-    pub(super) fn new(together: &Arc<Together>, index: usize, source: &Path) -> Self {
-        Self {
-            together: Arc::clone(together),
-            index,
-            name: source.display().to_string().into(),
-        }
-    }
-
-    /// As it was typed.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Says with which columns rows will come, before the first.
-    pub(crate) fn begin(
-        &self,
-        shape: &'static Shape,
-        columns: &[&'static Field],
-        space: SpaceKind,
-    ) -> Result<()> {
-        self.together.begin(self, shape, columns, space)
-    }
-
-    /// Passes a piece on. Breaks where no more are wanted.
-    pub(crate) fn push(&self, piece: Piece) -> Result<ControlFlow<()>> {
-        self.together.push(self.index, piece)
-    }
-}
-
-/// What a source says.
-pub(crate) enum Piece {
-    /// A row, as its format has it.
-    Row(Vec<u8>),
-    /// A row of a table.
-    Cells(Vec<Cell>),
-    /// Text in place of a row, for people.
-    Text(String),
-    /// Lines for standard error.
-    Said(Vec<u8>),
-    /// What was looked at.
-    Totals(Box<Totals>),
-}
-
-impl Piece {
-    fn size(&self) -> usize {
-        const ROW: usize = 64;
-        match self {
-            Self::Row(bytes) | Self::Said(bytes) => bytes.len() + ROW,
-            Self::Cells(cells) => cells.iter().map(Cell::size).sum::<usize>() + ROW,
-            Self::Text(text) => text.len() + ROW,
-            Self::Totals(_) => ROW,
-        }
-    }
 }
 
 /// What all of them have said.
@@ -163,64 +101,6 @@ impl Together {
 
     fn all(&self) -> MutexGuard<'_, All> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn begin(
-        &self,
-        member: &Member,
-        shape: &'static Shape,
-        columns: &[&'static Field],
-        space: SpaceKind,
-    ) -> Result<()> {
-        let mut all = self.all();
-        match &all.begun {
-            // Texts and lines stand by themselves, whatever rows they are.
-            Some((first, ..))
-                if first.id != shape.id
-                    && matches!(self.output.format, Format::Json | Format::Csv) =>
-            {
-                Err(Failure::new(format!(
-                    "the rows of {} are of another kind than those before",
-                    member.name
-                ))
-                .found(format!("{}, and {} before", shape.id, first.id))
-                .hint("-o jsonl, or this source by itself")
-                .into())
-            }
-            Some(_) => Ok(()),
-            None => {
-                let mark = SourceMark::FIELDS.iter();
-                let columns: Vec<&'static Field> = mark.chain(columns.iter().copied()).collect();
-                match self.output.format {
-                    Format::Json => json::write_start(&mut all.buffer, shape.id),
-                    Format::Csv => csv_header(&mut all.buffer, &columns, space),
-                    Format::Table | Format::Jsonl => {}
-                }
-                all.begun = Some((shape, columns, space));
-                Ok(())
-            }
-        }
-    }
-
-    fn push(&self, index: usize, piece: Piece) -> Result<ControlFlow<()>> {
-        let mut all = self.all();
-        while all.turn != index && all.waiting[index].bytes > MOST_WAITING && all.stop.is_none() {
-            all = self.turn.wait(all).unwrap_or_else(PoisonError::into_inner);
-        }
-        if let Some(Stop::ClosedPipe) = all.stop {
-            return Err(Stop::ClosedPipe);
-        }
-        if all.turn == index {
-            self.take(&mut all, index, piece);
-        } else {
-            let waiting = &mut all.waiting[index];
-            waiting.bytes += piece.size();
-            waiting.pieces.push_back(piece);
-        }
-        Ok(match all.stop.is_some() || self.is_full(&all) {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        })
     }
 
     /// Whether `--limit` is reached.
@@ -337,6 +217,65 @@ impl Together {
                 .note(&format!("stopped after {limit} {rows} (--limit)"));
         }
         all.stop.take()
+    }
+}
+
+impl Gather for Together {
+    fn begin(
+        &self,
+        name: &str,
+        shape: &'static Shape,
+        columns: &[&'static Field],
+        space: SpaceKind,
+    ) -> Result<()> {
+        let mut all = self.all();
+        match &all.begun {
+            // Texts and lines stand by themselves, whatever rows they are.
+            Some((first, ..))
+                if first.id != shape.id
+                    && matches!(self.output.format, Format::Json | Format::Csv) =>
+            {
+                Err(Failure::new(format!(
+                    "the rows of {name} are of another kind than those before"
+                ))
+                .found(format!("{}, and {} before", shape.id, first.id))
+                .hint("-o jsonl, or this source by itself")
+                .into())
+            }
+            Some(_) => Ok(()),
+            None => {
+                let mark = SourceMark::FIELDS.iter();
+                let columns: Vec<&'static Field> = mark.chain(columns.iter().copied()).collect();
+                match self.output.format {
+                    Format::Json => json::write_start(&mut all.buffer, shape.id),
+                    Format::Csv => csv_header(&mut all.buffer, &columns, space),
+                    Format::Table | Format::Jsonl => {}
+                }
+                all.begun = Some((shape, columns, space));
+                Ok(())
+            }
+        }
+    }
+
+    fn push(&self, index: usize, piece: Piece) -> Result<ControlFlow<()>> {
+        let mut all = self.all();
+        while all.turn != index && all.waiting[index].bytes > MOST_WAITING && all.stop.is_none() {
+            all = self.turn.wait(all).unwrap_or_else(PoisonError::into_inner);
+        }
+        if let Some(Stop::ClosedPipe) = all.stop {
+            return Err(Stop::ClosedPipe);
+        }
+        if all.turn == index {
+            self.take(&mut all, index, piece);
+        } else {
+            let waiting = &mut all.waiting[index];
+            waiting.bytes += piece.size();
+            waiting.pieces.push_back(piece);
+        }
+        Ok(match all.stop.is_some() || self.is_full(&all) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        })
     }
 }
 
