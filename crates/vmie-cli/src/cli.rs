@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
 use crate::args::GlobalArgs;
-use crate::exit::{self, Done, Failure, Result, Stop};
+use crate::exit::{Done, Failure, Result, Stop};
 use crate::options::Options;
 use crate::ordered::ordered;
 use crate::output::Format;
@@ -69,18 +69,8 @@ fn run_words(words: Vec<OsString>, typed: &GlobalArgs) -> Result<u8> {
     let options = Options::new(&cli.global)?;
     match run(&cli, &options) {
         Err(Stop::ClosedPipe) => Err(Stop::ClosedPipe),
-        result => Ok(status(&options, result)),
+        result => Ok(options.tell(&result)),
     }
-}
-
-/// The exit status, after telling the user about an error.
-pub(crate) fn status(options: &Options, result: Result<Done>) -> u8 {
-    match &result {
-        Err(Stop::Failed(failure)) => options.reporter.failure(failure),
-        Err(Stop::Interrupted(failure)) => options.reporter.warn_failure(failure),
-        Ok(_) | Err(Stop::ClosedPipe | Stop::Told) => {}
-    }
-    exit::status(&result, options.typed.strict)
 }
 
 #[cfg(test)]

@@ -146,6 +146,14 @@ pub(crate) fn everyone<'s>(
     Ok(processes.map(Some).chain(kernel.then_some(None)).collect())
 }
 
+/// A process, or the kernel, in messages.
+pub(crate) fn title(process: Option<&Process>) -> String {
+    match process {
+        Some(process) => format!("{} ({})", process.name, process.pid),
+        None => "the kernel".to_owned(),
+    }
+}
+
 /// Whose a row is.
 pub(crate) fn owner(process: Option<&Process>) -> Owner {
     Owner {

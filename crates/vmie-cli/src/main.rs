@@ -99,5 +99,5 @@ fn main() -> ExitCode {
             Err(failure.into())
         }
     };
-    ExitCode::from(cli::status(&options, result))
+    ExitCode::from(options.tell(&result))
 }

@@ -10,7 +10,7 @@ use anstream::{AutoStream, ColorChoice};
 use clap::ValueEnum as _;
 
 use crate::args::{GlobalArgs, When};
-use crate::exit::Failure;
+use crate::exit::{self, Done, Failure, Result, Stop};
 use crate::output::{Format, Member, Output, Piece, Sink, SpaceKind};
 use crate::report::{Level, Reporter};
 
@@ -37,7 +37,7 @@ impl Options {
     /// # Errors
     ///
     /// When the environment asks for a format that there is not.
-    pub(crate) fn new(args: &GlobalArgs) -> Result<Self, Failure> {
+    pub(crate) fn new(args: &GlobalArgs) -> std::result::Result<Self, Failure> {
         let terminal = std::io::stdout().is_terminal();
         let usual = usual_format(std::env::var_os(OUTPUT).as_deref())?;
         let format = args.output.unwrap_or(usual);
@@ -78,6 +78,16 @@ impl Options {
         sink.of_member(self.member.clone())
     }
 
+    /// Tells the user of an error; the exit status.
+    pub(crate) fn tell(&self, ended: &Result<Done>) -> u8 {
+        match ended {
+            Err(Stop::Failed(failure)) => self.reporter.failure(failure),
+            Err(Stop::Interrupted(failure)) => self.reporter.warn_failure(failure),
+            Ok(_) | Err(Stop::ClosedPipe | Stop::Told) => {}
+        }
+        exit::status(ended, self.typed.strict)
+    }
+
     /// The same for a source of several.
     pub(crate) fn of_member(&self, member: Member, threads: usize) -> Self {
         Self {
@@ -95,7 +105,7 @@ impl Options {
 }
 
 /// The format that a variable of the environment asks for; a table where it is not set, or empty.
-fn usual_format(value: Option<&OsStr>) -> Result<Format, Failure> {
+fn usual_format(value: Option<&OsStr>) -> std::result::Result<Format, Failure> {
     let Some(value) = value.filter(|value| !value.is_empty()) else {
         return Ok(Format::Table);
     };

@@ -15,7 +15,7 @@ use crate::addr::RangeExpr;
 use crate::args::SpaceArgs;
 use crate::candidates::Whose;
 use crate::exit::Failure;
-use crate::guest::{Os, tell_findings};
+use crate::guest::{self, Os, tell_findings};
 use crate::names::Names;
 use crate::output::{Totals, totals_of_many, with_beyond};
 use crate::regions;
@@ -147,8 +147,7 @@ impl<'s> Spaces<'s> {
 
     /// Whose space `index` is, for rows about what it has.
     pub(crate) fn owner(&self, index: usize) -> Owner {
-        let Site { pid, process, .. } = self.site(index);
-        Owner { pid, process }
+        guest::owner(self.of.members[index].process())
     }
 
     /// Whose space `index` is, for messages.
@@ -255,10 +254,7 @@ impl<'s> Spaces<'s> {
 
 /// Whose space it is, for messages.
 fn title(member: &session::Space<'_>) -> String {
-    match member.process() {
-        Some(process) => format!("{} ({})", process.name, process.pid),
-        None => "the kernel".to_owned(),
-    }
+    guest::title(member.process())
 }
 
 /// Names the places of results, which come space by space.

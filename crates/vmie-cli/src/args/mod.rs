@@ -22,5 +22,5 @@ pub(crate) use pointers::{INDEX, PointerArgs, parse_align};
 pub(crate) use search::{
     AllArgs, EachArgs, EverywhereArgs, FilterArgs, SearchArgs, parse_perm, perm_letters,
 };
-pub(crate) use source::{LayersArgs, MoreArgs, SOURCE, SourceArgs};
+pub(crate) use source::{LayersArgs, MoreArgs, SOURCE, Several, SourceArgs, several};
 pub(crate) use space::{OwnerArgs, Paging, SpaceArgs};

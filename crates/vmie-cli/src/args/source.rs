@@ -65,6 +65,38 @@ pub(crate) struct MoreArgs {
     pub(crate) more: Vec<PathBuf>,
 }
 
+/// Arguments of a verb that asks several sources the same.
+pub(crate) trait Several: Clone + Sync {
+    /// The source, which is the first.
+    fn source(&self) -> &SourceArgs;
+
+    /// The same, to be another one.
+    fn source_mut(&mut self) -> &mut SourceArgs;
+
+    /// Those behind it.
+    fn more(&self) -> &[PathBuf];
+}
+
+/// Says where the sources stand in the arguments of a verb: `several!(MapsArgs, source)`.
+macro_rules! several {
+    ($args:ty, $($source:ident).+) => {
+        impl $crate::args::Several for $args {
+            fn source(&self) -> &$crate::args::SourceArgs {
+                &self.$($source).+
+            }
+
+            fn source_mut(&mut self) -> &mut $crate::args::SourceArgs {
+                &mut self.$($source).+
+            }
+
+            fn more(&self) -> &[std::path::PathBuf] {
+                &self.more.more
+            }
+        }
+    };
+}
+pub(crate) use several;
+
 /// What a memory file needs beside it.
 #[derive(Args, Clone, Default, Debug)]
 pub(crate) struct LayersArgs {

@@ -109,10 +109,38 @@ pub(crate) fn cells<R: Row + ?Sized>(row: &R, columns: &[&'static Field]) -> Vie
 
 /// How much is held back before it is written.
 const CHUNK_BYTES: usize = 64 << 10;
-/// How many rows of a table are aligned together.
-const CHUNK_ROWS: usize = 512;
 /// How long a row may wait for company.
 const CHUNK_TIME: Duration = Duration::from_millis(150);
+
+impl Output {
+    /// Whether what is held back should go out: there is much of it, or somebody waits for it.
+    ///
+    /// Tables go out by the clock only on a terminal: how a chunk is aligned depends on where it ends, and what goes into a
+    /// file should not depend on the clock.
+    pub(crate) fn is_due(&self, held: usize, since: Instant) -> bool {
+        let may = self.terminal || self.format != Format::Table;
+        held >= CHUNK_BYTES || may && since.elapsed() >= CHUNK_TIME
+    }
+
+    /// Whether `--limit` is reached with so many rows.
+    pub(crate) fn is_full(&self, rows: u64) -> bool {
+        self.limit.is_some_and(|limit| rows >= limit)
+    }
+
+    /// Says that there may be more rows, where `--limit` was reached.
+    pub(crate) fn tell_limit(&self, rows: u64, reporter: &Reporter) {
+        if let Some(limit) = self.limit.filter(|_| self.is_full(rows)) {
+            let rows = if limit == 1 { "row" } else { "rows" };
+            reporter.note(&format!("stopped after {limit} {rows} (--limit)"));
+        }
+    }
+}
+
+/// Those of the columns that tables have.
+pub(crate) fn in_tables(columns: &[&'static Field]) -> Vec<&'static Field> {
+    let shown = |field: &&&'static Field| field.column.is_some_and(|c| c.is_in_tables());
+    columns.iter().filter(shown).copied().collect()
+}
 
 /// Takes rows and writes them.
 pub(crate) struct Sink<'a> {
@@ -227,9 +255,9 @@ impl<'a> Sink<'a> {
             self.rows += 1;
             let piece = self.piece(row, member, view);
             let flow = member.push(piece)?;
-            return Ok(match self.output.limit {
-                Some(limit) if self.rows >= limit => ControlFlow::Break(()),
-                _ => flow,
+            return Ok(match self.output.is_full(self.rows) {
+                true => ControlFlow::Break(()),
+                false => flow,
             });
         }
         let first = self.rows == 0;
@@ -238,7 +266,7 @@ impl<'a> Sink<'a> {
             Format::Table => match view(&self.shown()) {
                 View::Cells(cells) => {
                     self.table.push(cells);
-                    if self.table.len() >= CHUNK_ROWS {
+                    if self.table.is_full() {
                         self.write_table();
                     }
                 }
@@ -324,23 +352,14 @@ impl<'a> Sink<'a> {
     }
 
     fn after_a_row(&mut self) -> Result<ControlFlow<()>> {
-        if self.buffer.len() >= CHUNK_BYTES || self.is_late() {
+        if self.output.is_due(self.buffer.len(), self.flushed) {
             self.write_table();
             self.flush()?;
         }
-        Ok(match self.output.limit {
-            Some(limit) if self.rows >= limit => ControlFlow::Break(()),
-            _ => ControlFlow::Continue(()),
+        Ok(match self.output.is_full(self.rows) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
         })
-    }
-
-    /// Whether the rows held back should go out for the sake of who is waiting for them.
-    ///
-    /// Tables only on a terminal: how a chunk is aligned depends on where it ends, and what goes into
-    /// a file should not depend on the clock.
-    fn is_late(&self) -> bool {
-        let may = self.output.terminal || self.output.format != Format::Table;
-        may && self.flushed.elapsed() >= CHUNK_TIME
     }
 
     /// Passes on the rows so far, for somebody who waits for each of them.
@@ -372,11 +391,7 @@ impl<'a> Sink<'a> {
             json::write_end(&mut self.buffer, self.rows, totals);
         }
         self.flush()?;
-        if let Some(limit) = self.output.limit.filter(|&limit| self.rows >= limit) {
-            let rows = if limit == 1 { "row" } else { "rows" };
-            self.reporter
-                .note(&format!("stopped after {limit} {rows} (--limit)"));
-        }
+        self.output.tell_limit(self.rows, self.reporter);
         Ok(())
     }
 
@@ -401,8 +416,7 @@ impl<'a> Sink<'a> {
 
     /// The columns of tables.
     fn shown(&self) -> Vec<&'static Field> {
-        let in_tables = |field: &&&'static Field| field.column.is_some_and(|c| c.is_in_tables());
-        self.columns.iter().filter(in_tables).copied().collect()
+        in_tables(&self.columns)
     }
 
     fn write_table(&mut self) {

@@ -145,6 +145,9 @@ fn fitted(natural: &[usize], may_cut: &[bool], width: usize) -> Vec<usize> {
     at_most(most).collect()
 }
 
+/// How many rows of a table are aligned together.
+pub(super) const CHUNK_ROWS: usize = 512;
+
 /// Rows that wait to be aligned together.
 #[derive(Default)]
 pub(crate) struct Chunk {
@@ -154,8 +157,9 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    pub(crate) fn len(&self) -> usize {
-        self.rows.len()
+    /// Whether so many rows wait as are aligned together.
+    pub(crate) fn is_full(&self) -> bool {
+        self.rows.len() >= CHUNK_ROWS
     }
 
     pub(crate) fn push(&mut self, row: Vec<Cell>) {

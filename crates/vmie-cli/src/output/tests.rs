@@ -3,6 +3,7 @@
 use anstream::ColorChoice;
 use vmie_rows::{Hex, HistoryRow, Row as _};
 
+use super::table::CHUNK_ROWS;
 use super::*;
 use crate::report::Level;
 

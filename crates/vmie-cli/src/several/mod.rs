@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::args::SourceArgs;
+use crate::args::Several;
 use crate::exit::{Done, Failure, Result, Stop};
 use crate::interrupt;
 use crate::options::Options;
@@ -20,15 +20,15 @@ use together::Together;
 /// How one source ended.
 type Ended = std::result::Result<Done, Stop>;
 
-/// Asks the first source and those that were typed after it; `ask` is told which one, and how to answer.
-pub(crate) fn each(
-    first: &SourceArgs,
-    more: &[PathBuf],
+/// Asks each source that was typed; `ask` answers for one of them.
+pub(crate) fn each<A: Several>(
+    args: &A,
     options: &Options,
-    ask: impl Fn(&Path, &Options) -> Result<Done> + Sync,
+    ask: impl Fn(&A, &Options) -> Result<Done> + Sync,
 ) -> Result<Done> {
+    let (first, more) = (args.source(), args.more());
     if more.is_empty() {
-        return ask(&first.source, options);
+        return ask(args, options);
     }
     if let Some(option) = first.layers.typed() {
         return Err(Failure::new(format!(
@@ -41,18 +41,14 @@ pub(crate) fn each(
     let sources: Vec<&Path> = std::iter::once(first.source.as_path())
         .chain(more.iter().map(PathBuf::as_path))
         .collect();
-    let together = Arc::new(Together::new(
-        options.output,
-        sources.len(),
-        options.reporter.clone(),
-    ));
+    let together = Arc::new(Together::new(options.output, &sources, &options.reporter));
     let threads = match options.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
     };
     let workers = threads.min(sources.len());
     let next = AtomicUsize::new(0);
-    let ended: Vec<Mutex<Option<Ended>>> = sources.iter().map(|_| Mutex::new(None)).collect();
+    let ended = Mutex::new(Vec::with_capacity(sources.len()));
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
@@ -61,54 +57,34 @@ pub(crate) fn each(
                     let Some(source) = sources.get(index) else {
                         return;
                     };
-                    let one = one(source, &ended[index], || {
-                        let member = Member::new(Arc::<Together>::clone(&together), index, source);
-                        let options = options.of_member(member, (threads / workers).max(1));
-                        (ask(source, &options), options)
-                    });
-                    together.end(index, source, one);
+                    let member = Member::new(Arc::<Together>::clone(&together), index, source);
+                    let options = options.of_member(member, (threads / workers).max(1));
+                    let one = match interrupt::asked() {
+                        true => Err(not_begun(source)),
+                        false => {
+                            let mut args = args.clone();
+                            args.source_mut().source = source.to_path_buf();
+                            ask(&args, &options)
+                        }
+                    };
+                    together.end(index, options.tell(&one), &one);
+                    let mut ended = ended.lock().unwrap_or_else(PoisonError::into_inner);
+                    ended.push(one);
                 }
             });
         }
     });
-    let stop = together.finish();
-    if let Some(stop) = stop {
+    if let Some(stop) = together.finish() {
         return Err(stop);
     }
-    let ended = ended
-        .into_iter()
-        .map(|one| one.into_inner().unwrap_or_else(PoisonError::into_inner));
-    all(ended.flatten())
+    let ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
+    all(ended.into_iter())
 }
 
-/// Asks one source, unless Ctrl-C was pressed before; its status, for the answer.
-fn one(
-    source: &Path,
-    slot: &Mutex<Option<Ended>>,
-    ask: impl FnOnce() -> (Result<Done>, Options),
-) -> together::Status {
-    let (ended, status) = if interrupt::asked() {
-        let failure = Failure::new(format!("{} was not looked at", source.display()));
-        let stop = Stop::Interrupted(Box::new(failure.found("Ctrl-C")));
-        (Err(stop), together::Status::default())
-    } else {
-        let (ended, options) = ask();
-        let status = crate::exit::status(&ended, options.typed.strict);
-        let error = match &ended {
-            Err(Stop::Failed(failure)) => {
-                options.reporter.failure(failure);
-                Some(failure.what.clone())
-            }
-            Err(Stop::Interrupted(failure)) => {
-                options.reporter.warn_failure(failure);
-                Some(failure.what.clone())
-            }
-            _ => None,
-        };
-        (ended, together::Status { status, error })
-    };
-    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
-    status
+/// A source whose turn came after Ctrl-C.
+fn not_begun(source: &Path) -> Stop {
+    let failure = Failure::new(format!("{} was not looked at", source.display()));
+    Stop::Interrupted(Box::new(failure.found("Ctrl-C")))
 }
 
 /// How all of them ended together: an error if one failed, else incomplete if one was, else found if one found something.

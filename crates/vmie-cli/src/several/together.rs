@@ -8,33 +8,19 @@ use std::io::{self, Write as _};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 use vmie_rows::{Field, Shape, SourceMark};
 
-use crate::exit::{Failure, Result, Stop};
+use crate::exit::{Done, Failure, Result, Stop};
 use crate::output::{
-    Chunk, Format, Gather, Output, Piece, SpaceKind, Totals, csv_header, json, strip,
+    Chunk, Format, Gather, Output, Piece, SpaceKind, Totals, csv_header, in_tables, json, strip,
 };
 use crate::report::Reporter;
 
 /// How many bytes of one source may wait for its turn.
 const MOST_WAITING: usize = 32 << 20;
-/// How much is held back before it is written.
-const CHUNK_BYTES: usize = 64 << 10;
-/// How many rows of a table are aligned together.
-const CHUNK_ROWS: usize = 512;
-/// How long a row may wait for company on a terminal.
-const CHUNK_TIME: Duration = Duration::from_millis(150);
-
-/// How a source ended, as the answer says it.
-#[derive(Clone, Default, Debug)]
-pub(crate) struct Status {
-    pub(crate) status: u8,
-    pub(crate) error: Option<String>,
-}
-
 /// What all of them have said.
 pub(crate) struct Together {
     output: Output,
@@ -52,7 +38,8 @@ struct All {
     table: Chunk,
     buffer: Vec<u8>,
     rows: u64,
-    texts: u64,
+    /// Whether there was a text before.
+    texts: bool,
     flushed: Instant,
     ended: Vec<Source>,
     stop: Option<Stop>,
@@ -75,14 +62,18 @@ struct Source {
 }
 
 impl Together {
-    pub(crate) fn new(output: Output, sources: usize, reporter: Reporter) -> Self {
+    /// Of these sources.
+    pub(super) fn new(output: Output, sources: &[&Path], reporter: &Reporter) -> Self {
         let mut waiting = Vec::new();
-        waiting.resize_with(sources, Waiting::default);
-        let mut ended = Vec::new();
-        ended.resize_with(sources, Source::default);
+        waiting.resize_with(sources.len(), Waiting::default);
+        let named = |source: &&Path| Source {
+            source: source.display().to_string(),
+            ..Source::default()
+        };
+        let ended = sources.iter().map(named).collect();
         Self {
             output,
-            reporter,
+            reporter: reporter.clone(),
             all: Mutex::new(All {
                 turn: 0,
                 waiting,
@@ -90,7 +81,7 @@ impl Together {
                 table: Chunk::default(),
                 buffer: Vec::new(),
                 rows: 0,
-                texts: 0,
+                texts: false,
                 flushed: Instant::now(),
                 ended,
                 stop: None,
@@ -103,20 +94,16 @@ impl Together {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether `--limit` is reached.
-    fn is_full(&self, all: &All) -> bool {
-        self.output.limit.is_some_and(|limit| all.rows >= limit)
-    }
-
-    /// Says that a source has said everything.
-    pub(super) fn end(&self, index: usize, source: &Path, status: Status) {
+    /// Says that a source has said everything, and how it ended.
+    pub(super) fn end(&self, index: usize, status: u8, how: &Result<Done>) {
         let mut all = self.all();
         let ended = &mut all.ended[index];
-        ended.source = source.display().to_string();
-        ended.status = status.status;
-        ended.error = status.error;
+        ended.status = status;
+        if let Err(Stop::Failed(failure) | Stop::Interrupted(failure)) = how {
+            ended.error = Some(failure.what.clone());
+        }
         all.waiting[index].ended = true;
-        while all.turn == index_of_ended(&all) {
+        while all.waiting.get(all.turn).is_some_and(|one| one.ended) {
             all.turn += 1;
             let turn = all.turn;
             let Some(waiting) = all.waiting.get_mut(turn) else {
@@ -133,7 +120,7 @@ impl Together {
     /// Writes what the source says whose turn it is.
     fn take(&self, all: &mut All, index: usize, piece: Piece) {
         let is_row = !matches!(piece, Piece::Said(_) | Piece::Totals(_));
-        if is_row && (self.is_full(all) || all.stop.is_some()) {
+        if is_row && (self.output.is_full(all.rows) || all.stop.is_some()) {
             return;
         }
         let first = all.rows == 0;
@@ -149,13 +136,13 @@ impl Together {
             }
             Piece::Cells(cells) => {
                 all.table.push(cells);
-                if all.table.len() >= CHUNK_ROWS {
+                if all.table.is_full() {
                     self.align(all);
                 }
             }
             Piece::Text(text) => {
                 self.align(all);
-                if std::mem::replace(&mut all.texts, 1) > 0 {
+                if std::mem::replace(&mut all.texts, true) {
                     all.buffer.push(b'\n');
                 }
                 let text = strip(&text, self.output.color);
@@ -171,20 +158,15 @@ impl Together {
             }
             Piece::Totals(totals) => all.ended[index].coverage = Some(*totals),
         }
-        let late = self.output.terminal && all.flushed.elapsed() >= CHUNK_TIME;
-        if all.buffer.len() >= CHUNK_BYTES || late {
-            if late {
-                self.align(all);
-            }
+        if self.output.is_due(all.buffer.len(), all.flushed) {
+            self.align(all);
             self.flush(all);
         }
     }
 
     fn align(&self, all: &mut All) {
         if let Some((_, columns, space)) = &all.begun {
-            let in_tables =
-                |field: &&&'static Field| field.column.is_some_and(|c| c.is_in_tables());
-            let shown: Vec<&Field> = columns.iter().filter(in_tables).copied().collect();
+            let shown = in_tables(columns);
             let text = all.table.render(&shown, *space, &self.output);
             all.buffer.extend_from_slice(text.as_bytes());
         }
@@ -211,11 +193,7 @@ impl Together {
             json::write_end_of_several(&mut all.buffer, all.rows, &all.ended);
         }
         self.flush(all);
-        if let Some(limit) = self.output.limit.filter(|&limit| all.rows >= limit) {
-            let rows = if limit == 1 { "row" } else { "rows" };
-            self.reporter
-                .note(&format!("stopped after {limit} {rows} (--limit)"));
-        }
+        self.output.tell_limit(all.rows, &self.reporter);
         all.stop.take()
     }
 }
@@ -272,17 +250,9 @@ impl Gather for Together {
             waiting.bytes += piece.size();
             waiting.pieces.push_back(piece);
         }
-        Ok(match all.stop.is_some() || self.is_full(&all) {
+        Ok(match all.stop.is_some() || self.output.is_full(all.rows) {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         })
-    }
-}
-
-/// The source whose turn it is, if it has ended; else none.
-fn index_of_ended(all: &All) -> usize {
-    match all.waiting.get(all.turn) {
-        Some(waiting) if waiting.ended => all.turn,
-        _ => usize::MAX,
     }
 }

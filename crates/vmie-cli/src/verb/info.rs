@@ -9,7 +9,7 @@ use vmie::{AddrRange, Address, Coverage, CpuState, Gpa, Gva, SpanKind};
 use vmie_rows::{Cpu, Field, Hex, InfoRow, Os, PhysicalRange, SnapshotInfo};
 
 use crate::advice;
-use crate::args::{MoreArgs, SourceArgs, perm_letters};
+use crate::args::{MoreArgs, SourceArgs, perm_letters, several};
 use crate::escape;
 use crate::exit::{Done, Failure, Result};
 use crate::guest::tell_findings;
@@ -27,6 +27,8 @@ pub(crate) struct InfoArgs {
     #[command(flatten)]
     pub(crate) more: MoreArgs,
 }
+
+several!(InfoArgs, source);
 
 pub(super) fn run(args: &InfoArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;

@@ -82,68 +82,21 @@ pub(crate) enum Verb {
 /// Runs a verb.
 pub(crate) fn run(verb: &Verb, options: &Options, whole: &Whole) -> Result<Done> {
     match verb {
-        Verb::Info(args) => each(&args.source, &args.more.more, options, |path, options| {
-            let mut one = args.clone();
-            one.source.source = path.to_owned();
-            info::run(&one, options)
-        }),
-        Verb::Maps(args) => each(&args.source, &args.more.more, options, |path, options| {
-            let mut one = args.clone();
-            one.source.source = path.to_owned();
-            maps::run(&one, options)
-        }),
+        Verb::Info(args) => each(args, options, info::run),
+        Verb::Maps(args) => each(args, options, maps::run),
         Verb::Vtop(args) => vtop::run(args, options),
         Verb::Read(args) => read::run(args, options),
-        Verb::Scan(args) => each(
-            &args.search.source,
-            &args.more.more,
-            options,
-            |path, options| {
-                let mut one = args.clone();
-                one.search.source.source = path.to_owned();
-                scan::run(&one, options)
-            },
-        ),
+        Verb::Scan(args) => each(args, options, scan::run),
         Verb::Sig(args) => sig::run(args, options),
-        Verb::Find(args) => each(
-            &args.search.source,
-            &args.more.more,
-            options,
-            |path, options| {
-                let mut one = (**args).clone();
-                one.search.source.source = path.to_owned();
-                find::run(&one, options)
-            },
-        ),
-        Verb::Strings(args) => each(
-            &args.search.source,
-            &args.more.more,
-            options,
-            |path, options| {
-                let mut one = args.clone();
-                one.search.source.source = path.to_owned();
-                strings::run(&one, options)
-            },
-        ),
-        Verb::Xref(args) => each(&args.source, &args.more.more, options, |path, options| {
-            let mut one = args.clone();
-            one.source.source = path.to_owned();
-            xref::run(&one, options)
-        }),
+        Verb::Find(args) => each(&**args, options, find::run),
+        Verb::Strings(args) => each(args, options, strings::run),
+        Verb::Xref(args) => each(args, options, xref::run),
         Verb::Refs(args) => refs::run(args, options),
         Verb::Paths(args) => paths::run(args, options),
         Verb::Dissect(args) => dissect::run(args, options),
         Verb::Snap(args) => snap::run(args, options),
-        Verb::Ps(args) => each(&args.source, &args.more.more, options, |path, options| {
-            let mut one = args.clone();
-            one.source.source = path.to_owned();
-            ps::run(&one, options)
-        }),
-        Verb::Modules(args) => each(&args.source, &args.more.more, options, |path, options| {
-            let mut one = args.clone();
-            one.source.source = path.to_owned();
-            modules::run(&one, options)
-        }),
+        Verb::Ps(args) => each(args, options, ps::run),
+        Verb::Modules(args) => each(args, options, modules::run),
         Verb::Symbols(args) => symbols::run(args, options),
         Verb::Type(args) => types::run(args, options),
         Verb::Show(args) => show::run(args, options),

@@ -7,9 +7,9 @@ use vmie::os::Module;
 use vmie::views;
 use vmie_rows::{Hex, ModuleRow, Owner};
 
-use crate::args::{AllArgs, MoreArgs, OwnerArgs, SourceArgs};
+use crate::args::{AllArgs, MoreArgs, OwnerArgs, SourceArgs, several};
 use crate::exit::{Done, Result};
-use crate::guest::{everyone, failed, owner, tell_findings};
+use crate::guest::{everyone, failed, owner, tell_findings, title};
 use crate::options::Options;
 use crate::output::{Row, Sink, SpaceKind};
 use crate::source::Source;
@@ -27,6 +27,8 @@ pub(crate) struct ModulesArgs {
     pub(crate) all: AllArgs,
 }
 
+several!(ModulesArgs, source);
+
 pub(super) fn run(args: &ModulesArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;
     let os = source.os()?;
@@ -39,10 +41,10 @@ pub(super) fn run(args: &ModulesArgs, options: &Options) -> Result<Done> {
                 Ok(listing) => listing,
                 Err(error) => {
                     complete = false;
-                    let whose = process.map_or(0, |process| process.pid);
-                    options.reporter.warn(&format!(
-                        "the images of process {whose} were not listed: {error}"
-                    ));
+                    let whose = title(process);
+                    options
+                        .reporter
+                        .warn(&format!("the images of {whose} were not listed: {error}"));
                     continue;
                 }
             };

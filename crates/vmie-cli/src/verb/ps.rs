@@ -7,7 +7,7 @@ use clap::Args;
 use vmie::views::{self, Order, ProcessView};
 use vmie_rows::{Hex, ProcessRow};
 
-use crate::args::{MoreArgs, SourceArgs};
+use crate::args::{MoreArgs, SourceArgs, several};
 use crate::exit::{Done, Failure, Result};
 use crate::guest::tell_findings;
 use crate::options::Options;
@@ -25,6 +25,8 @@ pub(crate) struct PsArgs {
     #[arg(long)]
     pub(crate) tree: bool,
 }
+
+several!(PsArgs, source);
 
 pub(super) fn run(args: &PsArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;

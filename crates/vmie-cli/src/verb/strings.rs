@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use vmie::search::{Encoding, Encodings, Strings, Text};
 use vmie_rows::StringRow;
 
-use crate::args::{MoreArgs, SearchArgs};
+use crate::args::{MoreArgs, SearchArgs, several};
 use crate::exit::{Done, Result};
 use crate::options::Options;
 use crate::output::{Cell, Row};
@@ -33,6 +33,8 @@ pub(crate) struct StringsArgs {
     )]
     pub(crate) encoding: Vec<StringEncoding>,
 }
+
+several!(StringsArgs, search.source);
 
 /// Encodings of strings, as typed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]

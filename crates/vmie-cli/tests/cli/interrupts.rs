@@ -90,3 +90,36 @@ fn rules_are_evaluated_over_what_was_looked_at() {
     let count = run.out.lines().count();
     assert!((2..2 * 4095).contains(&count), "{count}");
 }
+
+/// One source that was begun, and one whose turn never came: neither was looked at to its end, and the answer says so of each.
+#[test]
+fn sources_that_were_not_begun_are_no_answer() {
+    let dir = tempfile::tempdir().expect("a directory");
+    large(dir.path());
+    std::fs::hard_link(dir.path().join("large.raw"), dir.path().join("later.raw")).expect("a link");
+    let mut child = start(dir.path(), "strings", &["later.raw", "-o", "json"]);
+    let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
+    let err = child.stderr.take().expect("a pipe");
+    let mut first = String::new();
+    out.read_line(&mut first).expect("the head of the document");
+    let run = stop(child, out, err);
+    assert_eq!(run.status, 3, "{}", run.err);
+    let document = format!("{first}{}", run.out);
+    let document: serde_json::Value = serde_json::from_str(&document).expect("a document");
+    let sources = document["sources"].as_array().expect("sources");
+    let ends: Vec<(u64, bool)> = sources
+        .iter()
+        .map(|one| {
+            (
+                one["status"].as_u64().expect("a status"),
+                one["error"].is_null(),
+            )
+        })
+        .collect();
+    assert_eq!(ends, [(3, true), (3, false)], "{sources:?}");
+    assert!(
+        run.err.contains("later.raw was not looked at"),
+        "{}",
+        run.err
+    );
+}

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, ValueHint};
 
-use crate::args::{MoreArgs, SearchArgs, parse_align};
+use crate::args::{MoreArgs, SearchArgs, parse_align, several};
 
 /// Headings in the help.
 const AGAIN: &str = "Search again";
@@ -77,6 +77,8 @@ pub(crate) struct FindArgs {
     #[command(flatten)]
     pub(crate) again: RefineArgs,
 }
+
+several!(FindArgs, search.source);
 
 #[derive(Args, Clone, Debug)]
 #[command(group = clap::ArgGroup::new("relation").multiple(true).args([

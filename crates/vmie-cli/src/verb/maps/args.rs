@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::args::{EachArgs, FilterArgs, MoreArgs, SourceArgs, SpaceArgs};
+use crate::args::{EachArgs, FilterArgs, MoreArgs, SourceArgs, SpaceArgs, several};
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct MapsArgs {
@@ -26,3 +26,5 @@ pub(crate) struct MapsArgs {
     #[arg(long, conflicts_with_all = ["extents", "phys", "cr3", "kernel"])]
     pub(crate) vmas: bool,
 }
+
+several!(MapsArgs, source);

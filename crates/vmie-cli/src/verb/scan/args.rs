@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, ValueHint};
 
 use crate::addr::parse_u64;
-use crate::args::{EngineArgs, MoreArgs, SearchArgs};
+use crate::args::{EngineArgs, MoreArgs, SearchArgs, several};
 use crate::exit::Failure;
 
 #[derive(Args, Clone, Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct ScanArgs {
     #[arg(long, value_name = "N", value_parser = parse_context)]
     pub(crate) context: Option<usize>,
 }
+
+several!(ScanArgs, search.source);
 
 /// Which signatures.
 #[derive(Args, Clone, Debug)]

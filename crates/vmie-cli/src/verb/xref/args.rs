@@ -6,7 +6,7 @@ use vmie::Prot;
 use crate::addr::RangeExpr;
 use crate::args::{
     BitsArg, EachArgs, EverywhereArgs, FilterArgs, MoreArgs, SearchArgs, SourceArgs, SpaceArgs,
-    parse_perm,
+    parse_perm, several,
 };
 
 #[derive(Args, Clone, Debug)]
@@ -48,6 +48,8 @@ pub(crate) struct XrefArgs {
     #[arg(long)]
     pub(crate) linear: bool,
 }
+
+several!(XrefArgs, source);
 
 impl XrefArgs {
     /// Where to search, for a search of one space.
