@@ -54,11 +54,13 @@ impl Prot {
     pub(crate) const UNLIMITED: Self = Self(31);
 
     /// As a number: 1 to read, 2 to write, 4 to execute, 8 for user mode, 16 for the other mode to execute.
+    #[inline]
     pub const fn bits(self) -> u8 {
         self.0
     }
 
     /// From such a number; `None` when it has other bits.
+    #[inline]
     pub const fn from_bits(bits: u8) -> Option<Self> {
         if bits & !Self::UNLIMITED.0 == 0 {
             Some(Self(bits))
@@ -69,43 +71,51 @@ impl Prot {
 
     /// Both sets together.
     #[must_use]
+    #[inline]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
     /// What both sets allow.
     #[must_use]
+    #[inline]
     pub const fn intersect(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
     /// Whether everything in `other` is allowed.
+    #[inline]
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
     /// Whether the page may be written.
+    #[inline]
     pub const fn write(self) -> bool {
         self.contains(Self::W)
     }
 
     /// Whether the page may be executed.
+    #[inline]
     pub const fn exec(self) -> bool {
         self.contains(Self::X)
     }
 
     /// Whether user mode may execute the page, by what the page tables say.
+    #[inline]
     pub const fn user_exec(self) -> bool {
         self.contains(if self.user() { Self::X } else { Self::OTHER_X })
     }
 
     /// Whether the kernel may execute the page, by what the page tables say.
+    #[inline]
     pub const fn kernel_exec(self) -> bool {
         self.contains(if self.user() { Self::OTHER_X } else { Self::X })
     }
 
     /// From execution by user mode as [`Prot::X`] and by the kernel as [`Prot::OTHER_X`], as tables with a right for each are
     /// read, to the mode to which the page belongs and the other one.
+    #[inline]
     pub(crate) const fn by_owner(self) -> Self {
         const BOTH: u8 = Prot::X.0 | Prot::OTHER_X.0;
         match (self.user(), self.0 & BOTH) {
@@ -115,6 +125,7 @@ impl Prot {
     }
 
     /// Whether user mode may use the page.
+    #[inline]
     pub const fn user(self) -> bool {
         self.contains(Self::USER)
     }
@@ -245,6 +256,7 @@ pub enum Cause {
 
 impl Cause {
     /// Whether this says that *nothing is there*, as against *it could not be looked at*.
+    #[inline]
     pub const fn is_unmapped(self) -> bool {
         matches!(
             self,
@@ -256,11 +268,13 @@ impl Cause {
     }
 
     /// Whether this says that *something is mapped, and is not in memory as it stands*.
+    #[inline]
     pub const fn is_away(self) -> bool {
         matches!(self, Self::SwappedOut { .. } | Self::Compressed { .. })
     }
 
     /// One or two words for summaries, stable: `"not mapped"`, `"absent"`, ...
+    #[inline]
     pub const fn label(self) -> &'static str {
         match self {
             Self::NotMapped { .. } | Self::NothingThere => "not mapped",

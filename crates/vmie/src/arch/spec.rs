@@ -101,6 +101,7 @@ impl Rights {
         }
     }
 
+    #[inline]
     const fn mask(self) -> u64 {
         let kernel = match self.no_kernel_exec {
             Some(test) => test.mask,
@@ -133,6 +134,7 @@ impl Target {
     }
 
     /// Bits that decide everything but the address: entries that agree in them are alike.
+    #[inline]
     pub const fn key(&self) -> u64 {
         self.reserved | self.rights.mask()
     }
@@ -157,11 +159,13 @@ pub struct Level {
 
 impl Level {
     /// Number of entries in a table of this level.
+    #[inline]
     pub const fn entries(&self) -> usize {
         1 << self.index_bits
     }
 
     /// Bytes of address space that one entry spans.
+    #[inline]
     pub const fn span(&self) -> u64 {
         1 << self.shift
     }
@@ -226,6 +230,7 @@ impl Spec {
     pub const MAX_ENTRIES: usize = 1024;
 
     /// Bytes in the smallest page, the granule that the format translates by.
+    #[inline]
     pub const fn page_size(&self) -> u64 {
         self.levels[self.levels.len() - 1].span()
     }

@@ -37,7 +37,7 @@ use std::ops::ControlFlow;
 use crate::addr::{AddrRange, Address};
 use crate::memory::{Memory, Prot};
 pub use crate::sweep::Pool;
-use crate::sweep::{Cursor, Found, Piece, Scanner, SweepOptions, Window, around};
+use crate::sweep::{Cursor, Look, Piece, Scanner, SweepOptions, around};
 pub use outcome::{Match, Outcome};
 pub use run::Run;
 pub use target::Target;
@@ -140,15 +140,13 @@ pub fn scan_each<T: Target + ?Sized, S: Scanner + ?Sized>(
 /// # }
 /// ```
 pub struct Scan<'m, A: Address, S: Scanner + ?Sized> {
-    cursor: Windows<'m, A, S::Item>,
+    cursor: Cursor<'m, A, (A, S::Item)>,
     scanner: &'m S,
     run: Run<'m>,
     ready: VecDeque<Match<A, S::Item>>,
     stopped: bool,
 }
 
-type Windows<'m, A, T> = Cursor<'m, A, (A, T), Look<'m, A, T>>;
-type Look<'m, A, T> = Box<dyn Fn(&Window<'_, A>, &mut Found<(A, T)>) + Sync + 'm>;
 
 impl<'m, A: Address, S: Scanner + ?Sized> Scan<'m, A, S> {
     /// Nothing is looked at before the first result is asked for.
@@ -159,7 +157,7 @@ impl<'m, A: Address, S: Scanner + ?Sized> Scan<'m, A, S> {
         run: Run<'m>,
     ) -> Self {
         let options: SweepOptions<A> = around(scanner, &run.options(selection));
-        let look: Look<'m, A, S::Item> = Box::new(move |window, found| {
+        let look: Box<Look<'m, A, (A, S::Item)>> = Box::new(move |window, found| {
             found.gather(
                 |hits| scanner.scan(&Piece::of(window), hits),
                 |(offset, item)| (window.addr(offset), item),

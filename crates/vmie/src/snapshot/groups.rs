@@ -184,7 +184,7 @@ impl<'m, A: Address> Window<'m, A> {
         let unread = &mut self.unread[..len];
         unread.fill(None);
         for (memory, buffer) in self.moments.iter_mut().flatten() {
-            read_pieces(*memory, start, &mut buffer[..len], |part| {
+            read_pieces(*memory, start, &mut buffer[..len], &mut |part| {
                 if let Part::Hole { at, len, fault } = part {
                     for cause in &mut unread[at..at + len] {
                         cause.get_or_insert(fault.cause);

@@ -275,7 +275,7 @@ fn read<A: Address>(
     gaps: &mut Vec<Gap<A>>,
 ) {
     let mut holes = Vec::new();
-    read_pieces(memory, start, bytes, |part| {
+    read_pieces(memory, start, bytes, &mut |part| {
         if let Part::Hole { at, len, fault } = part {
             holes.push((at, len, fault.cause));
         }

@@ -6,8 +6,6 @@
 
 use std::collections::VecDeque;
 
-use rayon::prelude::*;
-
 use super::look::{Buffers, Looked, look};
 use super::plan::{Plan, Step, Task};
 use super::pool::{Pool, available};
@@ -20,13 +18,27 @@ use crate::addr::Address;
 use crate::memory::{Coverage, Memory};
 
 /// A step, and what was seen where it is a window that was looked at.
-type Planned<A, R> = (Step<A>, Option<Looked<A, R>>);
+type Planned<A, R> = (Step<A>, Option<Seen<A, R>>);
+
+/// What looks at windows. It is called once for each, so calling it indirectly is not felt, and all that is done around it is
+/// compiled once for each kind of result.
+pub(crate) type Look<'m, A, R> = dyn Fn(&Window<'_, A>, &mut Found<R>) + Sync + 'm;
+
+/// What was seen in one window.
+struct Seen<A, R> {
+    /// How much of it.
+    looked: Looked<A>,
+    /// Results, in the order the scanner pushed them.
+    results: Vec<R>,
+    /// Whether there were too many of them.
+    overflow: bool,
+}
 
 /// See the module.
-pub(crate) struct Cursor<'m, A: Address, R, F> {
+pub(crate) struct Cursor<'m, A: Address, R> {
     memory: &'m dyn Memory<Addr = A>,
     options: SweepOptions<A>,
-    scan: F,
+    scan: Box<Look<'m, A, R>>,
     plan: Plan<'m, A>,
     buffers: Buffers,
     threads: usize,
@@ -41,17 +53,12 @@ pub(crate) struct Cursor<'m, A: Address, R, F> {
     tally: Tally<'m, A>,
 }
 
-impl<'m, A, R, F> Cursor<'m, A, R, F>
-where
-    A: Address,
-    R: Send,
-    F: Fn(&Window<'_, A>, &mut Found<R>) + Sync,
-{
+impl<'m, A: Address, R: Send> Cursor<'m, A, R> {
     /// Nothing is looked at before the first window is asked for.
     pub(crate) fn new(
         memory: &'m dyn Memory<Addr = A>,
         options: &SweepOptions<A>,
-        scan: F,
+        scan: Box<Look<'m, A, R>>,
     ) -> Self {
         Self {
             memory,
@@ -99,7 +106,7 @@ where
                 self.halves.extend([second, first]);
                 continue;
             }
-            self.tally.window(&window);
+            self.tally.window(&window.looked);
             let done = self.tally.done_with(&task);
             return Some((window.results, done));
         }
@@ -112,15 +119,9 @@ where
         self.ahead.pop_front()
     }
 
-    fn look(&self, task: &Task<A>, limit: usize) -> Looked<A, R> {
-        look(
-            self.memory,
-            task,
-            self.options.behind,
-            &self.buffers,
-            &self.scan,
-            limit,
-        )
+    fn look(&self, task: &Task<A>, limit: usize) -> Seen<A, R> {
+        let (memory, behind) = (self.memory, self.options.behind);
+        see(memory, task, behind, &self.buffers, &*self.scan, limit)
     }
 
     /// Plans the next batch, and looks at its windows together when there are several.
@@ -138,22 +139,15 @@ where
         }
         if let (Some(Some(pool)), true) = (&self.pool, several) {
             let (memory, behind) = (self.memory, self.options.behind);
-            let (buffers, scan, steps) = (&self.buffers, &self.scan, &self.steps);
-            let looked: Vec<Option<Looked<A, R>>> = pool.install(|| {
-                let one = |step: &Step<A>| match step {
-                    Step::Look(task) => Some(look(
-                        memory,
-                        task,
-                        behind,
-                        buffers,
-                        scan,
-                        RESULTS_PER_WINDOW,
-                    )),
-                    _ => None,
-                };
-                steps.par_iter().with_max_len(1).map(one).collect()
-            });
-            self.ahead.extend(self.steps.drain(..).zip(looked));
+            let (buffers, scan, steps) = (&self.buffers, &*self.scan, &self.steps);
+            let one = |index: usize| match &steps[index] {
+                Step::Look(task) => {
+                    Some(see(memory, task, behind, buffers, scan, RESULTS_PER_WINDOW))
+                }
+                _ => None,
+            };
+            let seen = pool.map(steps.len(), &one);
+            self.ahead.extend(self.steps.drain(..).zip(seen));
         } else {
             self.ahead
                 .extend(self.steps.drain(..).map(|step| (step, None)));
@@ -171,5 +165,27 @@ where
             coverage: self.tally.finish(),
             stopped,
         }
+    }
+}
+
+/// Looks at one window, until there are more than `limit` results.
+fn see<A: Address, R>(
+    memory: &dyn Memory<Addr = A>,
+    task: &Task<A>,
+    behind: usize,
+    buffers: &Buffers,
+    scan: &Look<'_, A, R>,
+    limit: usize,
+) -> Seen<A, R> {
+    let mut found = Found::with_limit(limit);
+    let looked = look(memory, task, behind, buffers, &mut |window| {
+        if !found.is_full() {
+            scan(window, &mut found);
+        }
+    });
+    Seen {
+        looked,
+        overflow: found.is_full(),
+        results: found.into_items(),
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::addr::{AddrRange, Address, PAGE_SIZE};
 use crate::memory::{Gap, Memory};
 use crate::sweep::plan::Task;
-use crate::sweep::{Found, Window};
+use crate::sweep::Window;
 
 /// Buffers for windows that have to be copied, so that not each one is allocated and cleared anew.
 #[derive(Default)]
@@ -17,39 +17,35 @@ pub(super) struct Buffers(Mutex<Vec<Vec<u8>>>);
 
 impl Buffers {
     /// Runs `work` with a buffer of at least `len` bytes of any content.
-    fn with<T>(&self, len: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
+    fn with(&self, len: usize, work: impl FnOnce(&mut [u8])) {
         let shelf = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut buffer = shelf().pop().unwrap_or_default();
         if buffer.len() < len {
             buffer.resize(len, 0);
         }
-        let answer = work(&mut buffer[..len]);
+        work(&mut buffer[..len]);
         shelf().push(buffer);
-        answer
     }
 }
 
-/// What was seen in one window.
-pub(super) struct Looked<A, R> {
-    /// Results, in the order the scanner pushed them.
-    pub(super) results: Vec<R>,
-    /// Whether there were too many of them.
-    pub(super) overflow: bool,
+/// How much of one window was seen.
+pub(super) struct Looked<A> {
     /// Owned bytes that were read.
     pub(super) read: u64,
     /// Owned bytes that were not, in order.
     pub(super) holes: Vec<Gap<A>>,
 }
 
-/// Looks at one window. `behind` is the look-behind of the sweep.
-pub(super) fn look<A: Address, R>(
+/// Shows one window to `show`, in pieces where it has holes. `behind` is the look-behind of the sweep.
+///
+/// What is found is no matter of it, so it is compiled once for each kind of address.
+pub(super) fn look<A: Address>(
     memory: &dyn Memory<Addr = A>,
     task: &Task<A>,
     behind: usize,
     buffers: &Buffers,
-    scan: &impl Fn(&Window<'_, A>, &mut Found<R>),
-    limit: usize,
-) -> Looked<A, R> {
+    show: &mut dyn FnMut(&Window<'_, A>),
+) -> Looked<A> {
     let first = task
         .start
         .checked_sub(task.behind as u64)
@@ -59,7 +55,7 @@ pub(super) fn look<A: Address, R>(
         first,
         task,
         behind,
-        found: Found::with_limit(limit),
+        show,
         read: 0,
         holes: Vec::new(),
     };
@@ -67,34 +63,32 @@ pub(super) fn look<A: Address, R>(
         .and_then(|range| memory.borrow(range))
         .filter(|bytes| bytes.len() == len);
     if let Some(bytes) = borrowed {
-        sight.piece(bytes, 0, scan);
+        sight.piece(bytes, 0);
     } else {
         buffers.with(len, |buffer| {
-            read_pieces(memory, first, buffer, |part| match part {
-                Part::Bytes { at, bytes } => sight.piece(bytes, at, scan),
+            read_pieces(memory, first, buffer, &mut |part| match part {
+                Part::Bytes { at, bytes } => sight.piece(bytes, at),
                 Part::Hole { at, len, fault } => sight.hole(at, len, fault.cause),
             });
         });
     }
     Looked {
-        overflow: sight.found.is_full(),
-        results: sight.found.into_items(),
         read: sight.read,
         holes: sight.holes,
     }
 }
 
 /// A window while it is being looked at. Offsets count from `first`, the look-behind's first byte.
-struct Sight<'t, A, R> {
+struct Sight<'t, A> {
     first: A,
     task: &'t Task<A>,
     behind: usize,
-    found: Found<R>,
+    show: &'t mut dyn FnMut(&Window<'_, A>),
     read: u64,
     holes: Vec<Gap<A>>,
 }
 
-impl<A: Address, R> Sight<'_, A, R> {
+impl<A: Address> Sight<'_, A> {
     /// The part of `at..at + len` that the window owns.
     fn owned(&self, at: usize, len: usize) -> Option<(usize, usize)> {
         let low = at.max(self.task.behind);
@@ -109,14 +103,11 @@ impl<A: Address, R> Sight<'_, A, R> {
     }
 
     /// Shows `bytes`, which stand at offset `at` and have holes (or the window's ends) around them.
-    fn piece(&mut self, bytes: &[u8], at: usize, scan: &impl Fn(&Window<'_, A>, &mut Found<R>)) {
+    fn piece(&mut self, bytes: &[u8], at: usize) {
         let Some((low, high)) = self.owned(at, bytes.len()) else {
             return;
         };
         self.read += (high - low) as u64;
-        if self.found.is_full() {
-            return;
-        }
         let before = &bytes[..low - at];
         let window = Window {
             start: self.addr(low),
@@ -124,7 +115,7 @@ impl<A: Address, R> Sight<'_, A, R> {
             owned: high - low,
             before: &before[before.len().saturating_sub(self.behind)..],
         };
-        scan(&window, &mut self.found);
+        (self.show)(&window);
     }
 
     fn hole(&mut self, at: usize, len: usize, cause: crate::memory::Cause) {
@@ -158,7 +149,7 @@ pub(crate) fn read_pieces<A: Address>(
     memory: &dyn Memory<Addr = A>,
     addr: A,
     buffer: &mut [u8],
-    mut part: impl FnMut(Part<'_, A>),
+    part: &mut dyn FnMut(Part<'_, A>),
 ) {
     let mut at = 0;
     while at < buffer.len() {
@@ -227,7 +218,7 @@ mod tests {
             let memory: TestMemory<Gva> = memory;
             let mut quick = vec![0xaa; len];
             let (mut quick_holes, mut quick_bytes) = (Vec::new(), Vec::new());
-            read_pieces(&memory, Gva(start), &mut quick, |part| match part {
+            read_pieces(&memory, Gva(start), &mut quick, &mut |part| match part {
                 Part::Bytes { at, bytes } => quick_bytes.push((at, bytes.to_vec())),
                 Part::Hole { at, len, .. } => join(&mut quick_holes, at, len),
             });

@@ -62,7 +62,7 @@ use std::ops::ControlFlow;
 
 use crate::addr::{AddrRange, Address};
 use crate::memory::{Coverage, Memory, Prot};
-pub(crate) use cursor::Cursor;
+pub(crate) use cursor::{Cursor, Look};
 pub(crate) use look::{Part, read_pieces};
 pub(crate) use many::sweep_each;
 pub use many::{ManyOutcome, Piece, Sighting, SpacePart, sweep_many};
@@ -298,7 +298,7 @@ where
     A: Address,
     R: Send,
 {
-    let mut cursor = Cursor::new(memory, options, scan);
+    let mut cursor = Cursor::new(memory, options, Box::new(scan));
     while let Some((results, done)) = cursor.next_window() {
         for result in results {
             if emit(result).is_break() {

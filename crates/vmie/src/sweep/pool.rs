@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::prelude::*;
 
 /// Threads for sweeps, started once. Copies of it are the same threads.
 #[derive(Clone)]
@@ -26,8 +28,24 @@ impl Pool {
         self.0.current_num_threads()
     }
 
-    pub(crate) fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        self.0.install(work)
+    /// What `one` makes of each number below `count`, in order. Each is a piece of work worth a thread's while.
+    pub(crate) fn map<T: Send>(&self, count: usize, one: &(dyn Fn(usize) -> T + Sync)) -> Vec<T> {
+        let slots: Vec<Mutex<Option<T>>> = (0..count).map(|_| Mutex::new(None)).collect();
+        self.each(count, &|index| {
+            let made = one(index);
+            *slots[index].lock().unwrap_or_else(PoisonError::into_inner) = Some(made);
+        });
+        let made = slots
+            .into_iter()
+            .filter_map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
+        made.collect()
+    }
+
+    /// The only place where work is spread over threads: what does that is large, and is compiled once here instead of
+    /// once for each kind of scanner.
+    fn each(&self, count: usize, work: &(dyn Fn(usize) + Sync)) {
+        let all = || (0..count).into_par_iter().with_max_len(1).for_each(work);
+        self.0.install(all);
     }
 }
 

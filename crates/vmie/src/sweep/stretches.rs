@@ -214,7 +214,7 @@ impl<'m, A: Address> Stretches<'m, A> {
             self.buffer.resize(len, 0);
         }
         let parts = &mut self.parts;
-        read_pieces(self.memory, first, &mut self.buffer[..len], |part| {
+        read_pieces(self.memory, first, &mut self.buffer[..len], &mut |part| {
             parts.push_back(match part {
                 Part::Bytes { at, bytes } => {
                     let len = bytes.len();

@@ -56,7 +56,7 @@ impl<'m, A: Address> Tally<'m, A> {
         self.coverage.merge(part);
     }
 
-    pub(super) fn window<R>(&mut self, window: &Looked<A, R>) {
+    pub(super) fn window(&mut self, window: &Looked<A>) {
         self.read(window.read);
         for &hole in &window.holes {
             self.gap(hole, Heading::Absent);

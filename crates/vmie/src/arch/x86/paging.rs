@@ -105,7 +105,7 @@ const FLAGS_32: &[Flag] = match FLAGS_64 {
     [] => &[],
 };
 
-pub(crate) static X86: Spec = Spec {
+pub(crate) const X86: Spec = Spec {
     entry_bytes: 4,
     va_bits: 32,
     above: Above::Zero,
@@ -142,7 +142,7 @@ pub(crate) static X86: Spec = Spec {
 /// With PAE bits 62:52 are reserved in every entry.
 const PAE_RESERVED: u64 = 0x7ff0_0000_0000_0000;
 
-pub(crate) static PAE: Spec = Spec {
+pub(crate) const PAE: Spec = Spec {
     entry_bytes: 8,
     va_bits: 32,
     above: Above::Zero,
@@ -164,7 +164,7 @@ pub(crate) static PAE: Spec = Spec {
     flags: FLAGS_64,
 };
 
-pub(crate) static FOUR_LEVEL: Spec = Spec {
+pub(crate) const FOUR_LEVEL: Spec = Spec {
     entry_bytes: 8,
     va_bits: 48,
     above: Above::Sign,
@@ -174,7 +174,7 @@ pub(crate) static FOUR_LEVEL: Spec = Spec {
     flags: FLAGS_64,
 };
 
-pub(crate) static FIVE_LEVEL: Spec = Spec {
+pub(crate) const FIVE_LEVEL: Spec = Spec {
     entry_bytes: 8,
     va_bits: 57,
     above: Above::Sign,

@@ -26,7 +26,7 @@ pub(super) fn broken_page<A: Address>(
     // Of each side: where each part ends, and why it cannot be read.
     let mut parts: [Vec<(usize, Option<Cause>)>; 2] = Default::default();
     for ((side, bytes), parts) in sides.into_iter().zip(&mut bytes).zip(&mut parts) {
-        read_pieces(side, page.start(), &mut bytes[..len], |part| {
+        read_pieces(side, page.start(), &mut bytes[..len], &mut |part| {
             parts.push(match part {
                 Part::Bytes { at, bytes } => (at + bytes.len(), None),
                 Part::Hole { at, len, fault } => (at + len, Some(fault.cause)),
@@ -149,7 +149,7 @@ impl<'m, A: Address> Side<'m, A> {
         self.filled = true;
         self.holes.clear();
         let (buffer, holes) = (&mut self.buffer[..len], &mut self.holes);
-        read_pieces(self.memory, window.start(), buffer, |part| {
+        read_pieces(self.memory, window.start(), buffer, &mut |part| {
             if let Part::Hole { at, len, .. } = part {
                 holes.push((at, at + len));
             }

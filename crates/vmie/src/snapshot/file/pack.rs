@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::slot::Slot;
@@ -78,7 +77,10 @@ impl Packer {
         let threads = pool.map_or(1, Pool::threads);
         for batch in order.chunks(threads * BLOCKS_PER_THREAD * BLOCK_PAGES) {
             let blocks: Vec<Result<Packed<'_>, Kind>> = match pool {
-                Some(pool) => pool.install(|| batch.par_chunks(BLOCK_PAGES).map(one).collect()),
+                Some(pool) => {
+                    let chunks: Vec<&[Slot]> = batch.chunks(BLOCK_PAGES).collect();
+                    pool.map(chunks.len(), &|index| one(chunks[index]))
+                }
                 None => batch.chunks(BLOCK_PAGES).map(one).collect(),
             };
             for block in blocks {

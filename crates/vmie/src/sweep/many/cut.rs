@@ -58,8 +58,7 @@ pub(super) struct Zone {
 
 /// Tells whether the frames from an address on can be part of a whole piece, and for how many of
 /// so many bytes that answer holds. Never answers zero bytes.
-pub(super) trait Usable: Fn(u64, u64) -> (bool, u64) {}
-impl<F: Fn(u64, u64) -> (bool, u64)> Usable for F {}
+pub(super) type Usable<'c> = dyn Fn(u64, u64) -> (bool, u64) + 'c;
 
 /// What a walk over the page tables of a space meets, in ascending order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -147,12 +146,12 @@ impl Met {
 
 /// Cuts what a walk over a space met, and passes its parts to `on`, until it breaks off.
 pub(super) fn cut(
-    met: impl Iterator<Item = Met>,
+    met: &mut dyn Iterator<Item = Met>,
     part: &SpacePart<'_>,
     options: &SweepOptions<Gva>,
     reach: Reach,
-    usable: &impl Usable,
-    on: &mut impl FnMut(Event) -> ControlFlow<()>,
+    usable: &Usable<'_>,
+    on: &mut dyn FnMut(Event) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
     let mut cutter = Cutter {
         reach,
@@ -220,10 +219,10 @@ impl Run {
     }
 }
 
-struct Cutter<'c, U, F> {
+struct Cutter<'c> {
     reach: Reach,
-    usable: &'c U,
-    on: &'c mut F,
+    usable: &'c Usable<'c>,
+    on: &'c mut dyn FnMut(Event) -> ControlFlow<()>,
     budget: u64,
     last: Last,
     /// Where `last` ends.
@@ -231,8 +230,8 @@ struct Cutter<'c, U, F> {
     unseen: Unseen<Gva>,
 }
 
-impl<U: Usable, F: FnMut(Event) -> ControlFlow<()>> Cutter<'_, U, F> {
-    fn space(&mut self, met: impl Iterator<Item = Met>) -> Result<(), End> {
+impl Cutter<'_> {
+    fn space(&mut self, met: &mut dyn Iterator<Item = Met>) -> Result<(), End> {
         for met in met {
             let (va, len) = met.place();
             self.skip_to(va)?;

@@ -74,11 +74,7 @@ enum Look<R> {
     Hit(u64, R),
 }
 
-impl<R, S> Many<'_, R, S>
-where
-    R: Clone + Send,
-    S: Fn(&Piece<'_>, &mut Found<(usize, R)>) + Sync,
-{
+impl<R: Clone + Send> Many<'_, R> {
     /// Cuts as many spaces as fit.
     pub(super) fn gather(&self, ram: &Arc<Ram>) -> Batch {
         let rest = &self.parts[self.coverage.len()..];
@@ -95,7 +91,7 @@ where
             let declared = |gpa, len| ram.declared(gpa, len);
             let keeps = walks.ends.len() == count;
             let kept = &mut walks.met;
-            let met = walk(*part, self.options).inspect(|met| {
+            let mut met = walk(*part, self.options).inspect(|met| {
                 if keeps && kept.len() <= room {
                     kept.push(*met);
                 }
@@ -108,7 +104,7 @@ where
                 }
                 Continue(())
             };
-            if cut(met, part, self.options, self.reach, &declared, &mut on).is_break() {
+            if cut(&mut met, part, self.options, self.reach, &declared, &mut on).is_break() {
                 break;
             }
             if keeps && walks.met.len() <= room {
@@ -135,7 +131,7 @@ where
         let most = self.limits.found_bytes;
         let mut inside = Vec::new();
         let mut joined = Joined::default();
-        self.sweep_lineup(&lineup, |look| {
+        self.sweep_lineup(&lineup, &mut |look| {
             match look {
                 Look::Read { start, len } => {
                     if let Some(done) = joined.join(start, len) {
@@ -158,7 +154,7 @@ where
         let mut at_seams = Vec::new();
         for seams in batch.seams.chunks(SeamLineup::most(self.reach)) {
             let seams = SeamLineup::new(&*phys, seams, &read, self.reach);
-            let complete = self.sweep_lineup(&seams, |look| {
+            let complete = self.sweep_lineup(&seams, &mut |look| {
                 if let Look::Hit(at, item) = look
                     && let Some((seam, rel)) = seams.place(at)
                 {
@@ -186,7 +182,7 @@ where
     fn sweep_lineup(
         &mut self,
         lineup: &dyn Memory<Addr = Gva>,
-        mut take: impl FnMut(Look<R>) -> bool,
+        take: &mut dyn FnMut(Look<R>) -> bool,
     ) -> Result<bool, Unfinished> {
         let options = SweepOptions {
             range: None,

@@ -246,7 +246,7 @@ fn sweep_within<R: Clone + Send>(
     parts: &[SpacePart<'_>],
     options: &SweepOptions<Gva>,
     progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
-    scan: &(impl Fn(&Piece<'_>, &mut Found<(usize, R)>) + Sync),
+    scan: &Show<'_, R>,
     emit: &mut dyn FnMut(Sighting<R>) -> ControlFlow<()>,
 ) -> ManyOutcome {
     let mut many = Many::new(limits, parts, options, progress, scan, emit);
@@ -254,13 +254,16 @@ fn sweep_within<R: Clone + Send>(
     many.finish(stopped)
 }
 
+/// What looks at pieces. Called once for each, so that what is around it is compiled once for each kind of result.
+type Show<'t, R> = dyn Fn(&Piece<'_>, &mut Found<(usize, R)>) + Sync + 't;
+
 /// A sweep while it runs.
-struct Many<'t, R, S> {
+struct Many<'t, R> {
     parts: &'t [SpacePart<'t>],
     options: &'t SweepOptions<Gva>,
     reach: Reach,
     limits: Limits,
-    scan: &'t S,
+    scan: &'t Show<'t, R>,
     progress: &'t mut dyn FnMut(u64) -> ControlFlow<()>,
     emit: &'t mut dyn FnMut(Sighting<R>) -> ControlFlow<()>,
     /// Of the parts that are done, in order.
@@ -268,17 +271,13 @@ struct Many<'t, R, S> {
     looked_at: u64,
 }
 
-impl<'t, R, S> Many<'t, R, S>
-where
-    R: Clone + Send,
-    S: Fn(&Piece<'_>, &mut Found<(usize, R)>) + Sync,
-{
+impl<'t, R: Clone + Send> Many<'t, R> {
     fn new(
         limits: Limits,
         parts: &'t [SpacePart<'t>],
         options: &'t SweepOptions<Gva>,
         progress: &'t mut dyn FnMut(u64) -> ControlFlow<()>,
-        scan: &'t S,
+        scan: &'t Show<'t, R>,
         emit: &'t mut dyn FnMut(Sighting<R>) -> ControlFlow<()>,
     ) -> Self {
         Self {

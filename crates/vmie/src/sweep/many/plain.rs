@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{Many, Piece, Sighting};
+use super::{Many, Piece, Show, Sighting};
 use crate::addr::{AddrRange, Gva};
 use crate::memory::{Coverage, Fault, Memory, Spans};
 use crate::paging::AddressSpace;
@@ -41,8 +41,8 @@ pub(super) fn sweep_part<R: Send>(
     range: AddrRange<Gva>,
     options: &SweepOptions<Gva>,
     progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
-    scan: &(impl Fn(&Piece<'_>, &mut Found<(usize, R)>) + Sync),
-    mut emit: impl FnMut(Gva, R) -> ControlFlow<()>,
+    scan: &Show<'_, R>,
+    emit: &mut dyn FnMut(Gva, R) -> ControlFlow<()>,
 ) -> SweepOutcome<Gva> {
     let options = SweepOptions {
         range: options.range.and(Some(range)),
@@ -62,11 +62,7 @@ pub(super) fn sweep_part<R: Send>(
     )
 }
 
-impl<R, S> Many<'_, R, S>
-where
-    R: Clone + Send,
-    S: Fn(&Piece<'_>, &mut Found<(usize, R)>) + Sync,
-{
+impl<R: Clone + Send> Many<'_, R> {
     /// Sweeps part `index`, the next one, on its own.
     pub(super) fn sweep_plainly(&mut self, index: usize) -> ControlFlow<()> {
         let part = self.parts[index];
@@ -81,7 +77,7 @@ where
             self.options,
             &mut |done| (self.progress)(base + done),
             self.scan,
-            |addr, item| {
+            &mut |addr, item| {
                 (self.emit)(Sighting {
                     space: index,
                     addr,

@@ -12,17 +12,13 @@ use super::look::Seen;
 use super::plain::sweep_part;
 use super::reach::Reach;
 use super::seams::Seam;
-use super::{Many, Piece, Sighting, SpacePart};
+use super::{Many, Show, Sighting, SpacePart};
 use crate::addr::{AddrRange, Gva};
 use crate::memory::Coverage;
 use crate::sweep::tally::{Heading, Tally};
-use crate::sweep::{Found, SweepOptions};
+use crate::sweep::SweepOptions;
 
-impl<R, S> Many<'_, R, S>
-where
-    R: Clone + Send,
-    S: Fn(&Piece<'_>, &mut Found<(usize, R)>) + Sync,
-{
+impl<R: Clone + Send> Many<'_, R> {
     /// Reports what was seen in part `index`, the next one, which is number `number` of its batch.
     pub(super) fn report(
         &mut self,
@@ -38,7 +34,7 @@ where
             seen,
             scan: self.scan,
             progress: self.progress,
-            emit: |addr, item| {
+            emit: &mut |addr, item| {
                 (self.emit)(Sighting {
                     space: index,
                     addr,
@@ -52,8 +48,14 @@ where
         let mut on = |event| report.event(event);
         let (options, reach) = (self.options, self.reach);
         let end = match seen.walks.of(number) {
-            Some(met) => cut(met.iter().copied(), &part, options, reach, &usable, &mut on),
-            None => cut(walk(part, options), &part, options, reach, &usable, &mut on),
+            Some(met) => {
+                let mut met = met.iter().copied();
+                cut(&mut met, &part, options, reach, &usable, &mut on)
+            }
+            None => {
+                let mut met = walk(part, options);
+                cut(&mut met, &part, options, reach, &usable, &mut on)
+            }
         };
         self.looked_at = report.looked_at;
         self.coverage.push(report.tally.finish());
@@ -62,14 +64,14 @@ where
     }
 }
 
-struct Report<'r, R, S, E> {
+struct Report<'r, R> {
     part: SpacePart<'r>,
     options: &'r SweepOptions<Gva>,
     reach: Reach,
     seen: &'r Seen<R>,
-    scan: &'r S,
+    scan: &'r Show<'r, R>,
     progress: &'r mut dyn FnMut(u64) -> ControlFlow<()>,
-    emit: E,
+    emit: &'r mut dyn FnMut(Gva, R) -> ControlFlow<()>,
     tally: Tally<'r, Gva>,
     looked_at: u64,
 }
@@ -85,12 +87,7 @@ struct Around {
     max_bytes: u64,
 }
 
-impl<R, S, E> Report<'_, R, S, E>
-where
-    R: Clone + Send,
-    S: Fn(&Piece<'_>, &mut Found<(usize, R)>) + Sync,
-    E: FnMut(Gva, R) -> ControlFlow<()>,
-{
+impl<R: Clone + Send> Report<'_, R> {
     fn event(&mut self, event: Event) -> ControlFlow<()> {
         match event {
             Event::Whole { va, gpa, len } => {
@@ -201,7 +198,7 @@ where
             &options,
             &mut |done| (self.progress)(base + done),
             self.scan,
-            |addr, item| {
+            &mut |addr, item| {
                 if around.owned.contains(addr) {
                     (self.emit)(addr, item)
                 } else {

@@ -80,7 +80,7 @@ pub(super) fn one_by_one(
             options,
             &mut quiet,
             &|piece: &Piece<'_>, found: &mut Found<(usize, u64)>| scanner.scan(piece, found),
-            |addr, item| {
+            &mut |addr, item| {
                 all.push(Sighting { space, addr, item });
                 Continue(())
             },
