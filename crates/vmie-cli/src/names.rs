@@ -32,7 +32,7 @@ const FEW: u64 = 0x1000;
 enum Owner<'s> {
     /// Physical memory has none.
     Physical,
-    /// A saved moment keeps those of regions.
+    /// A saved snapshot keeps those of regions.
     Snapshot(Option<&'s Origin>),
     /// An address space of which only the root is known.
     Root(&'s Source, Gpa),
@@ -86,7 +86,7 @@ impl<'s> Names<'s> {
         Self::new(owner, reporter)
     }
 
-    /// Of a saved moment; without an origin, none.
+    /// Of a saved snapshot; without an origin, none.
     pub(crate) fn of_saved(origin: Option<&'s Origin>, reporter: &Reporter) -> Self {
         Self::new(Owner::Snapshot(origin), reporter)
     }

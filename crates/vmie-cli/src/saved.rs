@@ -61,7 +61,7 @@ pub(crate) fn of(origin: &Origin) -> String {
     }
 }
 
-/// A moment in words, in universal time.
+/// A point in time in words, in universal time.
 pub(crate) fn when(time: SystemTime) -> Time {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let (days, second) = (since.as_secs() / 86400, since.as_secs() % 86400);

@@ -237,7 +237,7 @@ fn not_opened(args: &SourceArgs, error: SessionError) -> Failure {
         SessionError::Live(error) => crate::live::failure(&error),
         SessionError::Series => {
             let dir = shell_word(source);
-            Failure::new(format!("{dir} is a series of moments"))
+            Failure::new(format!("{dir} is a series of snapshots"))
                 .hint(format!("one of them, such as {dir}/000001.moment"))
                 .hint(format!(
                     "`vmie snap series {dir}`, to see what changed when"

@@ -48,7 +48,7 @@ pub(crate) struct SourceArgs {
     #[arg(long)]
     pub(crate) no_demangle: bool,
 
-    /// Stop a running guest while it is looked at, to see one moment of it
+    /// Stop a running guest while it is looked at, so that all of it is of one instant
     #[arg(long, help_heading = SOURCE)]
     pub(crate) pause: bool,
 

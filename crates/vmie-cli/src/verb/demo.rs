@@ -429,7 +429,7 @@ impl Tour<'_> {
                 &["xref", ELF, "--process", process, "--to", "station!world"],
             ),
             step(
-                "Keep this moment",
+                "Take a snapshot",
                 "A snapshot of what the process has mapped now, as a source for every verb.",
                 0,
                 &["snap", "take", ELF, "--process", process, "-O", SNAPSHOT],

@@ -58,7 +58,7 @@ pub(crate) enum Verb {
     Paths(paths::PathsArgs),
     /// Guess the fields of an object
     Dissect(dissect::DissectArgs),
-    /// Keep moments of memory, and compare them
+    /// Keep snapshots of memory, and compare them
     #[command(subcommand)]
     Snap(snap::SnapArgs),
     /// List the processes of the guest

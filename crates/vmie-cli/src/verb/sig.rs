@@ -115,7 +115,7 @@ impl Row for SigRow<'_> {
             },
         );
         for doubt in &self.doubts {
-            line("doubt", doubt.clone());
+            line("warning", doubt.clone());
         }
         View::Text(crate::escape::message(&text).to_string())
     }

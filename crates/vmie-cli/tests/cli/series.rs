@@ -111,7 +111,7 @@ fn the_variable_behind_an_event_is_found() {
     let few = vmie(&["snap", "series", &dir, "--groups", "AAB"]);
     assert_eq!(few.status, 2);
     assert!(
-        few.err.contains("3 letters") && few.err.contains("5 moments"),
+        few.err.contains("3 letters") && few.err.contains("5 snapshots"),
         "{}",
         few.err
     );
@@ -173,7 +173,7 @@ fn a_series_is_one_and_of_one_memory() {
     assert!(again.err.contains("--append"), "{}", again.err);
     let other = watch(&["--phys", "--append"]);
     assert_eq!(other.status, 2);
-    assert!(other.err.contains("not what the moments"), "{}", other.err);
+    assert!(other.err.contains("not what the snapshots"), "{}", other.err);
     let one = vmie(&["snap", "series", &dir]);
     assert_eq!(one.status, 2);
     assert!(one.err.contains("nothing to compare"), "{}", one.err);

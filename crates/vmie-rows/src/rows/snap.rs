@@ -135,7 +135,7 @@ row! {
 
 row! {
     /// A snapshot of a series.
-    pub struct SeriesMomentRow: "vmie.snap-series-moments/1" of "vmie snap series --moments" + physical {
+    pub struct SeriesMomentRow: "vmie.snap-series-moments/1" of "vmie snap series --list" + physical {
         /// Its number.
         moment: u32 => right strong;
         /// When it was begun.

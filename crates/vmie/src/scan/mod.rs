@@ -147,7 +147,6 @@ pub struct Scan<'m, A: Address, S: Scanner + ?Sized> {
     stopped: bool,
 }
 
-
 impl<'m, A: Address, S: Scanner + ?Sized> Scan<'m, A, S> {
     /// Nothing is looked at before the first result is asked for.
     pub fn new(

@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::addr::{AddrRange, Address, PAGE_SIZE};
 use crate::memory::{Gap, Memory};
-use crate::sweep::plan::Task;
 use crate::sweep::Window;
+use crate::sweep::plan::Task;
 
 /// Buffers for windows that have to be copied, so that not each one is allocated and cleared anew.
 #[derive(Default)]

@@ -8,16 +8,16 @@ use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use crate::addr::parse_len;
 use crate::args::{FilterArgs, SourceArgs, SpaceArgs};
 
-/// What to do with moments of memory.
+/// What to do with snapshots of memory.
 #[derive(Subcommand, Debug)]
 pub(crate) enum SnapArgs {
     /// Keep what a space maps now in a file
     Take(Box<SnapTakeArgs>),
-    /// Compare a moment with another, or with now
+    /// Compare a snapshot with another, or with now
     Diff(Box<SnapDiffArgs>),
-    /// Keep one moment after the other in a directory
+    /// Keep one snapshot after the other in a directory
     Watch(Box<SnapWatchArgs>),
-    /// Show what changed when, in the moments that `snap watch` kept
+    /// Show what changed when, in the snapshots that `snap watch` kept
     Series(Box<SnapSeriesArgs>),
 }
 
@@ -52,7 +52,7 @@ pub(crate) enum Compress {
 
 #[derive(Args, Debug)]
 pub(crate) struct SnapDiffArgs {
-    /// The earlier moment: a snapshot, or an image (then the space is the same in both)
+    /// What was before: a snapshot, or an image (then the space is the same in both)
     #[arg(value_name = "BEFORE", value_hint = ValueHint::FilePath)]
     pub(crate) before: PathBuf,
     #[command(flatten)]
@@ -89,15 +89,15 @@ pub(crate) struct SnapWatchArgs {
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
 
-    /// Keep the moments in this directory; those that share a page keep it once
+    /// Keep the snapshots in this directory; those that share a page keep it once
     #[arg(short = 'O', long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) out: PathBuf,
 
-    /// Begin a moment this often: a number and ms, s, m or h
+    /// Begin a snapshot this often: a number and ms, s, m or h
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
     pub(crate) every: Duration,
 
-    /// Stop after so many moments [default: at Ctrl-C]
+    /// Stop after so many snapshots [default: at Ctrl-C]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) count: Option<u32>,
 
@@ -118,12 +118,12 @@ pub(crate) struct SnapSeriesArgs {
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
 
-    /// List the moments instead
-    #[arg(long, conflicts_with_all = ["groups", "html", "all", "range", "perm", "block"])]
-    pub(crate) moments: bool,
+    /// List the snapshots instead
+    #[arg(long = "list", alias = "moments", conflicts_with_all = ["groups", "html", "all", "range", "perm", "block"])]
+    pub(crate) list: bool,
 
-    /// Show instead the bytes that are constant within groups of moments and different between them: a letter
-    /// for each moment, such as AAABB; `-` leaves one out
+    /// Show instead the bytes that are constant within groups of snapshots and different between them: a letter
+    /// for each snapshot, such as AAABB; `-` leaves one out
     #[arg(long, value_name = "LETTERS", value_parser = parse_groups)]
     pub(crate) groups: Option<Groups>,
 
@@ -135,7 +135,7 @@ pub(crate) struct SnapSeriesArgs {
     #[arg(long, value_name = "LEN", value_parser = parse_len)]
     pub(crate) block: Option<u64>,
 
-    /// Draw a picture of it, region by moment, as a page that needs nothing else
+    /// Draw a picture of it, region by snapshot, as a page that needs nothing else
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) html: Option<PathBuf>,
 
@@ -144,7 +144,7 @@ pub(crate) struct SnapSeriesArgs {
     pub(crate) salvage: bool,
 }
 
-/// Which group each moment is in, by the letters that were typed; `None` is left out.
+/// Which group each snapshot is in, by the letters that were typed; `None` is left out.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Groups(pub(crate) Vec<Option<char>>);
 

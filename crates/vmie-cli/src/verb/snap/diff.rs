@@ -1,4 +1,4 @@
-//! `vmie snap diff`: what differs between two moments.
+//! `vmie snap diff`: what differs between two snapshots.
 //!
 //! The earlier side is a snapshot or an image, the later one a snapshot or any source with a space. Where
 //! the earlier one says whose memory it is and no space was typed, the later one's is the same process,
@@ -192,7 +192,7 @@ impl Comparing<'_, '_> {
         ];
         for range in ranges {
             wanted.range = all(wanted.range, range).ok_or_else(|| {
-                Failure::new("the two moments and --range have no addresses in common")
+                Failure::new("the two snapshots and --range have no addresses in common")
             })?;
         }
         for space in [self.before, self.after] {

@@ -1,4 +1,4 @@
-//! `vmie snap`: moments of memory, kept and compared.
+//! `vmie snap`: snapshots of memory, kept and compared.
 
 mod args;
 mod diff;

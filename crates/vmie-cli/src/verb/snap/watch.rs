@@ -1,6 +1,6 @@
-//! `vmie snap watch`: one moment after the other, in a directory.
+//! `vmie snap watch`: one snapshot after the other, in a directory.
 //!
-//! Every moment opens the source anew: a process is looked for again, so that the moment is of it or there is
+//! Every snapshot opens the source anew: a process is looked for again, so that the snapshot is of it or there is
 //! none, and a guest is stopped for `--pause` only while it is looked at. What was kept before anything
 //! goes wrong stays.
 
@@ -27,7 +27,7 @@ use crate::unread::nothing_read;
 
 use super::take::{compression, wanted};
 
-/// How soon Ctrl-C is noticed between two moments.
+/// How soon Ctrl-C is noticed between two snapshots.
 const NAP: Duration = Duration::from_millis(20);
 
 pub(super) fn run(args: &SnapWatchArgs, options: &Options) -> Result<Done> {
@@ -86,7 +86,7 @@ fn wait(began: Instant, after: Duration) -> bool {
 
 fn exists(args: &SnapWatchArgs) -> Failure {
     Failure::new(format!(
-        "{} holds a series of moments already",
+        "{} holds a series of snapshots already",
         shell_word(&args.out)
     ))
     .hint("--append, to go on with it, or another directory")
@@ -104,10 +104,10 @@ struct Watch<'a> {
     save: SaveOptions,
     max_kept: u64,
     series: Option<Series>,
-    /// Whose moments they are.
+    /// Whose snapshots they are.
     whose: Option<Whose>,
     sink: Option<Sink<'a>>,
-    /// Whether all moments could be read.
+    /// Whether all snapshots could be read.
     complete: bool,
     added: u32,
     slowest: Duration,
@@ -127,7 +127,7 @@ impl Watch<'_> {
                 .hint("leave out --append, to begin a series there")
         };
         let last = moment_files(dir).map_err(unreadable)?.pop();
-        // Without a moment, nothing is known of its addresses yet.
+        // Without a snapshot, nothing is known of its addresses yet.
         let Some((_, last)) = last else {
             return Ok(());
         };
@@ -146,7 +146,7 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Adds a moment; `None` when Ctrl-C ended it.
+    /// Adds a snapshot; `None` when Ctrl-C ended it.
     fn moment(&mut self, index: u32) -> Result<Option<()>> {
         let reporter = match index {
             0 => self.options.reporter.clone(),
@@ -157,7 +157,7 @@ impl Watch<'_> {
         let space = Space::select(&source, &self.args.space, &reporter)?;
         if index == 0 && !source.info().live {
             reporter.warn(&format!(
-                "nobody changes {}: its moments will be the same",
+                "nobody changes {}: its snapshots will be the same",
                 source.name()
             ));
         }
@@ -199,7 +199,7 @@ impl Watch<'_> {
         match then.likeness(&now) {
             Likeness::Same => Ok(()),
             Likeness::OtherRun | Likeness::Different => Err(Failure::new(format!(
-                "{} is not what the moments in {} are of",
+                "{} is not what the snapshots in {} are of",
                 told(&now),
                 shell_word(&self.args.out)
             ))
@@ -221,7 +221,7 @@ impl Watch<'_> {
         }
         let Some(recorder) = self.series.as_mut().and_then(A::recorder) else {
             return Err(Failure::new(format!(
-                "{} holds moments of another kind of memory",
+                "{} holds snapshots of another kind of memory",
                 shell_word(&self.args.out)
             ))
             .hint("physical memory needs --phys, and another directory")
@@ -238,7 +238,7 @@ impl Watch<'_> {
             captured => captured.map_err(not_kept)?,
         };
         let origin: Origin = crate::origin::origin(now.source, now.space, now.reporter)?;
-        // A guest that was stopped need not wait for the files, and of one that has quit there is no moment.
+        // A guest that was stopped need not wait for the files, and of one that has quit there is no snapshot.
         #[cfg(target_os = "linux")]
         crate::live::Opened.finish(now.reporter)?;
         let coverage = moment.coverage();
@@ -278,18 +278,18 @@ impl Watch<'_> {
     fn finish(mut self) -> Result<Done> {
         let reporter = &self.options.reporter;
         if self.added == 0 {
-            return Err(Failure::new("stopped before a moment was kept")
+            return Err(Failure::new("stopped before a snapshot was kept")
                 .found("Ctrl-C")
                 .into());
         }
         self.told()?;
         if self.args.count.is_some_and(|count| self.added < count) && interrupt::asked() {
-            reporter.warn(&format!("stopped by Ctrl-C after {} moments", self.added));
+            reporter.warn(&format!("stopped by Ctrl-C after {} snapshots", self.added));
         }
-        // With no time at all between them, moments follow each other as they can.
+        // With no time at all between them, snapshots follow each other as they can.
         if self.slowest > self.args.every && !self.args.every.is_zero() {
             reporter.warn(&format!(
-                "moments took up to {} ms, longer than --every",
+                "snapshots took up to {} ms, longer than --every",
                 self.slowest.as_millis()
             ));
         }
@@ -300,7 +300,7 @@ impl Watch<'_> {
     }
 }
 
-/// What one moment is of.
+/// What one snapshot is of.
 struct Now<'a, 's> {
     source: &'a Source,
     space: &'a Space<'s>,
@@ -341,7 +341,7 @@ impl Recordable for Gva {
 
 fn begin<A: Address>(watch: &Watch<'_>) -> Result<Recorder<A>> {
     let dir = &watch.args.out;
-    // One that was killed before its first moment has left a series without any.
+    // One that was killed before its first snapshot has left a series without any.
     let recorder = if watch.args.append && series::is_series(dir) {
         Recorder::open(dir)
     } else {
@@ -362,12 +362,12 @@ fn not_opened(error: snapshot::FileError) -> Failure {
     }
 }
 
-/// A moment that is not in the series.
+/// A snapshot that is not in the series.
 fn not_kept(error: RecordError) -> Failure {
-    let failure = Failure::new("the moment was not kept").found(error.to_string());
+    let failure = Failure::new("the snapshot was not kept").found(error.to_string());
     match error {
         RecordError::Take(_) => failure.hint("--range or --perm, to keep less"),
-        _ => failure.found("the moments before it are as they were"),
+        _ => failure.found("the snapshots before it are as they were"),
     }
 }
 

@@ -15,8 +15,8 @@ use super::seams::Seam;
 use super::{Many, Show, Sighting, SpacePart};
 use crate::addr::{AddrRange, Gva};
 use crate::memory::Coverage;
-use crate::sweep::tally::{Heading, Tally};
 use crate::sweep::SweepOptions;
+use crate::sweep::tally::{Heading, Tally};
 
 impl<R: Clone + Send> Many<'_, R> {
     /// Reports what was seen in part `index`, the next one, which is number `number` of its batch.

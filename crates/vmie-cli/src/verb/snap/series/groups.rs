@@ -1,4 +1,4 @@
-//! `--groups`: the bytes that are constant within groups of moments and different between them.
+//! `--groups`: the bytes that are constant within groups of snapshots and different between them.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -48,8 +48,8 @@ pub(super) fn run<A: Address>(
     said_if_stopped(outcome.stopped, found, reporter)?;
     let coverage = &outcome.coverage;
     if coverage.read == 0 && !found {
-        return Err(Failure::new("nothing of these moments could be compared")
-            .hint("--moments, to see what was captured in each")
+        return Err(Failure::new("nothing of these snapshots could be compared")
+            .hint("--list, to see what was captured in each")
             .into());
     }
     if let (Some(path), Some(history)) = (&looking.args.html, history) {

@@ -1,7 +1,7 @@
-//! `vmie snap series`: what changed when, in the moments of a series.
+//! `vmie snap series`: what changed when, in the snapshots of a series.
 
 mod groups;
-mod moments;
+mod list;
 mod picture;
 
 use std::path::Path;
@@ -36,7 +36,7 @@ pub(super) fn run(args: &SnapSeriesArgs, options: &Options) -> Result<Done> {
     let kinds = files.iter().filter_map(|(_, path)| saved::kind(path));
     match kinds.into_iter().next() {
         None => Err(
-            Failure::new(format!("{} has no moments yet", shell_word(dir)))
+            Failure::new(format!("{} has no snapshots yet", shell_word(dir)))
                 .hint("`vmie snap watch SOURCE -O DIR --append`, to add some")
                 .into(),
         ),
@@ -46,7 +46,7 @@ pub(super) fn run(args: &SnapSeriesArgs, options: &Options) -> Result<Done> {
 }
 
 fn no_series(dir: &Path) -> Failure {
-    let failure = Failure::new(format!("{} is no series of moments", shell_word(dir)));
+    let failure = Failure::new(format!("{} is no series of snapshots", shell_word(dir)));
     if dir.is_file() {
         failure
             .found("a file; a series is the directory that `vmie snap watch` writes to")
@@ -63,12 +63,12 @@ fn look<A: Address>(args: &SnapSeriesArgs, options: &Options) -> Result<Done> {
     } else {
         SpaceKind::Virtual
     };
-    if args.moments {
-        return moments::list(&series, options, kind);
+    if args.list {
+        return list::list(&series, options, kind);
     }
     if series.len() < 2 {
         return Err(Failure::new(format!(
-            "{} has one moment, and nothing to compare it with",
+            "{} has one snapshot, and nothing to compare it with",
             shell_word(&args.dir)
         ))
         .hint("`vmie snap watch SOURCE -O DIR --append`, to add some")
@@ -116,7 +116,7 @@ fn open<A: Address>(args: &SnapSeriesArgs, reporter: &Reporter) -> Result<Series
             let failure = crate::salvage::not_opened(&error);
             match error.kind {
                 FileErrorKind::Space { .. } => {
-                    failure.found("moments of different kinds of memory are in one directory")
+                    failure.found("snapshots of different kinds of memory are in one directory")
                 }
                 _ => failure,
             }
@@ -133,7 +133,7 @@ fn unbounded() -> Run<'static> {
     Run::new().max_bytes(u64::MAX).cancel(interrupt::flag())
 }
 
-/// What all moments were asked for, and no more than was typed.
+/// What all snapshots were asked for, and no more than was typed.
 fn wanted<A: Address>(
     args: &SnapSeriesArgs,
     series: &Series<A>,
@@ -148,7 +148,7 @@ fn wanted<A: Address>(
         wanted.filter.any = moment.filter().any;
         let common = wanted.range.intersect(moment.range());
         wanted.range =
-            common.ok_or_else(|| Failure::new("the moments have no addresses in common"))?;
+            common.ok_or_else(|| Failure::new("the snapshots have no addresses in common"))?;
     }
     wanted.filter.all = wanted
         .filter
@@ -160,23 +160,23 @@ fn wanted<A: Address>(
         wanted.range = wanted
             .range
             .intersect(range)
-            .ok_or_else(|| Failure::new("the moments and --range have no addresses in common"))?;
+            .ok_or_else(|| Failure::new("the snapshots and --range have no addresses in common"))?;
     }
     Ok(wanted)
 }
 
-/// That each moment has a letter.
+/// That each snapshot has a letter.
 fn check<A: Address>(groups: &Groups, series: &Series<A>, args: &SnapSeriesArgs) -> Result<()> {
     let (letters, moments) = (groups.0.len(), series.len());
     if letters == moments {
         return Ok(());
     }
     Err(Failure::new(format!(
-        "--groups has {letters} letters, and {} has {moments} moments",
+        "--groups has {letters} letters, and {} has {moments} snapshots",
         shell_word(&args.dir)
     ))
-    .hint("a letter for each moment; `-` leaves one out")
-    .hint("--moments lists them")
+    .hint("a letter for each snapshot; `-` leaves one out")
+    .hint("--list lists them")
     .into())
 }
 

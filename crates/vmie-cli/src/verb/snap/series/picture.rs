@@ -1,4 +1,4 @@
-//! `--html`: a picture of a series, region by moment, as a page that needs nothing else: no script, no font, no
+//! `--html`: a picture of a series, region by snapshot, as a page that needs nothing else: no script, no font, no
 //! other file.
 
 use std::fmt::Write as _;
@@ -81,7 +81,7 @@ pub(super) fn page<A: Address>(
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{of}: what changed when</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
          <h1>What changed when: {of}</h1>\n\
-         <p>{} moments from {} on, over {}. Each row is a region, each column a step from one moment to the \
+         <p>{} snapshots from {} on, over {}. Each row is a region, each column a step from one snapshot to the \
          next; the darker, the more bytes of the region are not what they were.</p>\n",
         moments.len(),
         saved::when(moments[0].taken()),
@@ -147,7 +147,7 @@ impl<A: Address> Picture<'_, A> {
             out,
             "<div class=\"scroll\"><svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" \
              height=\"{height}\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
-             aria-label=\"Changed bytes by region and moment\">"
+             aria-label=\"Changed bytes by region and snapshot\">"
         );
         self.head(drawn, out);
         for (row, region) in drawn.iter().enumerate() {
@@ -157,7 +157,7 @@ impl<A: Address> Picture<'_, A> {
         out.push_str("</svg></div>\n");
     }
 
-    /// Numbers of moments, and all regions together.
+    /// Numbers of snapshots, and all regions together.
     fn head(&self, drawn: &[&RegionHistory<A>], out: &mut String) {
         let columns = self.columns();
         let sums: Vec<Step> = (0..columns)
@@ -258,7 +258,7 @@ impl<A: Address> Picture<'_, A> {
         total(inside)
     }
 
-    /// The number of a moment, and how long after the first one it was.
+    /// The number of a snapshot, and how long after the first one it was.
     fn moment(&self, index: usize) -> (u32, String) {
         let series = self.looking.series;
         let index = index.min(series.len() - 1);
@@ -270,7 +270,7 @@ impl<A: Address> Picture<'_, A> {
 
     fn title(&self, column: usize, sum: &Step) -> String {
         let (number, since) = self.moment((column + 1) * self.per);
-        let mut text = format!("up to moment {number} ({since}):");
+        let mut text = format!("up to snapshot {number} ({since}):");
         for (bytes, what) in [
             (sum.modified, "modified"),
             (sum.appeared, "appeared"),

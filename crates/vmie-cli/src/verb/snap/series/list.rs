@@ -1,4 +1,4 @@
-//! `--moments`: the moments of a series, one by one.
+//! `--list`: the snapshots of a series, one by one.
 
 use vmie::Address;
 use vmie::snapshot::Snapshot;
