@@ -14,11 +14,11 @@ use vmie::{AddrRange, Address, CpuState, Gpa};
 pub(crate) use vmie::session::Target;
 
 use crate::addr::RangeExpr;
-use crate::args::{OwnerArgs, Paging, SpaceArgs};
+use crate::args::{NarrowArgs, OwnerArgs, Paging, SpaceArgs};
 use crate::candidates::Whose;
 use crate::escape;
 use crate::exit::Failure;
-use crate::guest::{self, Os};
+use crate::guest::{self, Os, tell_findings};
 use crate::names::Names;
 use crate::output::SpaceKind;
 use crate::report::Reporter;
@@ -147,6 +147,26 @@ pub(crate) fn select_process<'s>(
     let process = found.map_err(|error| os.not_there(error, reporter))?;
     tell_whose(args, process, reporter);
     Ok(Some((os, process)))
+}
+
+/// The processes that an answer is narrowed to, or all.
+pub(crate) fn narrowed<'s>(
+    source: &'s Source,
+    args: &NarrowArgs,
+    reporter: &Reporter,
+) -> Result<(&'s Os, &'s [Process]), Failure> {
+    let owner = OwnerArgs {
+        pid: args.pid,
+        process: args.process.clone(),
+        kernel: false,
+    };
+    if let Some((os, process)) = select_process(source, &owner, reporter)? {
+        return Ok((os, std::slice::from_ref(process)));
+    }
+    let os = source.os()?;
+    let listing = os.processes()?;
+    tell_findings(&listing.findings, reporter);
+    Ok((os, &listing.items))
 }
 
 /// Says which process is meant by a name that is not its own.

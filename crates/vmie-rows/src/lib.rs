@@ -14,4 +14,4 @@ pub use schema::{document, row_schema};
 pub use shape::{
     Align, Column, Field, Leaf, Look, Record, Shape, Shown, Type, Unit, When, joined, leaves,
 };
-pub use value::{Bytes, Hex, Prot, Show, SigName, Time, Value};
+pub use value::{Bytes, Hex, Prot, Show, SigName, Time, Value, guest_text};

@@ -311,6 +311,15 @@ impl Serialize for Prot {
     }
 }
 
+/// Text of a guest's as two keys have it: what can be shown, with U+FFFD for what is not UTF-8, and all of its bytes, only
+/// where that says less than they do.
+pub fn guest_text(bytes: &[u8]) -> (String, Option<Bytes>) {
+    match String::from_utf8_lossy(bytes) {
+        Cow::Borrowed(text) => (text.to_owned(), None),
+        Cow::Owned(text) => (text, Some(Bytes::of(bytes))),
+    }
+}
+
 /// Bytes, two digits each.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Bytes(String);

@@ -23,4 +23,4 @@ pub(crate) use search::{
     AllArgs, EachArgs, EverywhereArgs, FilterArgs, SearchArgs, parse_perm, perm_letters,
 };
 pub(crate) use source::{LayersArgs, MoreArgs, SOURCE, Several, SourceArgs, several};
-pub(crate) use space::{OwnerArgs, Paging, SpaceArgs};
+pub(crate) use space::{NarrowArgs, OwnerArgs, Paging, SpaceArgs};

@@ -25,6 +25,18 @@ pub(crate) struct OwnerArgs {
     pub(crate) kernel: bool,
 }
 
+/// Which processes an answer about all of the guest is narrowed to.
+#[derive(Args, Clone, Default, Debug)]
+pub(crate) struct NarrowArgs {
+    /// Only this process; `vmie ps` lists them
+    #[arg(short, long, value_name = "N", group = "narrow")]
+    pub(crate) pid: Option<u32>,
+
+    /// Only the process of this name, or the only one whose name begins so
+    #[arg(long, value_name = "NAME", group = "narrow")]
+    pub(crate) process: Option<String>,
+}
+
 /// Which memory of the guest is meant.
 #[derive(Args, Clone, Default, Debug)]
 pub(crate) struct SpaceArgs {

@@ -1,14 +1,17 @@
 //! The verbs, one file each.
 
 mod completions;
+mod creds;
 mod demo;
 mod dissect;
+mod env;
 mod export;
 mod find;
 mod info;
 mod man;
 mod maps;
 mod modules;
+mod ns;
 mod paths;
 mod ps;
 mod read;
@@ -19,6 +22,7 @@ mod sig;
 mod snap;
 mod strings;
 mod symbols;
+mod threads;
 mod types;
 mod vtop;
 mod xref;
@@ -63,6 +67,14 @@ pub(crate) enum Verb {
     Snap(snap::SnapArgs),
     /// List the processes of the guest
     Ps(ps::PsArgs),
+    /// List the threads of processes
+    Threads(threads::ThreadsArgs),
+    /// List what processes may do: users, groups, capabilities, system-call filters
+    Creds(creds::CredsArgs),
+    /// List the environment of processes
+    Env(env::EnvArgs),
+    /// List where processes live: namespaces, control groups, containers
+    Ns(ns::NsArgs),
     /// List kernel modules, or the program and libraries of a process
     Modules(modules::ModulesArgs),
     /// List the symbols of the kernel and its modules, or of a process
@@ -96,6 +108,10 @@ pub(crate) fn run(verb: &Verb, options: &Options, whole: &Whole) -> Result<Done>
         Verb::Dissect(args) => dissect::run(args, options),
         Verb::Snap(args) => snap::run(args, options),
         Verb::Ps(args) => each(args, options, ps::run),
+        Verb::Threads(args) => each(args, options, threads::run),
+        Verb::Creds(args) => each(args, options, creds::run),
+        Verb::Env(args) => each(args, options, env::run),
+        Verb::Ns(args) => each(args, options, ns::run),
         Verb::Modules(args) => each(args, options, modules::run),
         Verb::Symbols(args) => symbols::run(args, options),
         Verb::Type(args) => types::run(args, options),

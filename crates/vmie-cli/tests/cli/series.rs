@@ -173,7 +173,11 @@ fn a_series_is_one_and_of_one_memory() {
     assert!(again.err.contains("--append"), "{}", again.err);
     let other = watch(&["--phys", "--append"]);
     assert_eq!(other.status, 2);
-    assert!(other.err.contains("not what the snapshots"), "{}", other.err);
+    assert!(
+        other.err.contains("not what the snapshots"),
+        "{}",
+        other.err
+    );
     let one = vmie(&["snap", "series", &dir]);
     assert_eq!(one.status, 2);
     assert!(one.err.contains("nothing to compare"), "{}", one.err);

@@ -1,11 +1,14 @@
 //! The rows, a file for each verb.
 
 mod coverage;
+mod creds;
 mod dissect;
+mod env;
 mod find;
 mod info;
 mod maps;
 mod modules;
+mod ns;
 mod paths;
 mod place;
 mod ps;
@@ -18,16 +21,20 @@ mod snap;
 mod state;
 mod strings;
 mod symbols;
+mod threads;
 mod types;
 mod vtop;
 mod xref;
 
 pub use coverage::{Coverage, Gap};
+pub use creds::CredsRow;
 pub use dissect::{Compared, FieldRow, OtherValue};
+pub use env::EnvRow;
 pub use find::FoundRow;
 pub use info::{Cpu, InfoRow, Os, PhysicalRange, SnapshotInfo};
 pub use maps::{ExtentRow, RegionRow, VmaRow};
 pub use modules::ModuleRow;
+pub use ns::NsRow;
 pub use paths::PathRow;
 pub use place::{Owner, Place, Site, SourceMark};
 pub use ps::ProcessRow;
@@ -40,6 +47,7 @@ pub use snap::{ChangeRow, Dump, GroupRow, HistoryRow, SeriesMomentRow, TakenRow,
 pub use state::State;
 pub use strings::StringRow;
 pub use symbols::SymbolRow;
+pub use threads::ThreadRow;
 pub use types::MemberRow;
 pub use vtop::{Step, WalkRow};
 pub use xref::{Way, XrefRow};
@@ -50,6 +58,10 @@ use crate::{Row, Shape};
 pub static SHAPES: &[&Shape] = &[
     InfoRow::SHAPE,
     ProcessRow::SHAPE,
+    ThreadRow::SHAPE,
+    EnvRow::SHAPE,
+    CredsRow::SHAPE,
+    NsRow::SHAPE,
     RegionRow::SHAPE,
     ExtentRow::SHAPE,
     VmaRow::SHAPE,

@@ -62,7 +62,7 @@ pub enum OsError {
 
 impl OsError {
     /// Why a process has no memory.
-    pub(in crate::os) fn no_memory(process: &Process) -> Self {
+    pub(crate) fn no_memory(process: &Process) -> Self {
         Self::NoMemory {
             pid: process.pid,
             name: process.name.clone(),

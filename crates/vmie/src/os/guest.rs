@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::code::UnmappedCode;
 use super::error::OsError;
 use super::finding::{Finding, Listing};
-use super::object::Objects;
+use super::object::{Objects, Walk};
 use super::rows::{Module, PageState, Process, Residency, Vma};
 use super::search::{Kind, OtherKernel, RamCount, Step};
 use super::symbols::{Imports, SymbolTable};
@@ -95,6 +95,15 @@ pub trait Guest: Send + Sync {
     fn objects(&self) -> Result<Objects<'_>, OsError> {
         let (types, symbols) = (self.types()?, self.symbols()?);
         Ok(Objects::new(self.kernel_space(), types, symbols))
+    }
+
+    /// A question about the system's objects: what it may walk in all, which grows with the memory that there is.
+    fn walk(&self) -> Walk {
+        /// No list of objects is of smaller ones than half a cache line.
+        const BYTES_A_STEP: u64 = 32;
+        let regions = self.kernel_space().phys().regions(AddrRange::all());
+        let bytes = regions.fold(0, |sum: u64, region| sum.saturating_add(region.len));
+        Walk::new((bytes / BYTES_A_STEP).clamp(1 << 16, 1 << 28) as usize)
     }
 
     /// All processes, kernel threads included, by ascending number.

@@ -11,7 +11,7 @@
 //!    [`Listing`](crate::os::Listing): the rows that could be read, and findings for what did not add up. What leaves no
 //!    answer at all is an [`OsError`](crate::os::OsError): a view may not end empty because it did not know where to look.
 //! 2. Take [`Guest::objects`](crate::os::Guest::objects) once, and one [`Walk`](crate::os::object::Walk) for all lists of
-//!    the question, with as many steps as the guest's memory has room for.
+//!    the question, which [`Guest::walk`](crate::os::Guest::walk) begins.
 //!
 //!    ```
 //!    use vmie::os::object::{Known as _, ObjectError, Objects, Walk};
@@ -41,12 +41,20 @@
 //! 6. Its row in `vmie-rows`, its verb in the command, its function in the C library, where that has one; a test on a
 //!    guest of the lab against what the guest itself said, and one with damage.
 
+mod credentials;
+mod environment;
 mod modules;
+mod namespaces;
 mod pages;
 mod processes;
 mod regions;
+mod threads;
 
+pub use credentials::{Capabilities, Credentials, Ids, Seccomp, credentials};
+pub use environment::{Variable, environment};
 pub use modules::modules;
+pub use namespaces::{Namespaces, namespaces};
 pub use pages::{PageIs, Pages};
 pub use processes::{Order, ProcessView, processes};
 pub use regions::Regions;
+pub use threads::{Thread, UserRegisters, threads};

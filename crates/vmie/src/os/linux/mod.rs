@@ -26,6 +26,7 @@ mod residency;
 mod rows;
 mod scan;
 mod software;
+mod state;
 mod strays;
 mod swap;
 mod taskplan;
@@ -51,6 +52,7 @@ use crate::paging::AddressSpace;
 
 pub use rows::LinuxProcess;
 pub use software::looks_resident;
+pub(crate) use state::task_state;
 
 /// Where a kernel's text starts as linked: the image window, and CONFIG_PHYSICAL_START, which everybody
 /// leaves at its default of 16 MiB.

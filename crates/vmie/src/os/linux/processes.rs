@@ -10,6 +10,7 @@ use super::kthreads::KthreadPlan;
 use super::linear::{Line, Linear};
 use super::mm::{Mm, MmPlan};
 use super::rows::LinuxProcess;
+use super::state::task_state;
 use super::strays;
 use super::taskplan::Task;
 use super::tasks::{Group, TaskTables, Whole};
@@ -319,7 +320,9 @@ fn process(
         name: kthread_name(memory, tables, leader, findings).unwrap_or_else(|| leader.comm.clone()),
         threads: u32::try_from(group.others.len() + 1).unwrap_or(u32::MAX),
         started: leader.started.map(Duration::from_nanos),
-        state: state(leader),
+        state: leader.state.map_or(ProcessState::Unknown, |state| {
+            task_state(state, leader.exit_state)
+        }),
         kernel: leader.is_kernel(),
         system: ProcessSystem::Linux(LinuxProcess {
             uid: user(|cred| cred.uid),
@@ -365,36 +368,6 @@ fn settle<T>(
         listing.items = again.items;
     }
     Ok(listing)
-}
-
-/// The state of a task, as `/proc/PID/stat` has it.
-///
-/// Bits are those of `include/linux/sched.h`; the lowest eight have not changed their meaning since
-/// 4.14, and the ones below 0x40 since 3.14.
-fn state(task: &Task) -> ProcessState {
-    /// Waiting, but not counted as load: uninterruptible with `TASK_NOLOAD`.
-    const IDLE: u32 = 0x402;
-    /// `TASK_RTLOCK_WAIT` and `TASK_FROZEN`, shown as waiting.
-    const ALSO_WAITING: u32 = 0x1000 | 0x8000;
-    let Some(state) = task.state else {
-        return ProcessState::Unknown;
-    };
-    if state & IDLE == IDLE && task.exit_state == 0 {
-        return ProcessState::Idle;
-    }
-    let bits = (state | task.exit_state) & 0x7f;
-    match u32::BITS - bits.leading_zeros() {
-        0 if state & ALSO_WAITING != 0 => ProcessState::Waiting,
-        0 => ProcessState::Running,
-        1 => ProcessState::Sleeping,
-        2 => ProcessState::Waiting,
-        3 => ProcessState::Stopped,
-        4 => ProcessState::Traced,
-        5 => ProcessState::Dead,
-        6 => ProcessState::Zombie,
-        7 => ProcessState::Parked,
-        _ => ProcessState::Unknown,
-    }
 }
 
 #[cfg(test)]

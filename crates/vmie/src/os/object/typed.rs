@@ -497,6 +497,16 @@ impl<'o> Object<'o> {
         T::try_from(value).map_err(|_| self.fail(path, Why::OutOfRange(value)))
     }
 
+    /// Bytes that it takes, by its type.
+    ///
+    /// # Errors
+    ///
+    /// [`Why::Missing`].
+    pub fn byte_len(&self) -> Result<u64, ObjectError> {
+        let size = self.size();
+        size.map_err(|error| self.fail("", Why::Missing(error)))
+    }
+
     /// Bytes that it takes.
     pub(super) fn size(&self) -> Result<u64, TypeError> {
         self.objects.route(self.ty, "")?.size.clone()

@@ -1,0 +1,110 @@
+//! `vmie creds`: what processes may do.
+
+use clap::Args;
+use vmie::views::{self, Credentials, Seccomp};
+use vmie_rows::{CredsRow, Hex};
+
+use crate::args::{MoreArgs, NarrowArgs, SourceArgs, several};
+use crate::exit::{Done, Result};
+use crate::guest::{failed, tell_findings};
+use crate::options::Options;
+use crate::output::{Cell, Row, SpaceKind};
+use crate::source::Source;
+use crate::space::narrowed;
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CredsArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) more: MoreArgs,
+    #[command(flatten)]
+    pub(crate) narrow: NarrowArgs,
+}
+
+several!(CredsArgs, source);
+
+pub(super) fn run(args: &CredsArgs, options: &Options) -> Result<Done> {
+    let source = Source::open(&args.source, &options.reporter)?;
+    let (os, processes) = narrowed(&source, &args.narrow, &options.reporter)?;
+    // Records are shared with processes that were not asked for, too.
+    let all = &os.processes()?.items;
+    let listing = views::credentials(os.guest(), all).map_err(|error| failed(&error))?;
+    let complete = !tell_findings(&listing.findings, &options.reporter);
+    let mut sink = options.sink::<CredsRow<'_>>(SpaceKind::Virtual);
+    let wanted = |pid| processes.iter().any(|process| process.pid == pid);
+    for credentials in listing.items.iter().filter(|one| wanted(one.pid)) {
+        if sink.row(&row(credentials))?.is_break() {
+            break;
+        }
+    }
+    let found = sink.rows() > 0;
+    if !found {
+        options.reporter.note("no record of rights could be read");
+    }
+    sink.finish(None)?;
+    Ok(Done { found, complete })
+}
+
+fn row(of: &Credentials) -> CredsRow<'_> {
+    CredsRow {
+        pid: of.pid,
+        process: &of.process,
+        uid: of.users.real,
+        euid: of.users.effective,
+        suid: of.users.saved,
+        fsuid: of.users.files,
+        gid: of.groups.real,
+        egid: of.groups.effective,
+        sgid: of.groups.saved,
+        fsgid: of.groups.files,
+        groups: of.others.clone(),
+        effective: of.effective.names(),
+        permitted: of.permitted.names(),
+        inheritable: of.inheritable.names(),
+        bounding: of.bounding.names(),
+        ambient: of.ambient.names(),
+        seccomp: of.seccomp.map(seccomp),
+        seccomp_filters: of.seccomp_filters,
+        no_new_privs: of.no_new_privs,
+        securebits: of.securebits,
+        label: of.label.as_deref(),
+        user_ns: of.user_ns,
+        overridden: of.overridden,
+        shared_with: &of.shared_with,
+        cred: Hex(of.object.0),
+    }
+}
+
+fn seccomp(mode: Seccomp) -> String {
+    match mode {
+        Seccomp::Disabled => "disabled".into(),
+        Seccomp::Strict => "strict".into(),
+        Seccomp::Filter => "filter".into(),
+        Seccomp::Other(mode) => mode.to_string(),
+        other => format!("{other:?}").to_lowercase(),
+    }
+}
+
+impl Row for CredsRow<'_> {
+    fn cell(&self, key: &str) -> Option<Cell> {
+        /// More names than this say less than their number.
+        const NAMES: usize = 4;
+        let text = match key {
+            // Whoever has all that can be had, or none of it, is told at a glance.
+            "effective" if self.effective.is_empty() => "none".into(),
+            "effective" if self.effective.len() >= 36 && self.effective == self.bounding => {
+                "all".into()
+            }
+            "effective" if self.effective.len() > NAMES => {
+                let more = self.effective.len() - NAMES;
+                format!("{} and {more} more", self.effective[..NAMES].join(" "))
+            }
+            "shared_with" if self.shared_with.len() > NAMES => {
+                format!("{} processes", self.shared_with.len())
+            }
+            _ => return None,
+        };
+        Some(Cell::new(text))
+    }
+}
