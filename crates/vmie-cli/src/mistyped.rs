@@ -29,15 +29,35 @@ const VERBS: &[(&[&str], &str)] = &[
     ),
     (&["pstree", "linux_pstree"], "ps --tree"),
     (
-        &["envars", "environ", "environment", "linux_envars", "printenv"],
+        &[
+            "envars",
+            "environ",
+            "environment",
+            "linux_envars",
+            "printenv",
+        ],
         "env, with --pid N for one process",
     ),
     (
-        &["getsids", "privs", "privileges", "capabilities", "linux_capabilities", "credentials", "id"],
+        &[
+            "getsids",
+            "privs",
+            "privileges",
+            "capabilities",
+            "linux_capabilities",
+            "credentials",
+            "id",
+        ],
         "creds, with --pid N for one process",
     ),
-    (&["lsns", "namespaces", "cgroups", "containers"], "ns, with --apart for those that are not the host's"),
-    (&["thrdscan", "thread", "linux_threads", "pthreads"], "threads, with --pid N for one process"),
+    (
+        &["lsns", "namespaces", "cgroups", "containers"],
+        "ns, with --apart for those that are not the host's",
+    ),
+    (
+        &["thrdscan", "thread", "linux_threads", "pthreads"],
+        "threads, with --pid N for one process",
+    ),
     (
         &["lsmod", "linux_lsmod", "drivers", "modlist"],
         "modules --kernel",

@@ -2,7 +2,6 @@
 
 use crate::addr::{Address, Gva, PAGE_SIZE};
 use crate::memory::read_around_holes;
-use crate::os::object::Known as _;
 use crate::os::{Finding, FindingKind, Guest, Listing, OsError, Process};
 
 /// How much of an environment is read: what the kernel lets a program have, three quarters of 8 MiB.
@@ -48,11 +47,11 @@ impl Variable {
 pub fn environment(guest: &dyn Guest, process: &Process) -> Result<Listing<Variable>, OsError> {
     let space = guest.space_of(process)?;
     let objects = guest.objects()?;
-    let task = objects.object_at(process.object, "task_struct")?;
-    let Some(mm) = task.at("mm").unless_null()? else {
+    // Its first thread may have exited, and given the memory back, while others go on.
+    let Some(mm) = process.linux().and_then(|linux| linux.mm) else {
         return Err(OsError::no_memory(process));
     };
-    let mm = mm.load();
+    let mm = objects.object_at(mm, "mm_struct")?.load();
     let (start, end) = (mm.pointer("env_start")?, mm.pointer("env_end")?);
     let mut listing = Listing::default();
     let Some(len) = end.offset_from(start) else {

@@ -1,5 +1,6 @@
 //! Where processes live: their namespaces, their control group, and the container that these speak of.
 
+use super::threads::tasks;
 use crate::addr::Gva;
 use crate::os::object::{Known as _, Object, ObjectError, Objects, Walk};
 use crate::os::{FindingKind, Guest, Listing, OsError, Process};
@@ -64,6 +65,9 @@ pub fn namespaces(
     let mut items = Vec::with_capacity(processes.len());
     for process in processes {
         let task = objects.object_at(process.object, "task_struct")?;
+        let alive = alive(&task, &walk);
+        let what = format_args!("the threads of process {}", process.pid);
+        let task = walk.keep(alive, what).flatten().unwrap_or(task);
         let mut row = one(&objects, &task, &walk);
         row.pid = process.pid;
         row.process.clone_from(&process.name);
@@ -97,6 +101,19 @@ impl Namespaces {
             ("uts", self.uts),
         ]
     }
+}
+
+/// The first thread of a process that has namespaces: its first one may have exited while others go on.
+fn alive<'o>(leader: &Object<'o>, walk: &Walk) -> Result<Option<Object<'o>>, ObjectError> {
+    if leader.pointer("nsproxy")? != Gva(0) {
+        return Ok(None);
+    }
+    for thread in tasks(leader, walk)? {
+        if thread.pointer("nsproxy")? != Gva(0) {
+            return Ok(Some(thread));
+        }
+    }
+    Ok(None)
 }
 
 fn one(objects: &Objects<'_>, task: &Object<'_>, walk: &Walk) -> Namespaces {

@@ -82,22 +82,27 @@ pub fn threads(guest: &dyn Guest, processes: &[Process]) -> Result<Listing<Threa
     })
 }
 
+/// The threads of the process of which this is the first one, itself included.
+pub(super) fn tasks<'o>(leader: &Object<'o>, walk: &Walk) -> Result<Vec<Object<'o>>, ObjectError> {
+    match leader.place("signal.thread_head").unless_missing()? {
+        Some(head) => Ok(head.list("task_struct", "thread_node", walk)?.collect()),
+        None => {
+            // Kernels that have no such list have a ring of all threads, and of these one is the first.
+            let others = leader
+                .place("thread_group")?
+                .list("task_struct", "thread_group", walk)?;
+            Ok(std::iter::once(leader.clone()).chain(others).collect())
+        }
+    }
+}
+
 fn of_process(
     leader: &Object<'_>,
     process: &Process,
     walk: &Walk,
 ) -> Result<Vec<Thread>, ObjectError> {
     let signal = leader.at("signal")?;
-    let tasks: Vec<Object<'_>> = match signal.place("thread_head").unless_missing()? {
-        Some(head) => head.list("task_struct", "thread_node", walk)?.collect(),
-        None => {
-            // Before 6.7 there was a ring of all threads, and of these one is the first.
-            let others = leader
-                .place("thread_group")?
-                .list("task_struct", "thread_group", walk)?;
-            std::iter::once(leader.clone()).chain(others).collect()
-        }
-    };
+    let tasks = tasks(leader, walk)?;
     let count = signal.u64("nr_threads")?;
     if count != tasks.len() as u64 {
         let text = format!(
