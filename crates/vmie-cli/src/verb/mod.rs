@@ -4,6 +4,7 @@ mod completions;
 mod creds;
 mod demo;
 mod dissect;
+mod dmesg;
 mod env;
 mod export;
 mod find;
@@ -75,6 +76,8 @@ pub(crate) enum Verb {
     Env(env::EnvArgs),
     /// List where processes live: namespaces, control groups, containers
     Ns(ns::NsArgs),
+    /// List the messages in the kernel's log
+    Dmesg(dmesg::DmesgArgs),
     /// List kernel modules, or the program and libraries of a process
     Modules(modules::ModulesArgs),
     /// List the symbols of the kernel and its modules, or of a process
@@ -112,6 +115,7 @@ pub(crate) fn run(verb: &Verb, options: &Options, whole: &Whole) -> Result<Done>
         Verb::Creds(args) => each(args, options, creds::run),
         Verb::Env(args) => each(args, options, env::run),
         Verb::Ns(args) => each(args, options, ns::run),
+        Verb::Dmesg(args) => each(args, options, dmesg::run),
         Verb::Modules(args) => each(args, options, modules::run),
         Verb::Symbols(args) => symbols::run(args, options),
         Verb::Type(args) => types::run(args, options),

@@ -3,6 +3,7 @@
 mod coverage;
 mod creds;
 mod dissect;
+mod dmesg;
 mod env;
 mod find;
 mod info;
@@ -29,6 +30,7 @@ mod xref;
 pub use coverage::{Coverage, Gap};
 pub use creds::CredsRow;
 pub use dissect::{Compared, FieldRow, OtherValue};
+pub use dmesg::DmesgRow;
 pub use env::EnvRow;
 pub use find::FoundRow;
 pub use info::{Cpu, InfoRow, Os, PhysicalRange, SnapshotInfo};
@@ -62,6 +64,7 @@ pub static SHAPES: &[&Shape] = &[
     EnvRow::SHAPE,
     CredsRow::SHAPE,
     NsRow::SHAPE,
+    DmesgRow::SHAPE,
     RegionRow::SHAPE,
     ExtentRow::SHAPE,
     VmaRow::SHAPE,

@@ -43,6 +43,7 @@
 
 mod credentials;
 mod environment;
+mod messages;
 mod modules;
 mod namespaces;
 mod pages;
@@ -52,6 +53,7 @@ mod threads;
 
 pub use credentials::{Capabilities, Credentials, Ids, Seccomp, credentials};
 pub use environment::{Variable, environment};
+pub use messages::{Caller, Log, Message, messages};
 pub use modules::modules;
 pub use namespaces::{Namespaces, namespaces};
 pub use pages::{PageIs, Pages};

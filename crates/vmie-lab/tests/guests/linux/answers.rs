@@ -200,3 +200,46 @@ fn threads_equal_the_guests_own_word() {
         assert!(programs > 20, "{}: {programs}", case.name());
     });
 }
+
+#[test]
+fn messages_begin_with_what_the_guest_says_of_itself_and_none_is_missing() {
+    each_guest(|case, _| {
+        let log = views::messages(&*case.guest).expect("reads");
+        assert_eq!(log.findings, [], "{}", case.name());
+        assert_eq!(log.overwritten, 0, "{}", case.name());
+        let said = |file: &str| {
+            let path = case.truth.dir.join("guest").join(file);
+            let text = fs::read_to_string(&path);
+            text.unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        };
+        let texts: Vec<_> = log
+            .messages
+            .iter()
+            .map(|one| String::from_utf8_lossy(&one.text))
+            .collect();
+        assert_eq!(texts[0], said("version").trim_end(), "{}", case.name());
+        let command = format!("Command line: {}", said("cmdline").trim_end());
+        assert_eq!(texts[1], command, "{}", case.name());
+        let numbers: Vec<u64> = log.messages.iter().map(|one| one.number).collect();
+        assert_eq!(
+            numbers,
+            (0..numbers.len() as u64).collect::<Vec<_>>(),
+            "{}",
+            case.name()
+        );
+        assert!(
+            log.messages.is_sorted_by_key(|one| one.time),
+            "{}",
+            case.name()
+        );
+        // The last thing that the guest does before it reports is to use a swap area.
+        let swap = texts
+            .iter()
+            .rposition(|text| text.starts_with("Adding 65532k swap on"));
+        assert!(
+            swap.is_some_and(|at| at > 200),
+            "{}: {texts:?}",
+            case.name()
+        );
+    });
+}
