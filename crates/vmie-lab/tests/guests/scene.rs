@@ -1,0 +1,249 @@
+//! Guests with a scene: that all is planted in them which answers are tested on, and that what vmie lists of them is what the guest lists,
+//! but for what hides.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use vmie::os::{Guest, Process, Vma, find};
+use vmie::{Gpa, Image, Memory};
+use vmie_lab::{ImageFormat, SCENES, Scene, Snapshot};
+
+/// How many facts of a kind there are at least. A thing that a kernel does not allow is a fact of its own.
+const AT_LEAST: [(&str, usize); 31] = [
+    ("actor", 36),
+    ("bpf-map", 3),
+    ("bpf-program", 10),
+    ("cached", 10),
+    ("code", 8),
+    ("container", 1),
+    ("creds", 8),
+    ("elevated", 1),
+    ("environment", 1),
+    ("fd", 40),
+    ("file", 1),
+    ("hidden-module", 2),
+    ("hidden-port", 1),
+    ("hidden-process", 2),
+    ("hidden-task", 2),
+    ("honest", 7),
+    ("hook", 20),
+    ("in-flight", 2),
+    ("interface", 4),
+    ("library", 1),
+    ("mount", 2),
+    ("name", 7),
+    ("neighbour", 1),
+    ("netns", 3),
+    ("patch", 3),
+    ("perf", 1),
+    ("preload", 2),
+    ("program", 4),
+    ("socket", 50),
+    ("state", 6),
+    ("thread", 6),
+];
+
+/// Kinds of hooks, by the names that the rows of `check` have.
+const HOOKS: [&str; 14] = [
+    "file-ops",
+    "ftrace",
+    "idt",
+    "inline",
+    "kprobe",
+    "kretprobe",
+    "kthread",
+    "lsm",
+    "netfilter",
+    "notifier",
+    "proto-ops",
+    "seq-ops",
+    "syscall-table",
+    "tracepoint",
+];
+
+/// What a kernel of Debian's may not have.
+const MAY_BE_MISSING: [&str; 12] = [
+    "bpf-attach-nf_accept",
+    "bpf-attach-on_many",
+    "bpf-attach-tcx_in",
+    "bpf-nf_accept",
+    "bpf-on_many",
+    "fd-fanotify",
+    "fd-io-uring",
+    "fd-memfd-secret",
+    "fd-socket-alg",
+    "fd-socket-xdp",
+    "notifier",
+    "syscall-dispatch",
+];
+
+struct Case {
+    truth: Snapshot,
+    facts: Scene,
+    guest: Box<dyn Guest>,
+}
+
+fn each(check: impl Fn(&Case)) {
+    let snapshots = Snapshot::scenes().unwrap_or_else(|error| panic!("{error}"));
+    for truth in snapshots {
+        let file = truth.image(ImageFormat::Elf).expect("scenes have one image");
+        let image = Image::open(truth.path(&file.file)).expect("opens");
+        let hints = image.info().hints.clone();
+        let memory: Arc<dyn Memory<Addr = Gpa>> = Arc::new(image);
+        let guest = find(&memory, &hints).unwrap_or_else(|error| panic!("{}: {error}", truth.variant));
+        let facts = truth.facts().expect("facts");
+        check(&Case { truth, facts, guest });
+    }
+}
+
+#[test]
+fn everything_is_planted() {
+    let mut variants = BTreeSet::new();
+    each(|case| {
+        let name = &case.truth.variant;
+        let counts = case.facts.counts();
+        for (kind, least) in AT_LEAST {
+            let count = counts.get(kind).copied().unwrap_or_default();
+            assert!(count >= least, "{name}: {count} facts of {kind}, {counts:?}");
+        }
+        let missing = case.facts.not_planted();
+        for what in missing.keys() {
+            assert!(MAY_BE_MISSING.contains(what), "{name}: {missing:?}");
+        }
+        let hooks: BTreeSet<&str> = case.facts.of("hook").filter_map(|fact| fact.text("what")).collect();
+        for what in HOOKS {
+            assert!(hooks.contains(what), "{name}: no {what} among {hooks:?}");
+        }
+        // Either by its table or by code, calls are taken over in each kernel.
+        let dispatch = hooks.contains("syscall-dispatch") || missing.contains_key("syscall-dispatch");
+        assert!(dispatch, "{name}");
+    });
+    for truth in Snapshot::scenes().expect("scenes") {
+        variants.insert(truth.variant);
+    }
+    if std::env::var_os("VMIE_LAB_VARIANTS").is_none() {
+        assert!(SCENES.iter().all(|name| variants.contains(*name)), "{variants:?}");
+    }
+}
+
+/// What programs state of their sockets is what the kernel lists, in the namespaces in which they are; and of each namespace that somebody
+/// states there is truth.
+#[test]
+fn facts_and_the_guests_own_tables_agree() {
+    each(|case| {
+        let name = &case.truth.variant;
+        let spaces = case.truth.net_namespaces().expect("namespaces");
+        for fact in case.facts.of("netns") {
+            let inode = fact.number("inode").expect("a number");
+            assert!(spaces.contains(&inode), "{name}: {fact:?}");
+        }
+        let mut listed: BTreeMap<u64, String> = BTreeMap::new();
+        for &space in &spaces {
+            for (table, inode) in [("tcp", 9), ("tcp6", 9), ("udp", 9), ("udp6", 9), ("unix", 6), ("packet", 8), ("netlink", 9)] {
+                for words in case.truth.net_table(space, table).expect("a table") {
+                    let number = words.get(inode).and_then(|word| word.parse().ok());
+                    let number: u64 = number.unwrap_or_else(|| panic!("{name}: {table}: {words:?}"));
+                    listed.insert(number, table.to_owned());
+                }
+            }
+        }
+        let mut checked = 0;
+        for fact in case.facts.of("socket") {
+            let state = fact.text("state").unwrap_or_default();
+            let Some(inode) = fact.number("inode") else { continue };
+            let proto = fact.text("proto").expect("a protocol");
+            // Raw sockets are in no table that is read here; what is bound to nothing is in none.
+            if proto.starts_with("raw") || state == "UNBOUND" && proto != "unix" || state == "BOUND" && proto.starts_with("tcp") {
+                continue;
+            }
+            assert_eq!(listed.get(&inode).map(String::as_str), Some(proto), "{name}: {fact:?}");
+            checked += 1;
+        }
+        assert!(checked > 40, "{name}: {checked}");
+        for fact in case.facts.of("fd") {
+            let (Some(pid), Some(fd)) = (fact.pid(), fact.number("fd")) else {
+                panic!("{name}: {fact:?}")
+            };
+            let descriptors = case.truth.descriptors(pid).expect("descriptors");
+            let is_there = descriptors.iter().any(|one| u64::from(one.fd) == fd);
+            // Those of a thread with a table of its own are not its process's.
+            assert_eq!(is_there, fact.number("tid").is_none(), "{name}: {fact:?}");
+        }
+        let log = case.truth.log().expect("the log");
+        assert!(log.windows(2).all(|pair| pair[0].sequence < pair[1].sequence), "{name}");
+        assert!(log.iter().any(|record| record.text.starts_with("shade: fact ")), "{name}");
+    });
+}
+
+/// The line of `/proc/PID/maps`, without the padding before the name.
+fn line(vma: &Vma) -> String {
+    let (offset, (major, minor), inode) = match &vma.file {
+        Some(file) => (file.offset, file.device, file.inode),
+        None => (0, (0, 0), 0),
+    };
+    let range = vma.range;
+    format!(
+        "{:x}-{:x} {}{} {offset:x} {major:x}:{minor:x} {inode} {}",
+        range.start().0,
+        u128::from(range.last().0) + 1,
+        vma.prot,
+        if vma.shared { 's' } else { 'p' },
+        vma.name.as_deref().unwrap_or_default()
+    )
+}
+
+fn their_lines(process: &vmie_lab::Process) -> Vec<String> {
+    let device = |text: &str| {
+        let (major, minor) = text.split_once(':').expect("two numbers");
+        let number = |text| u32::from_str_radix(text, 16).expect("a number");
+        format!("{:x}:{:x}", number(major), number(minor))
+    };
+    let line = |vma: &vmie_lab::Vma| {
+        let (start, end) = (vma.range.start, vma.range.end);
+        let device = device(&vma.device);
+        format!("{start:x}-{end:x} {} {:x} {device} {} {}", vma.prot, vma.offset, vma.inode, vma.path)
+    };
+    process.vmas.iter().map(line).collect()
+}
+
+#[test]
+fn lists_are_the_guests_own_but_for_what_hides() {
+    each(|case| {
+        let name = &case.truth.variant;
+        let hidden = case.facts.hidden_processes();
+        assert_eq!(hidden.len(), 2, "{name}");
+        let theirs = case.truth.processes().expect("processes");
+        let ours = case.guest.processes().expect("lists processes").items;
+        let by_pid: BTreeMap<u32, &Process> = ours.iter().map(|one| (one.pid, one)).collect();
+        let mut lines = 0;
+        for truth in &theirs {
+            let is_hidden = hidden.contains(&truth.pid);
+            let Some(process) = by_pid.get(&truth.pid) else {
+                assert!(is_hidden, "{name}: {} is missing", truth.pid);
+                continue;
+            };
+            assert!(!is_hidden, "{name}: {process:?} hides and is listed");
+            assert_eq!(process.kernel, truth.kernel_thread, "{name}: {process:?}");
+            assert_eq!(process.ppid, truth.ppid, "{name}: {process:?}");
+            assert_eq!(process.uid(), Some(truth.uid), "{name}: {process:?}");
+            if process.root.is_none() || truth.vmas.is_empty() {
+                continue;
+            }
+            let vmas = case.guest.vmas(process).expect("mappings").items;
+            let vmas: Vec<String> = vmas.iter().map(line).collect();
+            assert_eq!(vmas, their_lines(truth), "{name}: {process:?}");
+            lines += vmas.len();
+        }
+        assert_eq!(ours.len() + hidden.len(), theirs.len(), "{name}");
+        assert!(lines > 500, "{name}: {lines}");
+
+        let text = case.truth.guest_text("proc/modules").expect("modules");
+        let theirs: BTreeSet<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
+        let modules = case.guest.modules(None).expect("lists modules").items;
+        let ours: BTreeSet<&str> = modules.iter().map(|module| module.name.as_str()).collect();
+        let missing: Vec<&&str> = theirs.difference(&ours).collect();
+        let hiding: BTreeSet<&str> = case.facts.of("hidden-module").filter_map(|fact| fact.text("name")).collect();
+        assert_eq!(missing, hiding.iter().collect::<Vec<_>>(), "{name}");
+        assert!(ours.is_subset(&theirs) && ours.contains("lantern"), "{name}: {ours:?}");
+    });
+}
