@@ -2,6 +2,7 @@
 #include "links.h"
 
 #include <arpa/inet.h>
+#include <linux/filter.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/netlink.h>
@@ -14,6 +15,11 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+
+/* An address that does not answer, and our own by which it is reached. */
+static const char NOBODY[] = "10.66.0.99";
+static const char OURS[] = "10.66.0.1";
+enum { NOBODYS_PORT = 81 };
 
 /* An address of either version. */
 struct address {
@@ -37,7 +43,6 @@ static struct address address(const char *text, unsigned short port) {
     return result;
 }
 
-/* `any` stands in facts where a socket has no address of that side. */
 static void shown(const struct address *of, char *text, unsigned *port) {
     const struct sockaddr_in *four = (const struct sockaddr_in *)&of->at;
     const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)&of->at;
@@ -52,7 +57,13 @@ static void state(int fd, const char *proto, const char *name) {
     struct address one = {.len = sizeof one.at}, other = {.len = sizeof other.at};
     if (getsockname(fd, (struct sockaddr *)&one.at, &one.len)) die("getsockname");
     shown(&one, local, &lport);
-    if (getpeername(fd, (struct sockaddr *)&other.at, &other.len) == 0) shown(&other, remote, &rport);
+    if (getpeername(fd, (struct sockaddr *)&other.at, &other.len) == 0) {
+        shown(&other, remote, &rport);
+    } else if (strcmp(name, "SYN_SENT") == 0) {
+        /* Whom it calls is not its peer yet. */
+        strcpy(remote, NOBODY);
+        rport = NOBODYS_PORT;
+    }
     fact("socket", "pid=%d fd=%d proto=%s state=%s local=%s lport=%u remote=%s rport=%u inode=%llu", getpid(), fd, proto, name, local,
          lport, remote, rport, inode_of(fd));
 }
@@ -122,15 +133,11 @@ static void never_accepted(const char *at, unsigned short port) {
     fact("socket", "proto=%s state=ESTABLISHED owner=none why=not-accepted local=%s lport=%u", proto(at, "tcp", "tcp6"), at, port);
 }
 
-/* To where nobody answers. */
-static const char NOBODY[] = "10.66.0.99";
-static const char OURS[] = "10.66.0.1";
-
 static void syn_sent(void) {
     const int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     const int often = 127;
     setsockopt(fd, IPPROTO_TCP, TCP_SYNCNT, &often, sizeof often);
-    const struct address where = address(NOBODY, 81);
+    const struct address where = address(NOBODY, NOBODYS_PORT);
     if (connect(fd, (const struct sockaddr *)&where.at, where.len) == 0 || errno != EINPROGRESS) die("connect to nobody");
     state(fd, "tcp", "SYN_SENT");
 }
@@ -219,16 +226,26 @@ static void udp(void) {
     state(socket(AF_INET6, SOCK_DGRAM, 0), "udp6", "UNBOUND");
 }
 
+/* So that what they receive does not depend on when one looks. */
+static void take_nothing(int fd) {
+    struct sock_filter nothing = BPF_STMT(BPF_RET | BPF_K, 0);
+    const struct sock_fprog filter = {.len = 1, .filter = &nothing};
+    if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter)) die("a filter");
+}
+
 static void rare(void) {
     const int raw = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
     fact("socket", "pid=%d fd=%d proto=raw number=%d inode=%llu", getpid(), raw, IPPROTO_ICMP, inode_of(raw));
     const int raw6 = socket(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6);
+    take_nothing(raw6);
     fact("socket", "pid=%d fd=%d proto=raw6 number=%d inode=%llu", getpid(), raw6, IPPROTO_ICMPV6, inode_of(raw6));
     const int all = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL));
+    take_nothing(all);
     struct sockaddr_ll where = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = (int)if_nametoindex("dummy0")};
     if (bind(all, (struct sockaddr *)&where, sizeof where)) die("packet socket");
     fact("socket", "pid=%d fd=%d proto=packet number=%#x ifindex=%d inode=%llu", getpid(), all, ETH_P_ALL, where.sll_ifindex, inode_of(all));
     const int arp = socket(AF_PACKET, SOCK_DGRAM, htons(ETH_P_ARP));
+    take_nothing(arp);
     fact("socket", "pid=%d fd=%d proto=packet number=%#x ifindex=0 inode=%llu", getpid(), arp, ETH_P_ARP, inode_of(arp));
     for (int kind = 0; kind < 2; kind++) {
         const int number = kind ? NETLINK_KOBJECT_UEVENT : NETLINK_ROUTE;
