@@ -205,7 +205,10 @@ impl Snapshot {
         let path = self.path(format!("guest/proc/{pid}/fds"));
         let bytes = fs::read(&path).map_err(|error| Error::new(&path, error))?;
         let mut descriptors = Vec::new();
-        for line in bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+        for line in bytes
+            .split(|&byte| byte == b'\n')
+            .filter(|line| !line.is_empty())
+        {
             let found = Descriptor::parse(line);
             let (fd, path) = found.ok_or_else(|| Error::new(&path, "not a descriptor"))?;
             let info = self.path(format!("guest/proc/{pid}/fdinfo/{fd}"));

@@ -21,8 +21,8 @@ use vmie_synth::write::{self, Avml, RamFile};
 use super::guest::Guest;
 use super::kernel;
 use super::machine::{has_five_levels, visible};
-use super::variant::Variant;
 use super::sparse::{self, SparseFile};
+use super::variant::Variant;
 use super::{catch, initramfs::Tree, resident::Resident};
 use crate::Fallible;
 
