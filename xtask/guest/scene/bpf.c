@@ -2,6 +2,7 @@
    an interface; one that is only pinned, one that only a descriptor holds, one that a map leads to. */
 #include "scene.h"
 
+#include <elf.h>
 #include <linux/bpf.h>
 #include <linux/btf.h>
 #include <linux/perf_event.h>
@@ -171,6 +172,35 @@ static void on_socket(void) {
     close(program);
 }
 
+/* Where in its file a program begins; 0 when it is none. */
+static uint64_t entry_of(const char *path) {
+    Elf64_Ehdr header;
+    uint64_t found = 0;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || pread(fd, &header, sizeof header, 0) != sizeof header) return 0;
+    for (int i = 0; i < header.e_phnum; i++) {
+        Elf64_Phdr part;
+        if (pread(fd, &part, sizeof part, (off_t)(header.e_phoff + (uint64_t)i * sizeof part)) != sizeof part) break;
+        if (part.p_type == PT_LOAD && header.e_entry - part.p_vaddr < part.p_filesz) found = part.p_offset + header.e_entry - part.p_vaddr;
+    }
+    close(fd);
+    return found;
+}
+
+/* The kernel writes breakpoints into programs for whoever asks it to: code that is not what its file says, and rightly so. */
+static void in_program(void) {
+    static const char PATH[] = "/bin/bash";
+    const unsigned uprobe = number_in("/sys/bus/event_source/devices/uprobe/type");
+    const uint64_t at = entry_of(PATH);
+    struct perf_event_attr attributes = {
+        .type = uprobe, .size = sizeof attributes, .config1 = (uintptr_t)PATH, .config2 = at, .sample_period = 1000000000, .wakeup_events = 1};
+    const int fd = (int)syscall(SYS_perf_event_open, &attributes, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
+    if (!uprobe || !at || fd < 0)
+        not_planted("uprobe");
+    else
+        fact("uprobe", "pid=%d fd=%d path=%s offset=%#" PRIx64, getpid(), fd, PATH, at);
+}
+
 static void by_perf(void) {
     const unsigned kprobe = number_in("/sys/bus/event_source/devices/kprobe/type");
     const int counters = map_named("counters");
@@ -266,6 +296,7 @@ static void programs(void) {
     /* The interface is made there. */
     await("/lab/out/scene.net");
     on_socket();
+    in_program();
     by_perf();
     by_link();
     on_group();

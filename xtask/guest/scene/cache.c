@@ -42,8 +42,9 @@ static void state(const char *kind, const char *path, const void *content, size_
     cached_ranges(fd, len, ranges, sizeof ranges);
     close(fd);
     sha256(content, len, digest);
-    fact("cached", "kind=%s path=%s inode=%llu device=%u:%u size=%zu links=%u sha256=%s pages=%s", kind, escaped_text(path),
-         (unsigned long long)about.st_ino, major(about.st_dev), minor(about.st_dev), len, (unsigned)about.st_nlink, digest, ranges);
+    fact("cached", "kind=%s path=%s inode=%llu device=%u:%u size=%zu links=%u sha256=%s modified=%lld.%09ld pages=%s", kind, escaped_text(path),
+         (unsigned long long)about.st_ino, major(about.st_dev), minor(about.st_dev), len, (unsigned)about.st_nlink, digest,
+         (long long)about.st_mtim.tv_sec, about.st_mtim.tv_nsec, ranges);
 }
 
 static unsigned char *content_of(size_t len, uint64_t seed) {

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use vmie::os::{FindingKind, Guest, Process, Vma, find};
-use vmie::{Gpa, Image, Memory};
+use vmie::{Gpa, Gva, Image, Memory};
 use vmie_lab::{Fact, ImageFormat, SCENES, Scene, Snapshot};
 
 /// How many facts of a kind there are at least. A thing that a kernel does not allow is a fact of its own.
-const AT_LEAST: [(&str, usize); 31] = [
+const AT_LEAST: [(&str, usize); 33] = [
     ("actor", 35),
     ("bpf-map", 3),
     ("bpf-program", 10),
@@ -34,6 +34,7 @@ const AT_LEAST: [(&str, usize); 31] = [
     ("name", 7),
     ("neighbour", 1),
     ("netns", 3),
+    ("orphan-code", 1),
     ("patch", 3),
     ("perf", 1),
     ("preload", 2),
@@ -41,14 +42,16 @@ const AT_LEAST: [(&str, usize); 31] = [
     ("socket", 50),
     ("state", 6),
     ("thread", 6),
+    ("uprobe", 1),
 ];
 
 /// Kinds of hooks, by the names that the rows of `check` have.
-const HOOKS: [&str; 14] = [
+const HOOKS: [&str; 15] = [
     "file-ops",
     "ftrace",
     "idt",
     "inline",
+    "inode-ops",
     "kprobe",
     "kretprobe",
     "kthread",
@@ -216,6 +219,89 @@ fn facts_and_the_guests_own_tables_agree() {
                 .any(|record| record.text.starts_with("shade: fact ")),
             "{name}"
         );
+    });
+}
+
+fn hexadecimal(text: &str) -> Vec<u8> {
+    let byte = |at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+    let bytes = (0..text.len()).step_by(2).map(byte);
+    bytes.collect::<Option<_>>().expect("pairs of digits")
+}
+
+/// What a fact's field says in hexadecimal is at an address.
+fn holds(case: &Case, space: &dyn Memory<Addr = Gva>, fact: &Fact, va: u64, field: &str) {
+    let wanted = hexadecimal(fact.text(field).expect("bytes"));
+    let mut bytes = vec![0; wanted.len()];
+    let read = space.read(Gva(va), &mut bytes);
+    assert!(read.is_ok(), "{}: {fact:?}: {read:?}", case.truth.variant);
+    assert_eq!(bytes, wanted, "{}: {fact:?}", case.truth.variant);
+}
+
+/// The image is of a moment at which all of it was in place: what facts say of memory is in memory.
+#[test]
+fn what_is_planted_is_in_memory() {
+    /// Kinds of hooks whose place holds the address that it leads to.
+    const POINTERS: [&str; 6] = [
+        "file-ops",
+        "inode-ops",
+        "proto-ops",
+        "seq-ops",
+        "syscall-table",
+        "tty-ldisc",
+    ];
+    each(|case| {
+        let name = &case.truth.variant;
+        let kernel = case.guest.kernel_space();
+        let mut pointers = BTreeSet::new();
+        for fact in case.facts.of("hook") {
+            let what = fact.text("what").expect("a kind");
+            let va = fact.number("va").expect("an address");
+            if POINTERS.contains(&what) {
+                let holds = kernel.read_u64(Gva(va)).expect("reads");
+                assert_eq!(Some(holds), fact.number("after"), "{name}: {fact:?}");
+                pointers.insert(what);
+            } else if what == "inline" {
+                holds(case, kernel, fact, va, "now");
+            }
+        }
+        assert_eq!(pointers.len(), POINTERS.len(), "{name}: {pointers:?}");
+        for fact in case.facts.of("orphan-code") {
+            holds(
+                case,
+                kernel,
+                fact,
+                fact.number("va").expect("an address"),
+                "bytes",
+            );
+        }
+
+        let processes = case.guest.processes().expect("lists processes").items;
+        let space = |pid: u32| {
+            let process = processes.iter().find(|process| process.pid == pid);
+            let process = process.unwrap_or_else(|| panic!("{name}: no process {pid}"));
+            case.guest.space_of(process).expect("has a space")
+        };
+        for (kind, field) in [("code", "bytes"), ("patch", "after")] {
+            for fact in case.facts.of(kind) {
+                let inside = fact.number("thread-in").or(fact.number("va"));
+                let pid = fact.pid().expect("a process");
+                holds(case, &space(pid), fact, inside.expect("an address"), field);
+            }
+        }
+        // The breakpoint is where the shell's program begins.
+        let shell = case.facts.of("shell").next().and_then(Fact::pid);
+        let shell = shell.expect("there is a shell");
+        let probe = case.facts.of("uprobe").next().expect("there is a probe");
+        let offset = probe.number("offset").expect("a number");
+        let truth = case.truth.processes().expect("processes");
+        let truth = truth.iter().find(|process| process.pid == shell);
+        let mut mappings = truth.expect("the shell").vmas.iter();
+        let code = mappings.find(|vma| vma.path == "/bin/bash" && vma.prot.contains('x'));
+        let code = code.expect("code of the shell");
+        let mut first = [0];
+        let va = Gva(code.range.start + offset - code.offset);
+        space(shell).read(va, &mut first).expect("reads");
+        assert_eq!(first, [0xcc], "{name}: {probe:?}");
     });
 }
 

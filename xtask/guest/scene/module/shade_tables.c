@@ -144,6 +144,42 @@ static void copied_table(void)
     filp_close(file, NULL);
 }
 
+static struct inode_operations copied_too;
+static ssize_t (*real_list)(struct dentry *, char *, size_t);
+
+static ssize_t shade_list(struct dentry *entry, char *names, size_t len)
+{
+    return real_list(entry, names, len);
+}
+
+/* The same with the other table that an inode has. */
+static void copied_inode_table(void)
+{
+    static const char PATH[] = "/sys/kernel/uevent_seqnum";
+    struct file *file = filp_open(PATH, O_RDONLY, 0);
+    const struct inode_operations *before;
+    struct inode *inode;
+
+    if (IS_ERR(file)) {
+        not_planted("inode-ops", "no-uevent_seqnum");
+        return;
+    }
+    inode = file_inode(file);
+    before = inode->i_op;
+    copied_too = *before;
+    real_list = copied_too.listxattr;
+    if (real_list) {
+        copied_too.listxattr = shade_list;
+        path_get(&file->f_path);
+        inode->i_op = &copied_too;
+        state_hook("inode-ops", PATH, &inode->i_op, before, &copied_too, "member=listxattr real=0x%px hook=0x%px inode=%lu", real_list,
+                   shade_list, inode->i_ino);
+    } else {
+        not_planted("inode-ops", "no-listxattr");
+    }
+    filp_close(file, NULL);
+}
+
 void shade_tables(void)
 {
     call_entry();
@@ -151,4 +187,5 @@ void shade_tables(void)
     line_discipline();
     protocol();
     copied_table();
+    copied_inode_table();
 }

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Code that is changed: a jump at the head of a function, a jump within the function that dispatches system calls, and the code that a gate of the
-   interrupt table leads to. */
+   interrupt table leads to. And code that nobody owns. */
 #include "shade.h"
 
+#include <linux/mm.h>
+#include <linux/notifier.h>
+#include <linux/reboot.h>
+#include <linux/vmalloc.h>
 #include <asm/desc.h>
 #include <asm/ptrace.h>
 
@@ -103,9 +107,40 @@ static void change_gate(void)
     state_hook("idt", "idt_table", &table[GATE], before, after, "vector=%d", GATE);
 }
 
+/* `endbr64; xor %eax, %eax; ret`: says NOTIFY_DONE. */
+static const u8 NOTHING[] = {0xf3, 0x0f, 0x1e, 0xfa, 0x31, 0xc0, 0xc3};
+
+static struct notifier_block from_nowhere = {.priority = 5};
+
+/* Code in memory that belongs to no module: its loader could go away, and it would stay. */
+static void orphan(void)
+{
+    int (*make_readonly)(unsigned long, int) = shade_find("set_memory_ro");
+    int (*make_executable)(unsigned long, int) = shade_find("set_memory_x");
+    u8 *at = vmalloc(PAGE_SIZE);
+
+    if (!make_readonly || !make_executable || !at) {
+        not_planted("orphan-code", "no-memory");
+        return;
+    }
+    memset(at, 0xcc, PAGE_SIZE);
+    memcpy(at, NOTHING, sizeof(NOTHING));
+    if (make_readonly((unsigned long)at, 1) || make_executable((unsigned long)at, 1)) {
+        not_planted("orphan-code", "refused");
+        return;
+    }
+    pr_info("fact orphan-code va=0x%px len=0x%lx bytes=%*phN\n", at, PAGE_SIZE, (int)sizeof(NOTHING), NOTHING);
+    from_nowhere.notifier_call = (void *)at;
+    if (register_reboot_notifier(&from_nowhere))
+        not_planted("notifier", "reboot-orphan");
+    else
+        state_hook("notifier", "reboot_notifier_list", &from_nowhere, 0, at, "priority=5 memory=none");
+}
+
 void shade_text(void)
 {
     patch_head();
     patch_dispatch();
     change_gate();
+    orphan();
 }
