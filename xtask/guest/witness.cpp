@@ -32,36 +32,41 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "witness.h"
+
+namespace witness {
+
+char g_file[MAX_FILE];
+char g_out[MAX_FILE];
+
+}  // namespace witness
+
+using namespace witness;
+
 namespace {
 
+#ifdef SCENE
+constexpr bool IS_SCENE = true;
+#else
+constexpr bool IS_SCENE = false;
+#endif
+
 constexpr unsigned short PORT = 0xe9;
-constexpr size_t MAX_PROCESSES = 512;
-constexpr size_t MAX_FILE = 4 << 20;
 constexpr uint64_t RESTLESS = 0x200000000000;
 constexpr uint64_t RESTLESS_END = 0x300000000000;
 
-// Files and paths are put together here. A page table's worth of slack keeps them apart.
-char g_file[MAX_FILE];
-char g_out[MAX_FILE];
 char g_areas[1 << 20];
 uint64_t g_entries[64 << 10];
-
-struct Digest {
-    uint64_t value = 0xcbf29ce484222325;  // FNV-1a
-    void add(const void* at, size_t len) {
-        for (size_t i = 0; i < len; i++) {
-            value ^= static_cast<const unsigned char*>(at)[i];
-            value *= 0x100000001b3;
-        }
-    }
-    void add(const char* text) { add(text, strlen(text)); }
-};
 
 void send(const void* at, size_t len) {
     asm volatile("rep outsb" : "+S"(at), "+c"(len) : "d"(PORT) : "memory");
 }
 
-[[gnu::format(printf, 1, 2)]] void send_line(const char* format, ...) {
+}  // namespace
+
+namespace witness {
+
+void send_line(const char* format, ...) {
     char text[512];
     va_list args;
     va_start(args, format);
@@ -75,7 +80,6 @@ void send_file(unsigned generation, const char* name, const void* at, size_t len
     send(at, len);
 }
 
-// Reads a whole file; -1 when it cannot be opened or does not fit.
 ssize_t slurp(const char* path, char* into, size_t room) {
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return -1;
@@ -93,6 +97,31 @@ ssize_t slurp(const char* path, char* into, size_t room) {
     into[len] = 0;
     return static_cast<ssize_t>(len);
 }
+
+size_t list_numbers(const char* path, int* into, size_t room) {
+    alignas(8) static char block[64 << 10];
+    const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return 0;
+    size_t count = 0;
+    for (;;) {
+        const long got = syscall(SYS_getdents64, fd, block, sizeof block);
+        if (got <= 0) break;
+        for (long at = 0; at < got;) {
+            // struct linux_dirent64: u64 ino, i64 off, u16 reclen, u8 type, name
+            unsigned short len;
+            memcpy(&len, block + at + 16, sizeof len);
+            const char* name = block + at + 19;
+            if (isdigit(static_cast<unsigned char>(name[0])) && count < room) into[count++] = atoi(name);
+            at += len;
+        }
+    }
+    close(fd);
+    return count;
+}
+
+}  // namespace witness
+
+namespace {
 
 // Large files go through in pieces: their length is found by reading them once before.
 void send_large(unsigned generation, const char* name, const char* path) {
@@ -114,28 +143,6 @@ void send_large(unsigned generation, const char* name, const char* path) {
     }
     for (; sent < total; sent++) send("\n", 1);
     close(fd);
-}
-
-// Numeric entries of a directory such as /proc or /proc/N/task, ascending as the kernel lists them.
-size_t list_numbers(const char* path, int* into, size_t room) {
-    alignas(8) static char block[64 << 10];
-    const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return 0;
-    size_t count = 0;
-    for (;;) {
-        const long got = syscall(SYS_getdents64, fd, block, sizeof block);
-        if (got <= 0) break;
-        for (long at = 0; at < got;) {
-            // struct linux_dirent64: u64 ino, i64 off, u16 reclen, u8 type, name
-            unsigned short len;
-            memcpy(&len, block + at + 16, sizeof len);
-            const char* name = block + at + 19;
-            if (isdigit(static_cast<unsigned char>(name[0])) && count < room) into[count++] = atoi(name);
-            at += len;
-        }
-    }
-    close(fd);
-    return count;
 }
 
 // What of /proc/N/status stays the same while the process merely runs.
@@ -224,16 +231,17 @@ size_t list_pages(int pid, Digest& digest) {
         flush();
     };
     for (const char* line = g_areas; line && *line;) {
-        unsigned long from, to;
-        long kib;
-        if (sscanf(line, "%lx-%lx ", &from, &to) == 2) {
+        // No sscanf: it measures all of the text behind a line, again and again.
+        char* behind;
+        const unsigned long from = strtoul(line, &behind, 16);
+        if (behind > line && *behind == '-') {
             area_done();
             start = from;
-            end = to;
-            resident = to - from <= uint64_t{64} << 20;
-        } else if (sscanf(line, "Rss: %ld kB", &kib) == 1 || sscanf(line, "Swap: %ld kB", &kib) == 1 ||
-                   sscanf(line, "Private_Hugetlb: %ld kB", &kib) == 1) {
-            resident |= kib != 0;
+            end = strtoul(behind + 1, nullptr, 16);
+            resident = end - start <= uint64_t{64} << 20;
+        } else {
+            for (const char* size : {"Rss:", "Swap:", "Private_Hugetlb:"})
+                if (strncmp(line, size, strlen(size)) == 0) resident |= strtol(line + strlen(size), nullptr, 10) != 0;
         }
         line = strchr(line, '\n');
         if (line) line++;
@@ -266,6 +274,8 @@ void visit_open(Digest& digest, int pid, unsigned generation) {
         const int head = snprintf(g_file + used, 16, "%d ", fds[i]);
         len = readlink(path, g_file + used + head, 4096);
         if (len < 0) continue;
+        if constexpr (IS_SCENE)
+            len = static_cast<ssize_t>(scene::escape(g_file + used + head, static_cast<size_t>(len), sizeof g_file - used - 32));
         used += static_cast<size_t>(head + len);
         g_file[used++] = '\n';
     }
@@ -281,7 +291,10 @@ void visit_sockets(Digest& digest, unsigned generation) {
         snprintf(path, sizeof path, "/proc/net/%s", file);
         const ssize_t len = slurp(path, g_file, sizeof g_file);
         if (len < 0) continue;
-        digest.add(g_file, static_cast<size_t>(len));
+        if constexpr (IS_SCENE)
+            scene::digest_sockets(digest, g_file);
+        else
+            digest.add(g_file, static_cast<size_t>(len));
         if (generation) send_file(generation, path + 1, g_file, static_cast<size_t>(len));
     }
 }
@@ -290,19 +303,27 @@ void visit_sockets(Digest& digest, unsigned generation) {
 uint64_t visit(unsigned generation) {
     static int pids[MAX_PROCESSES];
     static int tids[MAX_PROCESSES];
-    Digest digest;
+    Digest of_all;
+    // Of what is hidden from us now and then, which cannot be compared.
+    Digest of_hidden;
     char path[96], name[96];
     const size_t count = list_numbers("/proc", pids, MAX_PROCESSES);
     if (count == MAX_PROCESSES) send_line("E more than %zu processes\n", MAX_PROCESSES);
 
     ssize_t len = slurp("/proc/modules", g_file, sizeof g_file);
     if (len >= 0) {
-        digest.add(g_file, static_cast<size_t>(len));
+        if constexpr (IS_SCENE)
+            scene::digest_modules(of_all, g_file);
+        else
+            of_all.add(g_file, static_cast<size_t>(len));
         if (generation) send_file(generation, "proc/modules", g_file, static_cast<size_t>(len));
     }
-    visit_sockets(digest, generation);
+    visit_sockets(of_all, generation);
+    if constexpr (IS_SCENE) scene::visit_guest(of_all, pids, count, generation);
     for (size_t i = 0; i < count; i++) {
         const int pid = pids[i];
+        Digest& digest = IS_SCENE && scene::is_hidden(pid) ? of_hidden : of_all;
+        if constexpr (IS_SCENE) scene::visit_process(digest, pid, generation);
         visit_open(digest, pid, generation);
         for (const char* file : {"maps", "cmdline", "comm", "status", "stat", "auxv", "exe"}) {
             snprintf(path, sizeof path, "/proc/%d/%s", pid, file);
@@ -346,9 +367,10 @@ uint64_t visit(unsigned generation) {
             snprintf(name, sizeof name, "proc/%d/task/%d/stat", pid, tids[t]);
             len = slurp(path, g_file, sizeof g_file);
             if (len >= 0 && generation) send_file(generation, name, g_file, static_cast<size_t>(len));
+            if constexpr (IS_SCENE) scene::visit_thread(pid, tids[t], generation);
         }
     }
-    return digest.value;
+    return of_all.value;
 }
 
 // What the programs state about themselves, and what never changes.
@@ -396,13 +418,16 @@ int main(int argc, char** argv) {
 
     send_fixed();
     send_programs(argc - 1, argv + 1);
+    if constexpr (IS_SCENE) scene::begin();
     uint64_t sent = 0;
     unsigned generation = 0;
     bool announced = false;
     for (unsigned round = 1;; round++) {
         uint64_t now = visit(0);
         if (now != sent) {
+            if constexpr (IS_SCENE) scene::show();
             now = sent = visit(++generation);
+            if constexpr (IS_SCENE) scene::hide();
         } else if (!announced) {
             // The console, for people; the host waits for this line too.
             announced = write(1, "vmie-lab: READY\n", 16) == 16;

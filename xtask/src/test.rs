@@ -58,6 +58,7 @@ pub(crate) fn run_all(args: &[&str]) -> Fallible<()> {
 /// start is a failure.
 fn lab_tests(snapshots: &mut Vec<Snapshot>) -> Fallible<ExitStatus> {
     *snapshots = lab::build_standard()?;
+    let all = [&snapshots[..], &lab::build_scenes()?].concat();
     build_for_tests()?;
-    Ok(lab::guest_tests(snapshots)?.status()?)
+    Ok(lab::guest_tests(&all)?.status()?)
 }

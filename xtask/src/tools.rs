@@ -16,7 +16,7 @@ struct Tool {
     is_right: fn(&Path) -> bool,
 }
 
-const TOOLS: [Tool; 8] = [
+const TOOLS: [Tool; 12] = [
     Tool {
         program: "qemu-system-x86_64",
         package: "qemu-system-x86",
@@ -31,6 +31,28 @@ const TOOLS: [Tool; 8] = [
     Tool {
         program: "g++",
         package: "g++",
+        is_right: |_| true,
+    },
+    Tool {
+        program: "gcc",
+        package: "gcc",
+        is_right: |_| true,
+    },
+    Tool {
+        // Builds modules of the kernel.
+        program: "make",
+        package: "make",
+        is_right: |_| true,
+    },
+    Tool {
+        // Runs in guests, and so does the next one.
+        program: "bash",
+        package: "bash",
+        is_right: |_| true,
+    },
+    Tool {
+        program: "mke2fs",
+        package: "e2fsprogs",
         is_right: |_| true,
     },
     Tool {

@@ -11,6 +11,7 @@
 //! | `truth.json` | [`Snapshot`]: kernel, machine, CPUs, address-space roots, list of images |
 //! | `ram.raw`, `memory.*` | images of one and the same moment, with all CPUs stopped |
 //! | `guest/` | what the guest says: `kallsyms`, `btf`, `iomem`, `proc/PID/*` ([`Process`], [`OpenFile`]), `proc/net/*` ([`Listener`]), `programs/*` ([`Program`]) |
+//! | `guest/{facts,kmsg,net,bpf,...}` | in guests with a scene: what is planted in them, and more that the guest says ([`Scene`]) |
 //! | `qemu/` | what QEMU says of the same moment: `info tlb` and friends ([`qemu`]) |
 //! | `config` | the configuration of the guest's kernel |
 //! | `files/` | the guest's file system: its programs, libraries and kernel modules |
@@ -25,12 +26,14 @@ mod open;
 mod process;
 mod program;
 pub mod qemu;
+mod scene;
 mod snapshot;
 pub mod walker;
 
 pub use open::{Listener, OpenFile};
 pub use process::{Page, PageRun, Process, Thread, Vma};
 pub use program::{Area, PointerPath, Program, Tick, Type, Value};
+pub use scene::{Descriptor, Fact, LogRecord, Scene};
 pub use snapshot::{
     Current, ImageFile, ImageFormat, Kernel, Machine, RamPart, Root, SCHEMA, Snapshot, lab_dir,
 };
@@ -41,6 +44,9 @@ use std::path::{Path, PathBuf};
 /// The variants that every test run uses. Of any other set of snapshots tests cannot require what only
 /// these are sure to have.
 pub const STANDARD: [&str; 4] = ["pc-6.1", "q35-6.12", "la57-6.12", "numa-6.1"];
+
+/// The variants with a scene, on which every test run looks for what is planted in them.
+pub const SCENES: [&str; 2] = ["scene-6.1", "scene-6.12"];
 
 /// The object file with debug information of everything that a kernel's headers declare.
 pub fn compiled_headers(release: &str) -> PathBuf {

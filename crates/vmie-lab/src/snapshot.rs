@@ -35,6 +35,9 @@ pub struct Snapshot {
     pub roots: Vec<Root>,
     /// Images of this moment.
     pub images: Vec<ImageFile>,
+    /// Whether the guest has a scene: things that hide among others, and more truth ([`crate::Scene`]).
+    #[serde(default)]
+    pub scene: bool,
     /// The directory; not part of the file.
     #[serde(skip)]
     pub dir: PathBuf,
@@ -156,22 +159,44 @@ impl Snapshot {
     }
 
     /// The snapshots that tests shall use: the variants that `$VMIE_LAB_VARIANTS` lists, separated by
-    /// commas, as `cargo xtask` sets it; else all there are.
+    /// commas, as `cargo xtask` sets it; else all there are. Not scenes: what hides in them is missing from lists.
     ///
     /// # Errors
     ///
     /// When one of them is missing, or there is none at all: a test must not pass because there was
     /// nothing to look at.
     pub fn all() -> Result<Vec<Self>, Error> {
+        Self::of_kind(false)
+    }
+
+    /// As [`Snapshot::all`], the scenes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Snapshot::all`].
+    pub fn scenes() -> Result<Vec<Self>, Error> {
+        Self::of_kind(true)
+    }
+
+    fn of_kind(scene: bool) -> Result<Vec<Self>, Error> {
         let base = lab_dir().join("snapshots");
+        let mut snapshots = Self::wanted(&base)?;
+        snapshots.retain(|snapshot| snapshot.scene == scene);
+        if snapshots.is_empty() {
+            return Err(Error::new(&base, "no snapshot; run `cargo xtask lab`"));
+        }
+        Ok(snapshots)
+    }
+
+    fn wanted(base: &Path) -> Result<Vec<Self>, Error> {
         if let Ok(variants) = std::env::var("VMIE_LAB_VARIANTS") {
             return variants
                 .split(',')
                 .map(|variant| Self::load(&base.join(variant)))
                 .collect();
         }
-        let mut dirs: Vec<PathBuf> = fs::read_dir(&base)
-            .map_err(|error| Error::new(&base, format!("{error}; run `cargo xtask lab`")))?
+        let mut dirs: Vec<PathBuf> = fs::read_dir(base)
+            .map_err(|error| Error::new(base, format!("{error}; run `cargo xtask lab`")))?
             .filter_map(|entry| Some(entry.ok()?.path()))
             // What is being made has a name that begins with a dot.
             .filter(|dir| {
@@ -181,9 +206,6 @@ impl Snapshot {
             .filter(|dir| dir.join("truth.json").is_file())
             .collect();
         dirs.sort();
-        if dirs.is_empty() {
-            return Err(Error::new(&base, "no snapshot; run `cargo xtask lab`"));
-        }
         dirs.iter().map(|dir| Self::load(dir)).collect()
     }
 

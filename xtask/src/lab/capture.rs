@@ -22,6 +22,7 @@ use super::guest::Guest;
 use super::kernel;
 use super::machine::{has_five_levels, visible};
 use super::sparse::{self, SparseFile};
+use super::variant::Variant;
 use super::{catch, initramfs::Tree, resident::Resident};
 use crate::Fallible;
 
@@ -101,13 +102,16 @@ pub(crate) fn snapshot(
             .into_iter()
             .map(|(pid, root)| Root { pid, root })
             .collect(),
-        images: images(guest.variant.machine, dir),
+        images: images(&guest.variant, dir),
+        scene: guest.variant.scene,
         dir: dir.to_owned(),
     };
     drop(guest);
     sparse::copy(&[dir.join("memory.elf.qemu")], &dir.join("memory.elf"))?;
     fs::remove_file(dir.join("memory.elf.qemu"))?;
-    acquisitions(&snapshot)?;
+    if !snapshot.scene {
+        acquisitions(&snapshot)?;
+    }
     snapshot.save()?;
     Ok(())
 }
@@ -157,12 +161,17 @@ fn kdumps(guest: &mut Guest, dir: &Path) -> Fallible<()> {
     Ok(())
 }
 
-fn images(machine: &str, dir: &Path) -> Vec<ImageFile> {
+/// Of a scene one image is enough: what formats keep is told apart on other guests.
+fn images(variant: &Variant, dir: &Path) -> Vec<ImageFile> {
     let kdumps = KDUMPS.map(|(_, file)| file);
     let kdumps = kdumps.into_iter().filter(|file| dir.join(file).exists());
     let kdumps = kdumps.map(|file| (file, ImageFormat::Kdump, None));
     [
-        ("ram.raw", ImageFormat::Raw, Some(machine.to_owned())),
+        (
+            "ram.raw",
+            ImageFormat::Raw,
+            Some(variant.machine.to_owned()),
+        ),
         ("memory.elf", ImageFormat::Elf, None),
         ("memory.lime", ImageFormat::Lime, None),
         ("memory.avml", ImageFormat::Avml, None),
@@ -170,6 +179,7 @@ fn images(machine: &str, dir: &Path) -> Vec<ImageFile> {
     ]
     .into_iter()
     .chain(kdumps)
+    .filter(|(_, format, _)| !variant.scene || *format == ImageFormat::Elf)
     .map(|(file, format, layout)| ImageFile {
         file: file.into(),
         format,
@@ -203,13 +213,15 @@ fn moment(
             json!({"paging": false, "protocol": format!("file:{}", dir.join("memory.elf.qemu").display())}),
             DUMP_PATIENCE,
         )?;
-        kdumps(guest, dir)?;
-        let files: Vec<_> = guest
-            .blocks()
-            .iter()
-            .map(|block| guest.ram(block))
-            .collect();
-        sparse::copy(&files, &dir.join("ram.raw"))?;
+        if !guest.variant.scene {
+            kdumps(guest, dir)?;
+            let files: Vec<_> = guest
+                .blocks()
+                .iter()
+                .map(|block| guest.ram(block))
+                .collect();
+            sparse::copy(&files, &dir.join("ram.raw"))?;
+        }
         if guest.variant.panics {
             // Nobody is left to ask, and nothing left that could change.
             return Ok((cpu, cpus, ram));
@@ -231,7 +243,15 @@ fn moment(
     .into())
 }
 
-/// Asks QEMU's own page walker about the current address space of `cpu`.
+/// Asks QEMU's monitor, and keeps what it answers.
+fn keep(guest: &mut Guest, dir: &Path, command: &str, cpu: u32, file: &str) -> Fallible<String> {
+    let text = guest.qmp.monitor(command, cpu)?.replace('\r', "");
+    fs::write(dir.join(file), &text)?;
+    Ok(text)
+}
+
+/// Asks QEMU's own page walker about the current address space of `cpu`; of a scene only where RAM is and what
+/// registers hold.
 fn qemu_truth(
     guest: &mut Guest,
     cpu: u32,
@@ -239,20 +259,27 @@ fn qemu_truth(
     dir: &Path,
 ) -> Fallible<Vec<RamPart>> {
     let dir = dir.join("qemu");
-    let mut keep = |command: &str, cpu: u32, file: &str| -> Fallible<String> {
-        let text = guest.qmp.monitor(command, cpu)?.replace('\r', "");
-        fs::write(dir.join(file), &text)?;
-        Ok(text)
-    };
-    let tlb = keep("info tlb", cpu, "info-tlb.txt")?;
-    let mtree = keep("info mtree -f", cpu, "info-mtree.txt")?;
+    let mtree = keep(guest, &dir, "info mtree -f", cpu, "info-mtree.txt")?;
+    for cpu in 0..guest.variant.cpus {
+        let file = format!("info-registers-{cpu}.txt");
+        keep(guest, &dir, "info registers", cpu, &file)?;
+    }
+    // The blocks are copied one behind the other.
+    let mut parts: Vec<RamPart> = Vec::new();
+    let mut base = 0;
+    for block in guest.blocks() {
+        parts.extend(visible(&mtree, &block.name, base)?);
+        base += block.len;
+    }
+    parts.sort_by_key(|part| part.gpa);
+    if guest.variant.scene {
+        return Ok(parts);
+    }
+    let tlb = keep(guest, &dir, "info tlb", cpu, "info-tlb.txt")?;
     // With five levels QEMU 7.2's `info mem` takes the entries that are *not* present for tables
     // (mem_info_la57 in target/i386/monitor.c), runs for a minute and prints nothing.
     if !five_levels {
-        keep("info mem", cpu, "info-mem.txt")?;
-    }
-    for cpu in 0..guest.variant.cpus {
-        keep("info registers", cpu, &format!("info-registers-{cpu}.txt"))?;
+        keep(guest, &dir, "info mem", cpu, "info-mem.txt")?;
     }
     let tlb = parse_tlb(&tlb).map_err(|error| format!("info tlb: {error}"))?;
     let mut translations = String::new();
@@ -271,14 +298,6 @@ fn qemu_truth(
         }
     }
     fs::write(dir.join("gva2gpa.txt"), translations)?;
-    // The blocks are copied one behind the other.
-    let mut parts: Vec<RamPart> = Vec::new();
-    let mut base = 0;
-    for block in guest.blocks() {
-        parts.extend(visible(&mtree, &block.name, base)?);
-        base += block.len;
-    }
-    parts.sort_by_key(|part| part.gpa);
     Ok(parts)
 }
 

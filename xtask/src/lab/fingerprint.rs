@@ -20,6 +20,21 @@ impl Fingerprint {
         }
     }
 
+    /// The files in a directory, and not those in folders of it, by name.
+    pub(crate) fn add_files(&mut self, dir: &Path) -> Fallible<()> {
+        let mut entries = fs::read_dir(dir)
+            .map_err(|error| format!("{}: {error}", dir.display()))?
+            .collect::<Result<Vec<_>, _>>()?;
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            if !entry.file_type()?.is_dir() {
+                let name = entry.file_name();
+                self.add(&name.to_string_lossy(), &fs::read(entry.path())?);
+            }
+        }
+        Ok(())
+    }
+
     /// All files below a directory, by name.
     pub(crate) fn add_dir(&mut self, dir: &Path) -> Fallible<()> {
         let mut entries = fs::read_dir(dir)

@@ -92,21 +92,49 @@ pub(crate) fn ensure(release: &str, lab: &Path) -> Fallible<()> {
 fn unpack(release: &str, scratch: &Path) -> Fallible<()> {
     let own = download(&format!("linux-headers-{release}"), scratch)?;
     let depends = output(Command::new("dpkg-deb").arg("-f").arg(&own).arg("Depends"))?;
-    for package in shared(&String::from_utf8(depends)?) {
+    for package in needed(&String::from_utf8(depends)?, &["linux-headers-"]) {
         download(package, scratch)?;
     }
+    unpack_all(scratch)
+}
+
+/// As [`unpack`], with what is needed to build modules: the kernel's build scripts. Makefiles lead to where the packages
+/// would be installed, and are changed to lead to `scratch`, which must be an absolute path.
+pub(super) fn unpack_to_build(release: &str, scratch: &Path) -> Fallible<()> {
+    let own = download(&format!("linux-headers-{release}"), scratch)?;
+    let depends = output(Command::new("dpkg-deb").arg("-f").arg(&own).arg("Depends"))?;
+    let prefixes = ["linux-headers-", "linux-kbuild-"];
+    for package in needed(&String::from_utf8(depends)?, &prefixes) {
+        download(package, scratch)?;
+    }
+    unpack_all(scratch)?;
+    let root = scratch.display();
+    for entry in fs::read_dir(scratch.join("usr/src"))? {
+        let makefile = entry?.path().join("Makefile");
+        let Ok(text) = fs::read_to_string(&makefile) else {
+            continue;
+        };
+        let text = text
+            .replace("/usr/src/", &format!("{root}/usr/src/"))
+            .replace("/usr/lib/", &format!("{root}/usr/lib/"));
+        fs::write(&makefile, text)?;
+    }
+    Ok(())
+}
+
+fn unpack_all(scratch: &Path) -> Fallible<()> {
     for deb in debs(scratch)? {
         output(Command::new("dpkg-deb").arg("-x").arg(deb).arg(scratch))?;
     }
     Ok(())
 }
 
-/// The packages with headers among those that one depends on.
-fn shared(depends: &str) -> impl Iterator<Item = &str> {
+/// The packages with such names among those that one depends on.
+fn needed<'a>(depends: &'a str, prefixes: &[&str]) -> impl Iterator<Item = &'a str> {
     depends
         .split([',', '|'])
         .filter_map(|one| one.split_whitespace().next())
-        .filter(|name| name.starts_with("linux-headers-"))
+        .filter(move |name| prefixes.iter().any(|prefix| name.starts_with(prefix)))
 }
 
 fn download(package: &str, into: &Path) -> Fallible<PathBuf> {
@@ -178,7 +206,13 @@ mod tests {
         let depends = "linux-base (>= 4.12~), linux-headers-6.12.117+deb12-common (= 6.12.117-1), \
             linux-image-6.12.117+deb12-cloud-amd64 (= 6.12.117-1) | linux-image-6.12.117+deb12-x, \
             linux-kbuild-6.12.117+deb12, gcc-12\n";
-        let shared: Vec<&str> = shared(depends).collect();
-        assert_eq!(shared, ["linux-headers-6.12.117+deb12-common"]);
+        let names = |prefixes: &[&str]| needed(depends, prefixes).collect::<Vec<_>>();
+        let shared = "linux-headers-6.12.117+deb12-common";
+        assert_eq!(names(&["linux-headers-"]), [shared]);
+        let scripts = "linux-kbuild-6.12.117+deb12";
+        assert_eq!(
+            names(&["linux-headers-", "linux-kbuild-"]),
+            [shared, scripts]
+        );
     }
 }

@@ -20,6 +20,7 @@ mod modules;
 mod programs;
 pub(crate) mod qmp;
 mod resident;
+mod scene;
 mod sparse;
 mod variant;
 mod volatility;
@@ -30,7 +31,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use vmie_lab::{STANDARD, Snapshot};
+use vmie_lab::{SCENES, STANDARD, Snapshot};
 
 pub(crate) use self::check::guest_tests;
 use self::fingerprint::Fingerprint;
@@ -55,7 +56,7 @@ pub(crate) fn run(args: &[&str]) -> Fallible<()> {
         ["matrix", names @ ..] => matrix::run(names),
         names => {
             let variants = if names.is_empty() {
-                variant::standard()
+                [variant::standard(), variant::scenes()].concat()
             } else {
                 names
                     .iter()
@@ -98,11 +99,17 @@ pub(crate) fn build_standard() -> Fallible<Vec<Snapshot>> {
     build(&variant::standard())
 }
 
+/// Makes sure that the scenes have fresh snapshots.
+pub(crate) fn build_scenes() -> Fallible<Vec<Snapshot>> {
+    build(&variant::scenes())
+}
+
 fn build_one(variant: &Variant, programs: &Programs, lab: &Path) -> Fallible<Snapshot> {
     let kernel = kernel::fetch(&variant.kernel, lab)?;
+    let programs = &of_variant(variant, programs, &kernel, lab)?;
     if let Err(error) = headers::ensure(&kernel.release, lab) {
         // Builds leave the archive, the headers before the kernels; the standard ones are there.
-        if STANDARD.contains(&&*variant.name) {
+        if STANDARD.contains(&&*variant.name) || SCENES.contains(&&*variant.name) {
             return Err(error);
         }
         eprintln!(
@@ -141,6 +148,19 @@ fn build_one(variant: &Variant, programs: &Programs, lab: &Path) -> Fallible<Sna
     Ok(Snapshot::load(&dir)?)
 }
 
+/// The programs of a guest: those of all, or also those of a scene.
+fn of_variant(
+    variant: &Variant,
+    programs: &Programs,
+    kernel: &Kernel,
+    lab: &Path,
+) -> Fallible<Programs> {
+    match variant.scene {
+        true => scene::with_scene(programs, kernel, lab),
+        false => Ok(programs.clone()),
+    }
+}
+
 /// The snapshot in `dir`, when it is whole and made from the same things.
 fn fresh(dir: &Path, fingerprint: &str) -> Option<Snapshot> {
     let snapshot = Snapshot::load(dir).ok()?;
@@ -177,10 +197,8 @@ fn up(variant: &Variant) -> Fallible<()> {
     let (kernel, tree) = {
         let _lock = lock(&lab)?;
         let kernel = kernel::fetch(&variant.kernel, &lab)?;
-        let tree = Tree::build(
-            &programs::build(&lab)?,
-            &modules::collect(&kernel, variant.modules)?,
-        )?;
+        let programs = of_variant(variant, &programs::build(&lab)?, &kernel, &lab)?;
+        let tree = Tree::build(&programs, &modules::collect(&kernel, variant.modules)?)?;
         (kernel, tree)
     };
     eprintln!("lab: {}: booting {}", variant.name, kernel.release);
@@ -244,7 +262,7 @@ fn clean() -> Fallible<()> {
 }
 
 fn list() -> Fallible<()> {
-    for variant in variant::standard() {
+    for variant in [variant::standard(), variant::scenes()].concat() {
         let dir = snapshot_dir(&variant.name);
         let state = match Snapshot::load(&dir) {
             Ok(snapshot) => format!("{} in {}", snapshot.kernel.release, dir.display()),
@@ -258,6 +276,7 @@ fn list() -> Fallible<()> {
 /// A variant by its name; the matrix has to ask apt, so it comes last.
 fn by_name(name: &str) -> Fallible<Variant> {
     let mut known = variant::standard();
+    known.extend(variant::scenes());
     known.extend(variant::machines());
     let is_it = |variant: &Variant| variant.name == name;
     if let Some(variant) = known.into_iter().find(is_it) {
@@ -329,6 +348,10 @@ mod tests {
         let standard = variant::standard();
         let names: Vec<&str> = standard.iter().map(|v| v.name.as_str()).collect();
         assert_eq!(names, STANDARD);
+        let scenes = variant::scenes();
+        let names: Vec<&str> = scenes.iter().map(|v| v.name.as_str()).collect();
+        assert_eq!(names, SCENES);
+        assert!(standard.iter().all(|v| !v.scene) && scenes.iter().all(|v| v.scene));
         assert!(standard.iter().any(|v| v.cpu.is_none()), "four levels");
         assert!(standard.iter().any(|v| v.cpu.is_some()), "five levels");
         assert!(standard.iter().any(|v| v.second_node_mib > 0), "two nodes");

@@ -8,6 +8,7 @@ use super::fingerprint::Fingerprint;
 use crate::{Fallible, output, workspace};
 
 /// The compiled programs with what they need, by their paths in the guest.
+#[derive(Clone)]
 pub(crate) struct Programs {
     pub(crate) files: Vec<(String, Vec<u8>)>,
 }
@@ -88,7 +89,8 @@ pub(crate) fn build(lab: &Path) -> Fallible<Programs> {
     let dir = lab.join("programs");
     fs::create_dir_all(&dir)?;
     let mut stamp = Fingerprint::default();
-    stamp.add_dir(&sources)?;
+    // Folders hold what only some guests have.
+    stamp.add_files(&sources)?;
     stamp.add("builds", format!("{BUILDS:?}").as_bytes());
     stamp.add("compiler", &output(Command::new("g++").arg("--version"))?);
     let stamp = stamp.text();
@@ -121,7 +123,7 @@ pub(crate) fn build(lab: &Path) -> Fallible<Programs> {
 }
 
 /// The libraries of a dynamically linked program and its loader, as ldd finds them.
-fn libraries(program: &Path, files: &mut Vec<(String, Vec<u8>)>) -> Fallible<()> {
+pub(super) fn libraries(program: &Path, files: &mut Vec<(String, Vec<u8>)>) -> Fallible<()> {
     let listed = String::from_utf8(output(Command::new("ldd").arg(program))?)?;
     for line in listed.lines() {
         // `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x...)` or `/lib64/ld-linux... (0x...)`

@@ -33,6 +33,8 @@ pub(crate) struct Variant {
     pub(crate) second_node_mib: u64,
     /// Modules that it loads beside those that every guest has.
     pub(crate) modules: &'static [&'static str],
+    /// Whether all is planted in it that a responder asks about, in place of the inhabitants of other guests.
+    pub(crate) scene: bool,
 }
 
 impl Variant {
@@ -51,6 +53,19 @@ impl Variant {
             shares: true,
             second_node_mib: 0,
             modules: &[],
+            scene: false,
+        }
+    }
+
+    /// The smallest machine, with a scene.
+    fn scene(name: impl Into<String>, kernel: Wanted) -> Self {
+        Self {
+            append: "lab.scene",
+            // Pairs of interfaces, a file as a disk with a file system (whose checksums are a module that nothing
+            // depends on), and what gives the kernel's ciphers to programs.
+            modules: &["veth", "loop", "crc32c_generic", "ext4", "algif_hash"],
+            scene: true,
+            ..Self::new(name, kernel)
         }
     }
 
@@ -94,6 +109,12 @@ pub(crate) fn standard() -> Vec<Variant> {
         },
         Variant::numa("numa-6.1", Wanted::newest("6.1", CLOUD)),
     ]
+}
+
+/// The guests with a scene. Another kernel is another entry.
+pub(crate) fn scenes() -> Vec<Variant> {
+    let scene = |name, series| Variant::scene(name, Wanted::newest(series, CLOUD));
+    vec![scene("scene-6.1", "6.1"), scene("scene-6.12", "6.12")]
 }
 
 /// The guests that run while they are looked at: RAM in a file and in one piece; RAM of QEMU's own, split

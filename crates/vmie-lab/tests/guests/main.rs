@@ -24,6 +24,7 @@ mod processes;
 mod refine;
 mod resident;
 mod rules;
+mod scene;
 mod search;
 mod signatures;
 mod support;
