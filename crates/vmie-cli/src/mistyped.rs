@@ -29,6 +29,22 @@ const VERBS: &[(&[&str], &str)] = &[
     ),
     (&["pstree", "linux_pstree"], "ps --tree"),
     (
+        &["kmsg", "linux_kmsg", "linux_dmesg", "log", "syslog"],
+        "dmesg",
+    ),
+    (
+        &[
+            "linux_lsof",
+            "handles",
+            "openfiles",
+            "open-files",
+            "files",
+            "fds",
+            "fd",
+        ],
+        "lsof, with --pid N for one process",
+    ),
+    (
         &[
             "envars",
             "environ",

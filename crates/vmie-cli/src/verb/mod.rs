@@ -9,6 +9,7 @@ mod env;
 mod export;
 mod find;
 mod info;
+mod lsof;
 mod man;
 mod maps;
 mod modules;
@@ -76,6 +77,8 @@ pub(crate) enum Verb {
     Env(env::EnvArgs),
     /// List where processes live: namespaces, control groups, containers
     Ns(ns::NsArgs),
+    /// List what processes hold open
+    Lsof(lsof::LsofArgs),
     /// List the messages in the kernel's log
     Dmesg(dmesg::DmesgArgs),
     /// List kernel modules, or the program and libraries of a process
@@ -115,6 +118,7 @@ pub(crate) fn run(verb: &Verb, options: &Options, whole: &Whole) -> Result<Done>
         Verb::Creds(args) => each(args, options, creds::run),
         Verb::Env(args) => each(args, options, env::run),
         Verb::Ns(args) => each(args, options, ns::run),
+        Verb::Lsof(args) => each(args, options, lsof::run),
         Verb::Dmesg(args) => each(args, options, dmesg::run),
         Verb::Modules(args) => each(args, options, modules::run),
         Verb::Symbols(args) => symbols::run(args, options),

@@ -7,6 +7,7 @@ mod dmesg;
 mod env;
 mod find;
 mod info;
+mod lsof;
 mod maps;
 mod modules;
 mod ns;
@@ -34,6 +35,7 @@ pub use dmesg::DmesgRow;
 pub use env::EnvRow;
 pub use find::FoundRow;
 pub use info::{Cpu, InfoRow, Os, PhysicalRange, SnapshotInfo};
+pub use lsof::LsofRow;
 pub use maps::{ExtentRow, RegionRow, VmaRow};
 pub use modules::ModuleRow;
 pub use ns::NsRow;
@@ -64,6 +66,7 @@ pub static SHAPES: &[&Shape] = &[
     EnvRow::SHAPE,
     CredsRow::SHAPE,
     NsRow::SHAPE,
+    LsofRow::SHAPE,
     DmesgRow::SHAPE,
     RegionRow::SHAPE,
     ExtentRow::SHAPE,

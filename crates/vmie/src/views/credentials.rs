@@ -201,15 +201,13 @@ fn one(
 ) -> Result<Credentials, ObjectError> {
     let task = objects.object_at(process.object, "task_struct")?;
     let cred = task.at("real_cred")?.load();
-    let seccomp = match task.u32("seccomp.mode").unless_missing()? {
-        Some(mode) => Some(match mode {
-            0 => Seccomp::Disabled,
-            1 => Seccomp::Strict,
-            2 => Seccomp::Filter,
-            other => Seccomp::Other(other),
-        }),
-        None => None,
-    };
+    let mode = task.u32("seccomp.mode").unless_missing()?;
+    let seccomp = mode.map(|mode| match mode {
+        0 => Seccomp::Disabled,
+        1 => Seccomp::Strict,
+        2 => Seccomp::Filter,
+        other => Seccomp::Other(other),
+    });
     let set = |path| cred.u64(path).map(Capabilities);
     let label = walk.keep(
         labels.of(&cred),

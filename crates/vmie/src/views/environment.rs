@@ -126,7 +126,7 @@ mod tests {
     fn told(bytes: &[u8], from: usize, to: usize, cut: bool) -> Vec<(usize, Vec<u8>)> {
         let mut all = Vec::new();
         strings(bytes, from, to, cut, |at, text| {
-            all.push((at, text.to_vec()))
+            all.push((at, text.to_vec()));
         });
         all
     }

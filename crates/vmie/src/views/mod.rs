@@ -43,6 +43,7 @@
 
 mod credentials;
 mod environment;
+mod files;
 mod messages;
 mod modules;
 mod namespaces;
@@ -53,6 +54,7 @@ mod threads;
 
 pub use credentials::{Capabilities, Credentials, Ids, Seccomp, credentials};
 pub use environment::{Variable, environment};
+pub use files::{OpenFile, open_files};
 pub use messages::{Caller, Log, Message, messages};
 pub use modules::modules;
 pub use namespaces::{Namespaces, namespaces};

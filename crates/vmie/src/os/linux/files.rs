@@ -10,7 +10,10 @@
 
 use crate::addr::{Address, Gva};
 use crate::memory::Memory;
-use crate::os::object::{BadLink, Budget, Findings, Part, Plan, Planner, Slot, link, until_nul};
+use crate::os::object::{
+    BadLink, Budget, Findings, Object, ObjectError, Objects, Part, Plan, Planner, Slot, Walk, link,
+    read_text,
+};
 use crate::os::types::{TypeError, Types};
 use crate::os::{FindingKind, SymbolTable};
 
@@ -59,14 +62,18 @@ pub(super) struct FilePlan {
     mnt_mountpoint: Slot,
     mnt_root: Slot,
     mnt_sb: Slot,
+    mnt_ns: Option<Slot>,
     /// Of the part of `struct mount` that a path points to.
     vfsmount: u64,
 
     inode: Plan,
     i_ino: Slot,
     i_sb: Slot,
+    i_private: Option<Slot>,
     s_dev: u64,
     d_dname: u64,
+    /// Of a namespace, its operations; of these, the name of its kind.
+    ns_name: Option<(u64, u64)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -107,25 +114,81 @@ impl FilePlan {
             mnt_mountpoint: mount.need("mnt_mountpoint")?,
             mnt_root: mount.need("mnt.mnt_root")?,
             mnt_sb: mount.need("mnt.mnt_sb")?,
+            mnt_ns: mount.want(&["mnt_ns"]),
             vfsmount: mount.need("mnt")?.offset,
             mount: mount.plan(),
             i_ino: inode.need("i_ino")?,
             i_sb: inode.need("i_sb")?,
+            i_private: inode.want(&["i_private"]),
             inode: inode.plan(),
             s_dev: types.offset_of("struct super_block", "s_dev")?,
             d_dname: types.offset_of("struct dentry_operations", "d_dname")?,
+            ns_name: types
+                .offset_of("struct ns_common", "ops")
+                .and_then(|ops| Ok((ops, types.offset_of("struct proc_ns_operations", "name")?)))
+                .ok(),
         })
     }
 }
 
-/// An open file, as far as its mappings show it.
+/// An open file, as far as its name goes.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct File {
-    pub(super) path: String,
+pub(crate) struct File {
+    pub(crate) path: String,
+    /// The path as it is kept; names may have any byte but `/` and NUL.
+    pub(crate) bytes: Vec<u8>,
     /// Whether no directory has it.
-    pub(super) deleted: bool,
-    pub(super) device: (u32, u32),
-    pub(super) inode: u64,
+    pub(crate) deleted: bool,
+    /// Whether its path ends at a mount that is in no namespace any more.
+    pub(crate) detached: bool,
+    pub(crate) device: (u32, u32),
+    pub(crate) inode: u64,
+}
+
+/// What a place is called.
+struct Name {
+    bytes: Vec<u8>,
+    deleted: bool,
+    detached: bool,
+}
+
+impl Name {
+    fn special(bytes: impl Into<Vec<u8>>) -> Self {
+        Self {
+            bytes: bytes.into(),
+            deleted: false,
+            detached: false,
+        }
+    }
+}
+
+/// Names files that were met as objects.
+pub(crate) struct FileNames<'o> {
+    plan: FilePlan,
+    objects: &'o Objects<'o>,
+}
+
+impl<'o> FileNames<'o> {
+    pub(crate) fn new(objects: &'o Objects<'o>) -> Result<Self, TypeError> {
+        Ok(Self {
+            plan: FilePlan::new(objects.types())?,
+            objects,
+        })
+    }
+
+    /// What a `struct file` is called; the file itself is the object of an error.
+    pub(crate) fn name(&self, file: &Object<'_>, walk: &Walk) -> Result<File, ObjectError> {
+        let named = walk.with(|budget, findings| {
+            let mut files = Files {
+                plan: &self.plan,
+                memory: self.objects.memory(),
+                symbols: self.objects.symbols(),
+                steps: budget,
+            };
+            files.file(file.address().raw(), findings)
+        });
+        named.map_err(|bad| file.bad_link("f_path", bad))
+    }
 }
 
 /// A path as the kernel keeps it.
@@ -156,13 +219,15 @@ impl Files<'_> {
         {
             (place, inode) = (user, user_inode);
         }
-        let (path, deleted) = self.path(place, file.at, findings)?;
+        let name = self.path(place, file.at, findings)?;
         let inode = plan.inode.follow(self.memory, inode)?;
         let device = link(inode.number(plan.i_sb))
             .and_then(|super_block| self.number32(super_block, plan.s_dev))?;
         Ok(File {
-            path,
-            deleted,
+            path: String::from_utf8_lossy(&name.bytes).into_owned(),
+            bytes: name.bytes,
+            deleted: name.deleted,
+            detached: name.detached,
             // `MAJOR` and `MINOR` of the kernel's `dev_t`.
             device: (device >> 20, device & 0xf_ffff),
             inode: inode.number(plan.i_ino),
@@ -206,12 +271,7 @@ impl Files<'_> {
 
     /// The path of a place, and whether nothing leads there any more. Broken off, it starts with `...`,
     /// and a finding says why.
-    fn path(
-        &mut self,
-        place: Place,
-        of: Gva,
-        findings: &mut Findings,
-    ) -> Result<(String, bool), BadLink> {
+    fn path(&mut self, place: Place, of: Gva, findings: &mut Findings) -> Result<Name, BadLink> {
         let plan = self.plan;
         let mut dentry = plan.dentry.follow(self.memory, place.dentry)?;
         let mut mount = self.mount(place.mnt)?;
@@ -264,20 +324,25 @@ impl Files<'_> {
             }
             parent = dentry.number(plan.d_parent);
         }
-        let mut path = String::with_capacity(len + 3);
+        let detached = broken.is_none() && plan.mnt_ns.is_some_and(|ns| mount.number(ns) == 0);
+        let mut path = Vec::with_capacity(len + 3);
         if let Some(why) = broken {
             let text = format!("the path of a file {why}");
             findings.add(FindingKind::Damaged, Some(of), text);
-            path.push_str("...");
+            path.extend(b"...");
         }
         for name in names.iter().rev() {
-            path.push('/');
-            path.push_str(name);
+            path.push(b'/');
+            path.extend(name);
         }
         if path.is_empty() {
-            path.push('/');
+            path.push(b'/');
         }
-        Ok((path, deleted))
+        Ok(Name {
+            bytes: path,
+            deleted,
+            detached,
+        })
     }
 
     /// The `struct mount` around what a path points to.
@@ -287,7 +352,7 @@ impl Files<'_> {
         self.plan.mount.follow(self.memory, at)
     }
 
-    fn name(&self, dentry: &Part) -> Result<String, BadLink> {
+    fn name(&self, dentry: &Part) -> Result<Vec<u8>, BadLink> {
         let len = (dentry.number32(self.plan.d_name_len) as usize).min(MAX_NAME);
         let pointer = dentry.number(self.plan.d_name);
         let mut bytes = vec![0; len];
@@ -296,11 +361,13 @@ impl Files<'_> {
         self.memory
             .read(Gva(at), &mut bytes)
             .map_err(|fault| BadLink::Fault { pointer, fault })?;
-        Ok(until_nul(&bytes))
+        let end = bytes.iter().position(|&byte| byte == 0);
+        bytes.truncate(end.unwrap_or(len));
+        Ok(bytes)
     }
 
     /// The name of a file that has no directory, by the function that makes it.
-    fn named_by_function(&self, dentry: &Part) -> Result<Option<(String, bool)>, BadLink> {
+    fn named_by_function(&self, dentry: &Part) -> Result<Option<Name>, BadLink> {
         let Ok(operations) = link(dentry.number(self.plan.d_op)) else {
             return Ok(None);
         };
@@ -317,20 +384,48 @@ impl Files<'_> {
             _ => "",
         };
         let name = self.name(dentry)?;
-        let number = || -> Result<u64, BadLink> {
+        let inode = || {
             let inode = dentry.number(self.plan.d_inode);
-            let inode = self.plan.inode.follow(self.memory, inode)?;
-            Ok(inode.number(self.plan.i_ino))
+            self.plan.inode.follow(self.memory, inode)
+        };
+        let numbered = |kind: &[u8]| -> Result<Name, BadLink> {
+            let number = inode()?.number(self.plan.i_ino);
+            Ok(Name::special(
+                [kind, format!(":[{number}]").as_bytes()].concat(),
+            ))
         };
         Ok(Some(match function {
-            "simple_dname" => (format!("/{name}"), true),
-            "anon_inodefs_dname" => (format!("anon_inode:{name}"), false),
-            "dmabuffs_dname" => (format!("/{name}:"), false),
-            "pidfs_dname" => ("anon_inode:[pidfd]".into(), false),
-            "sockfs_dname" => (format!("socket:[{}]", number()?), false),
-            "pipefs_dname" => (format!("pipe:[{}]", number()?), false),
-            _ => (name, false),
+            "simple_dname" => Name {
+                deleted: true,
+                ..Name::special([b"/", &name[..]].concat())
+            },
+            "anon_inodefs_dname" => Name::special([b"anon_inode:", &name[..]].concat()),
+            "dmabuffs_dname" => Name::special([b"/", &name[..], b":"].concat()),
+            "pidfs_dname" => Name::special("anon_inode:[pidfd]"),
+            "sockfs_dname" => numbered(b"socket")?,
+            "pipefs_dname" => numbered(b"pipe")?,
+            "ns_dname" => match self.kind_of_namespace(&inode()?)? {
+                Some(kind) => numbered(&kind)?,
+                None => Name::special(name),
+            },
+            _ => Name::special(name),
         }))
+    }
+
+    /// What links to a namespace are called; `None` where it is not known how to tell.
+    fn kind_of_namespace(&self, inode: &Part) -> Result<Option<Vec<u8>>, BadLink> {
+        const MAX_KIND: usize = 32;
+        let (Some(private), Some((ops, name))) = (self.plan.i_private, self.plan.ns_name) else {
+            return Ok(None);
+        };
+        let word = |object: u64, offset: u64| {
+            let at = Gva(link(object)?.raw().wrapping_add(offset));
+            let pointer = at.raw();
+            let read = self.memory.read_u64(at);
+            read.map_err(|fault| BadLink::Fault { pointer, fault })
+        };
+        let text = word(word(inode.number(private), ops)?, name)?;
+        read_text(self.memory, text, MAX_KIND).map(|kind| Some(kind.into_bytes()))
     }
 }
 

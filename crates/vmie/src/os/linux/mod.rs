@@ -50,6 +50,7 @@ use crate::hints::Hints;
 use crate::memory::Prot;
 use crate::paging::AddressSpace;
 
+pub(crate) use files::FileNames;
 pub use rows::LinuxProcess;
 pub use software::looks_resident;
 pub(crate) use state::task_state;

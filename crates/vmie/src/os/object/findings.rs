@@ -118,7 +118,7 @@ impl Walk {
     }
 
     /// Hands both parts to a walk.
-    pub(super) fn with<R>(&self, walk: impl FnOnce(&mut Budget, &mut Findings) -> R) -> R {
+    pub(crate) fn with<R>(&self, walk: impl FnOnce(&mut Budget, &mut Findings) -> R) -> R {
         let (budget, findings) = &mut *self.state.borrow_mut();
         walk(budget, findings)
     }

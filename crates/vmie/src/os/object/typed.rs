@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::error::{ObjectError, Why};
-use super::pointer::{address, link, read_bytes, until_nul};
+use super::pointer::{BadLink, address, link, read_bytes, until_nul};
 use super::reader::Objects;
 use super::route::{Route, Target};
 use crate::addr::{Address, Gva, PAGE_SIZE};
@@ -541,6 +541,11 @@ impl<'o> Object<'o> {
             Some(()) => Ok(()),
             None => self.objects.memory().read(at, buf),
         }
+    }
+
+    /// That what a member leads to is bad.
+    pub(crate) fn bad_link(&self, path: &str, bad: BadLink) -> ObjectError {
+        self.fail(path, Why::Pointer(bad))
     }
 
     /// What is wrong with a member of it.
