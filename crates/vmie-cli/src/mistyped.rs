@@ -29,6 +29,23 @@ const VERBS: &[(&[&str], &str)] = &[
     ),
     (&["pstree", "linux_pstree"], "ps --tree"),
     (
+        &[
+            "netstat",
+            "ss",
+            "sockstat",
+            "linux_sockstat",
+            "linux_netstat",
+            "netscan",
+            "sockets",
+            "connections",
+        ],
+        "net, with --pid N for one process",
+    ),
+    (
+        &["ifconfig", "ip", "interfaces", "linux_ifconfig"],
+        "net --interfaces",
+    ),
+    (
         &["kmsg", "linux_kmsg", "linux_dmesg", "log", "syslog"],
         "dmesg",
     ),

@@ -13,6 +13,7 @@ mod lsof;
 mod man;
 mod maps;
 mod modules;
+mod net;
 mod ns;
 mod paths;
 mod ps;
@@ -79,6 +80,8 @@ pub(crate) enum Verb {
     Ns(ns::NsArgs),
     /// List what processes hold open
     Lsof(lsof::LsofArgs),
+    /// List sockets with who holds them, or network interfaces
+    Net(net::NetArgs),
     /// List the messages in the kernel's log
     Dmesg(dmesg::DmesgArgs),
     /// List kernel modules, or the program and libraries of a process
@@ -119,6 +122,7 @@ pub(crate) fn run(verb: &Verb, options: &Options, whole: &Whole) -> Result<Done>
         Verb::Env(args) => each(args, options, env::run),
         Verb::Ns(args) => each(args, options, ns::run),
         Verb::Lsof(args) => each(args, options, lsof::run),
+        Verb::Net(args) => each(args, options, net::run),
         Verb::Dmesg(args) => each(args, options, dmesg::run),
         Verb::Modules(args) => each(args, options, modules::run),
         Verb::Symbols(args) => symbols::run(args, options),

@@ -10,6 +10,7 @@ mod info;
 mod lsof;
 mod maps;
 mod modules;
+mod net;
 mod ns;
 mod paths;
 mod place;
@@ -38,6 +39,7 @@ pub use info::{Cpu, InfoRow, Os, PhysicalRange, SnapshotInfo};
 pub use lsof::LsofRow;
 pub use maps::{ExtentRow, RegionRow, VmaRow};
 pub use modules::ModuleRow;
+pub use net::{InterfaceRow, SocketOwner, SocketRow};
 pub use ns::NsRow;
 pub use paths::PathRow;
 pub use place::{Owner, Place, Site, SourceMark};
@@ -67,6 +69,8 @@ pub static SHAPES: &[&Shape] = &[
     CredsRow::SHAPE,
     NsRow::SHAPE,
     LsofRow::SHAPE,
+    SocketRow::SHAPE,
+    InterfaceRow::SHAPE,
     DmesgRow::SHAPE,
     RegionRow::SHAPE,
     ExtentRow::SHAPE,

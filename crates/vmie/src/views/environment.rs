@@ -1,7 +1,7 @@
 //! What processes were given at their start: variables of the environment, as their own memory has them now.
 
 use crate::addr::{Address, Gva, PAGE_SIZE};
-use crate::memory::read_around_holes;
+use crate::memory::{Fault, read_around_holes};
 use crate::os::{Finding, FindingKind, Guest, Listing, OsError, Process};
 
 /// How much of an environment is read: what the kernel lets a program have, three quarters of 8 MiB.
@@ -76,22 +76,35 @@ pub fn environment(guest: &dyn Guest, process: &Process) -> Result<Listing<Varia
         });
     }
     let mut bytes = vec![0; len.min(MAX_BYTES) as usize];
-    // Begins behind each hole; what a hole cuts is not known.
-    let mut readable = vec![(0, bytes.len())];
-    read_around_holes(&space, start, &mut bytes, PAGE_SIZE, |at, hole, fault| {
+    let most = bytes.len();
+    let mut holes: Vec<(usize, usize, Fault<Gva>)> = Vec::new();
+    read_around_holes(
+        &space,
+        start,
+        &mut bytes,
+        PAGE_SIZE,
+        |at, hole, fault| match holes.last_mut() {
+            Some(last) if last.1 == at => last.1 = at + hole,
+            _ => holes.push((at, at + hole, fault)),
+        },
+    );
+    // What a hole cuts is not known: strings begin behind it.
+    let mut readable = vec![(0, most)];
+    for &(from, to, fault) in &holes {
         if let Some(last) = readable.last_mut() {
-            last.1 = at;
+            last.1 = from;
         }
-        readable.push((at + hole, len.min(MAX_BYTES) as usize));
+        readable.push((to, most));
         listing.findings.push(Finding {
             kind: FindingKind::Unreadable,
-            at: start.checked_add(at as u64),
+            at: start.checked_add(from as u64),
             text: format!(
-                "{hole} bytes of the environment of process {} cannot be read: {fault}",
+                "{} bytes of the environment of process {} cannot be read: {fault}",
+                to - from,
                 process.pid
             ),
         });
-    });
+    }
     for (from, to) in readable {
         strings(&bytes, from, to, len > MAX_BYTES, |at, text| {
             if let Some(va) = start.checked_add(at as u64) {

@@ -99,12 +99,9 @@ pub fn open_files(guest: &dyn Guest, processes: &[Process]) -> Result<Listing<Op
     let names = FileNames::new(&objects)?;
     let mut items = Vec::new();
     for process in processes {
-        let leader = objects.object_at(process.object, "task_struct")?;
-        let found = of_process(&objects, &leader, process, &names, &walk, &mut items);
-        walk.keep(
-            found,
-            format_args!("what process {} holds open", process.pid),
-        );
+        each_descriptor(&objects, process, &walk, |descriptor| {
+            items.push(open_file(&descriptor, process, &names, &walk));
+        });
     }
     Ok(Listing {
         items,
@@ -112,43 +109,58 @@ pub fn open_files(guest: &dyn Guest, processes: &[Process]) -> Result<Listing<Op
     })
 }
 
-fn of_process(
-    objects: &Objects<'_>,
-    leader: &Object<'_>,
-    process: &Process,
-    names: &FileNames<'_>,
-    walk: &Walk,
-    items: &mut Vec<OpenFile>,
-) -> Result<(), ObjectError> {
-    // The first one may have exited, and any may have a table of its own.
-    let mut seen = Vec::new();
-    for task in tasks(leader, walk)? {
-        let table = task.pointer("files")?;
-        if table == Gva(0) || seen.contains(&table) {
-            continue;
-        }
-        let tid = match seen.is_empty() {
-            true => None,
-            false => Some(task.u32("pid")?),
-        };
-        seen.push(table);
-        let files = objects.object_at(table, "files_struct")?;
-        let found = of_table(&files, process, tid, names, walk, items);
-        walk.keep(
-            found,
-            format_args!("the descriptors of process {}", process.pid),
-        );
-    }
-    Ok(())
+/// A descriptor of a process, and what it refers to.
+pub(super) struct Descriptor<'o> {
+    /// The thread that has a table of its own, where it is one.
+    pub(super) tid: Option<u32>,
+    pub(super) fd: u64,
+    pub(super) cloexec: bool,
+    /// The `struct file`.
+    pub(super) file: Object<'o>,
 }
 
-fn of_table(
-    files: &Object<'_>,
+/// Goes over all descriptors of a process: of its table, and of those that threads have of their own.
+pub(super) fn each_descriptor<'o>(
+    objects: &'o Objects<'o>,
+    process: &Process,
+    walk: &Walk,
+    mut on: impl FnMut(Descriptor<'o>),
+) {
+    let mut tables = || -> Result<(), ObjectError> {
+        let leader = objects.object_at(process.object, "task_struct")?;
+        // The first one may have exited.
+        let mut seen = Vec::new();
+        for task in tasks(&leader, walk)? {
+            let table = task.pointer("files")?;
+            if table == Gva(0) || seen.contains(&table) {
+                continue;
+            }
+            let tid = match seen.is_empty() {
+                true => None,
+                false => Some(task.u32("pid")?),
+            };
+            seen.push(table);
+            let files = objects.object_at(table, "files_struct")?;
+            let found = of_table(&files, process, tid, walk, &mut on);
+            walk.keep(
+                found,
+                format_args!("the descriptors of process {}", process.pid),
+            );
+        }
+        Ok(())
+    };
+    walk.keep(
+        tables(),
+        format_args!("what process {} holds open", process.pid),
+    );
+}
+
+fn of_table<'o>(
+    files: &Object<'o>,
     process: &Process,
     tid: Option<u32>,
-    names: &FileNames<'_>,
     walk: &Walk,
-    items: &mut Vec<OpenFile>,
+    on: &mut dyn FnMut(Descriptor<'o>),
 ) -> Result<(), ObjectError> {
     let table = files.at("fdt")?.load();
     let most = table.u64("max_fds")?;
@@ -158,43 +170,52 @@ fn of_table(
         Ok(map.element(number / 64)?.u64("")? >> (number % 64) & 1 != 0)
     };
     for (fd, file) in table.place("fd")?.pointers(most, walk)? {
-        let marked = walk.keep(
-            bit(&in_use, fd),
-            format_args!("descriptor {fd} of process {}", process.pid),
-        );
-        if marked == Some(false) {
-            let text = format!(
-                "descriptor {fd} of process {} is in its table, and not marked as used",
-                process.pid
-            );
+        let what = format_args!("descriptor {fd} of process {}", process.pid);
+        if walk.keep(bit(&in_use, fd), what) == Some(false) {
+            let text = format!("{what} is in its table, and not marked as used");
             walk.note(FindingKind::Inconsistent, Some(files.address()), text);
         }
-        let what = format_args!("descriptor {fd} of process {}", process.pid);
-        let cloexec = walk.keep(bit(&cloexec, fd), what).unwrap_or(false);
-        let file = file.load();
-        let name = walk.keep(names.name(&file, walk), what);
-        let inode = walk.keep(inode(&file), what).flatten();
-        let kind = kind(name.as_ref().map(|name| &*name.bytes), inode.as_ref());
-        let flags = walk.keep(file.u64("f_flags"), what).unwrap_or(0);
-        let is_path = walk.keep(file.u64("f_mode"), what).unwrap_or(0) & MODE_PATH != 0;
-        items.push(OpenFile {
-            pid: process.pid,
-            process: process.name.clone(),
+        on(Descriptor {
             tid,
             fd,
-            kind,
-            deleted: name.as_ref().is_some_and(|name| name.deleted),
-            detached: name.as_ref().is_some_and(|name| name.detached),
-            device: name.as_ref().map(|name| name.device),
-            flags: flags | u64::from(cloexec) << 19 | u64::from(is_path) << 21,
-            position: walk.keep(file.u64("f_pos"), what).unwrap_or(0),
-            size: inode.as_ref().map(|inode| inode.size),
-            inode: inode.as_ref().map(|inode| inode.number),
-            path: name.map(|name| name.bytes),
-            object: file.address(),
+            cloexec: walk.keep(bit(&cloexec, fd), what).unwrap_or(false),
+            file,
         });
     }
     Ok(())
+}
+
+fn open_file(
+    descriptor: &Descriptor<'_>,
+    process: &Process,
+    names: &FileNames<'_>,
+    walk: &Walk,
+) -> OpenFile {
+    let Descriptor {
+        tid, fd, cloexec, ..
+    } = *descriptor;
+    let what = format_args!("descriptor {fd} of process {}", process.pid);
+    let file = descriptor.file.load();
+    let name = walk.keep(names.name(&file, walk), what);
+    let inode = walk.keep(inode(&file), what).flatten();
+    let flags = walk.keep(file.u64("f_flags"), what).unwrap_or(0);
+    let is_path = walk.keep(file.u64("f_mode"), what).unwrap_or(0) & MODE_PATH != 0;
+    OpenFile {
+        pid: process.pid,
+        process: process.name.clone(),
+        tid,
+        fd,
+        kind: kind(name.as_ref().map(|name| &*name.bytes), inode.as_ref()),
+        deleted: name.as_ref().is_some_and(|name| name.deleted),
+        detached: name.as_ref().is_some_and(|name| name.detached),
+        device: name.as_ref().map(|name| name.device),
+        flags: flags | u64::from(cloexec) << 19 | u64::from(is_path) << 21,
+        position: walk.keep(file.u64("f_pos"), what).unwrap_or(0),
+        size: inode.as_ref().map(|inode| inode.size),
+        inode: inode.as_ref().map(|inode| inode.number),
+        path: name.map(|name| name.bytes),
+        object: file.address(),
+    }
 }
 
 struct Inode {

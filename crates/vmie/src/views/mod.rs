@@ -44,21 +44,25 @@
 mod credentials;
 mod environment;
 mod files;
+mod interfaces;
 mod messages;
 mod modules;
 mod namespaces;
 mod pages;
 mod processes;
 mod regions;
+mod sockets;
 mod threads;
 
 pub use credentials::{Capabilities, Credentials, Ids, Seccomp, credentials};
 pub use environment::{Variable, environment};
 pub use files::{OpenFile, open_files};
+pub use interfaces::{Interface, interfaces};
 pub use messages::{Caller, Log, Message, messages};
 pub use modules::modules;
 pub use namespaces::{Namespaces, namespaces};
 pub use pages::{PageIs, Pages};
 pub use processes::{Order, ProcessView, processes};
 pub use regions::Regions;
+pub use sockets::{Socket, SocketOwner, sockets};
 pub use threads::{Thread, UserRegisters, threads};

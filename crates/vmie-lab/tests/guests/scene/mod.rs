@@ -1,6 +1,8 @@
 //! Guests with a scene: that all is planted in them which answers are tested on, and that what vmie lists of them is what the guest lists,
 //! but for what hides.
 
+mod answers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -1,0 +1,143 @@
+//! `vmie net`: who talks, and through what.
+
+use clap::Args;
+use vmie::views::{self, Interface, Socket};
+use vmie_rows::{Hex, InterfaceRow, SocketOwner, SocketRow, guest_text};
+
+use crate::args::{MoreArgs, NarrowArgs, SourceArgs, several};
+use crate::exit::{Done, Result};
+use crate::guest::{failed, tell_findings};
+use crate::options::Options;
+use crate::output::{Cell, Row, SpaceKind};
+use crate::source::Source;
+use crate::space::narrowed;
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct NetArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) more: MoreArgs,
+    #[command(flatten)]
+    pub(crate) narrow: NarrowArgs,
+
+    /// Interfaces with their addresses instead
+    #[arg(long, conflicts_with = "narrow")]
+    pub(crate) interfaces: bool,
+}
+
+several!(NetArgs, source);
+
+pub(super) fn run(args: &NetArgs, options: &Options) -> Result<Done> {
+    let source = Source::open(&args.source, &options.reporter)?;
+    if args.interfaces {
+        return interfaces(&source, options);
+    }
+    let (os, processes) = narrowed(&source, &args.narrow, &options.reporter)?;
+    let listing = views::sockets(os.guest(), processes).map_err(|error| failed(&error))?;
+    let complete = !tell_findings(&listing.findings, &options.reporter);
+    let narrow = args.narrow.pid.is_some() || args.narrow.process.is_some();
+    let mut sink = options.sink::<SocketRow<'_>>(SpaceKind::Virtual);
+    for socket in &listing.items {
+        // Others' owners were not looked for.
+        if narrow && socket.owners.is_empty() {
+            continue;
+        }
+        if sink.row(&row(socket))?.is_break() {
+            break;
+        }
+    }
+    let found = sink.rows() > 0;
+    if !found {
+        options.reporter.note("there are no sockets");
+    }
+    sink.finish(None)?;
+    Ok(Done { found, complete })
+}
+
+fn interfaces(source: &Source, options: &Options) -> Result<Done> {
+    let os = source.os()?;
+    let listing = views::interfaces(os.guest()).map_err(|error| failed(&error))?;
+    let complete = !tell_findings(&listing.findings, &options.reporter);
+    let mut sink = options.sink::<InterfaceRow<'_>>(SpaceKind::Virtual);
+    for interface in &listing.items {
+        if sink.row(&interface_row(interface))?.is_break() {
+            break;
+        }
+    }
+    let found = sink.rows() > 0;
+    if !found {
+        options.reporter.note("there are no interfaces");
+    }
+    sink.finish(None)?;
+    Ok(Done { found, complete })
+}
+
+fn row(of: &Socket) -> SocketRow<'_> {
+    let text = |bytes: &Option<Vec<u8>>| {
+        let text = bytes.as_deref().map(guest_text);
+        text.map_or((None, None), |(text, bytes)| (Some(text), bytes))
+    };
+    let (local, local_bytes) = text(&of.local);
+    let (remote, remote_bytes) = text(&of.remote);
+    let owners = of.owners.iter().map(|owner| SocketOwner {
+        pid: owner.pid,
+        process: owner.process.clone(),
+        fd: owner.fd,
+    });
+    SocketRow {
+        proto: &of.proto,
+        local,
+        local_bytes,
+        lport: of.lport,
+        remote,
+        remote_bytes,
+        rport: of.rport,
+        state: of.state,
+        receive_queue: of.receive_queue,
+        send_queue: of.send_queue,
+        inode: of.inode,
+        uid: of.uid,
+        netns: of.netns,
+        owners: owners.collect(),
+        peer: of.peer,
+        listed: of.listed,
+        sock: Hex(of.object.0),
+    }
+}
+
+fn interface_row(of: &Interface) -> InterfaceRow<'_> {
+    let digits = |byte: &u8| format!("{byte:02x}");
+    let mac: Vec<String> = of.mac.iter().map(digits).collect();
+    InterfaceRow {
+        name: &of.name,
+        index: of.index,
+        addresses: &of.addresses,
+        mac: (!mac.is_empty()).then(|| mac.join(":")),
+        up: of.up,
+        link: of.link,
+        promiscuous: of.promiscuous,
+        mtu: of.mtu,
+        netns: of.netns,
+        device: Hex(of.object.0),
+    }
+}
+
+impl Row for SocketRow<'_> {
+    fn cell(&self, key: &str) -> Option<Cell> {
+        /// More owners than this say less than their number.
+        const OWNERS: usize = 3;
+        if key != "owners" {
+            return None;
+        }
+        let owner =
+            |owner: &SocketOwner| format!("{} ({}) fd {}", owner.process, owner.pid, owner.fd);
+        let mut text: Vec<String> = self.owners.iter().take(OWNERS).map(owner).collect();
+        if self.owners.len() > OWNERS {
+            text.push(format!("and {} more", self.owners.len() - OWNERS));
+        }
+        Some(Cell::new(text.join(", ")))
+    }
+}
+
+impl Row for InterfaceRow<'_> {}
