@@ -28,6 +28,7 @@ const VERBS: &[(&[&str], &str)] = &[
         "ps",
     ),
     (&["pstree", "linux_pstree"], "ps --tree"),
+    (&["bash", "linux_bash", "bash_history", "cmdscan"], "history"),
     (
         &[
             "netstat",

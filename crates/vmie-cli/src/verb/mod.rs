@@ -8,6 +8,7 @@ mod dmesg;
 mod env;
 mod export;
 mod find;
+mod history;
 mod info;
 mod lsof;
 mod man;
@@ -84,6 +85,8 @@ pub(crate) enum Verb {
     Net(net::NetArgs),
     /// List the messages in the kernel's log
     Dmesg(dmesg::DmesgArgs),
+    /// List what was typed into shells (bash)
+    History(history::HistoryArgs),
     /// List kernel modules, or the program and libraries of a process
     Modules(modules::ModulesArgs),
     /// List the symbols of the kernel and its modules, or of a process
@@ -124,6 +127,7 @@ pub(crate) fn run(verb: &Verb, options: &Options, whole: &Whole) -> Result<Done>
         Verb::Lsof(args) => each(args, options, lsof::run),
         Verb::Net(args) => each(args, options, net::run),
         Verb::Dmesg(args) => each(args, options, dmesg::run),
+        Verb::History(args) => each(args, options, history::run),
         Verb::Modules(args) => each(args, options, modules::run),
         Verb::Symbols(args) => symbols::run(args, options),
         Verb::Type(args) => types::run(args, options),

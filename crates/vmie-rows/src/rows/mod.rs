@@ -6,6 +6,7 @@ mod dissect;
 mod dmesg;
 mod env;
 mod find;
+mod history;
 mod info;
 mod lsof;
 mod maps;
@@ -35,6 +36,7 @@ pub use dissect::{Compared, FieldRow, OtherValue};
 pub use dmesg::DmesgRow;
 pub use env::EnvRow;
 pub use find::FoundRow;
+pub use history::HistoryLineRow;
 pub use info::{Cpu, InfoRow, Os, PhysicalRange, SnapshotInfo};
 pub use lsof::LsofRow;
 pub use maps::{ExtentRow, RegionRow, VmaRow};
@@ -72,6 +74,7 @@ pub static SHAPES: &[&Shape] = &[
     SocketRow::SHAPE,
     InterfaceRow::SHAPE,
     DmesgRow::SHAPE,
+    HistoryLineRow::SHAPE,
     RegionRow::SHAPE,
     ExtentRow::SHAPE,
     VmaRow::SHAPE,

@@ -44,6 +44,7 @@
 mod credentials;
 mod environment;
 mod files;
+mod history;
 mod interfaces;
 mod messages;
 mod modules;
@@ -57,6 +58,7 @@ mod threads;
 pub use credentials::{Capabilities, Credentials, Ids, Seccomp, credentials};
 pub use environment::{Variable, environment};
 pub use files::{OpenFile, open_files};
+pub use history::{Command, history};
 pub use interfaces::{Interface, interfaces};
 pub use messages::{Caller, Log, Message, messages};
 pub use modules::modules;

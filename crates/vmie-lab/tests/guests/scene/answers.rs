@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::time::UNIX_EPOCH;
 
+use vmie::scan::Run;
 use vmie::views::{self, Ids, Seccomp, Socket};
 use vmie_lab::Fact;
 
@@ -456,5 +458,35 @@ fn environments_have_what_was_planted() {
             compared += theirs.len();
         }
         assert!(compared > 100, "{name}: {compared}");
+    });
+}
+
+#[test]
+fn histories_are_what_the_shell_itself_prints() {
+    each(|case| {
+        let name = &case.truth.variant;
+        let Some(shell) = case.facts.of("shell").find_map(Fact::pid) else {
+            panic!("{name}: there is no shell");
+        };
+        let processes = case.guest.processes().expect("lists").items;
+        let listing =
+            views::history(&*case.guest, &processes, Run::new().threads(1)).expect("reads");
+        assert_eq!(listing.findings, [], "{name}");
+        let listed = listing.items.iter().filter(|command| command.listed);
+        let mut ours = String::new();
+        for (index, command) in listed.enumerate() {
+            assert_eq!(command.pid, shell, "{name}: {command:?}");
+            let seconds = command
+                .time
+                .duration_since(UNIX_EPOCH)
+                .expect("after 1970")
+                .as_secs();
+            let line = String::from_utf8_lossy(&command.line);
+            ours += &format!("{:5}  {seconds} {line}\n", index + 1);
+        }
+        let theirs = case.truth.path(format!("guest/bash/{shell}/history"));
+        let theirs =
+            fs::read(&theirs).unwrap_or_else(|error| panic!("{}: {error}", theirs.display()));
+        assert_eq!(ours, String::from_utf8_lossy(&theirs), "{name}");
     });
 }
