@@ -28,7 +28,10 @@ const VERBS: &[(&[&str], &str)] = &[
         "ps",
     ),
     (&["pstree", "linux_pstree"], "ps --tree"),
-    (&["bash", "linux_bash", "bash_history", "cmdscan"], "history"),
+    (
+        &["bash", "linux_bash", "bash_history", "cmdscan"],
+        "history",
+    ),
     (
         &[
             "netstat",

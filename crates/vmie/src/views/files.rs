@@ -229,6 +229,8 @@ fn inode(file: &Object<'_>) -> Result<Option<Inode>, ObjectError> {
         return Ok(None);
     };
     let inode = inode.load();
+    // One whose file system cannot be looked at is none: what else it says is not to be believed.
+    inode.u64("i_sb.s_dev")?;
     Ok(Some(Inode {
         number: inode.u64("i_ino")?,
         mode: inode.u64("i_mode")?,

@@ -1,8 +1,8 @@
 //! Threads: what each is called and doing, and where its program was when it entered the kernel.
 
-use crate::addr::{Address, Gva};
+use crate::addr::{Address, Gva, PAGE_SIZE};
 use crate::os::linux::task_state;
-use crate::os::object::{Known as _, Object, ObjectError, Walk};
+use crate::os::object::{BadLink, Known as _, Object, ObjectError, Walk};
 use crate::os::{FindingKind, Guest, Listing, OsError, Process, ProcessState};
 
 /// How large the stacks are that threads have in the kernel: 16 KiB, and 32 KiB where memory errors are looked for (KASAN).
@@ -124,8 +124,7 @@ fn of_process(
 
 fn one(task: &Object<'_>, process: &Process) -> Result<Thread, ObjectError> {
     let task = task.load();
-    let stack = task.pointer("stack")?;
-    let stack = (stack != Gva(0)).then_some(stack);
+    let stack = stack(&task)?;
     Ok(Thread {
         pid: process.pid,
         process: process.name.clone(),
@@ -133,7 +132,12 @@ fn one(task: &Object<'_>, process: &Process) -> Result<Thread, ObjectError> {
         name: task.raw_text("comm")?,
         state: task_state(task.u32("__state | state")?, task.u32("exit_state")?),
         object: task.address(),
-        running: task.bool("on_cpu").unless_missing()?,
+        // It is 0 or 1, and anything else is damage.
+        running: match task.u32("on_cpu").unless_missing()? {
+            Some(0) => Some(false),
+            Some(1) => Some(true),
+            _ => None,
+        },
         stack,
         stack_pointer: task.pointer("thread.sp")?,
         user: match stack {
@@ -141,6 +145,17 @@ fn one(task: &Object<'_>, process: &Process) -> Result<Thread, ObjectError> {
             _ => None,
         },
     })
+}
+
+/// Where the stack of a task begins: at the border of a page. `None` where it has given it back.
+fn stack(task: &Object<'_>) -> Result<Option<Gva>, ObjectError> {
+    match task.at("stack").unless_null()? {
+        Some(stack) if stack.address().raw() % PAGE_SIZE != 0 => {
+            let bad = BadLink::Unaligned(stack.address().raw());
+            Err(task.bad_link("stack", bad))
+        }
+        stack => Ok(stack.map(|stack| stack.address())),
+    }
 }
 
 /// The registers at the end of a stack: where they can only be those of user mode.
