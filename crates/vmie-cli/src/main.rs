@@ -21,6 +21,7 @@
 
 mod addr;
 mod advice;
+mod answer;
 mod args;
 mod asm;
 mod candidates;

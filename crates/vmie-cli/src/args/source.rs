@@ -77,8 +77,24 @@ pub(crate) trait Several: Clone + Sync {
     fn more(&self) -> &[PathBuf];
 }
 
-/// Says where the sources stand in the arguments of a verb: `several!(MapsArgs, source)`.
+/// Says where the sources stand in the arguments of a verb: `several!(MapsArgs, source)`, or whose arguments they have:
+/// `several!(LsofArgs as answer)`.
 macro_rules! several {
+    ($args:ty as $answer:ident) => {
+        impl $crate::args::Several for $args {
+            fn source(&self) -> &$crate::args::SourceArgs {
+                self.$answer.source()
+            }
+
+            fn source_mut(&mut self) -> &mut $crate::args::SourceArgs {
+                self.$answer.source_mut()
+            }
+
+            fn more(&self) -> &[std::path::PathBuf] {
+                self.$answer.more()
+            }
+        }
+    };
     ($args:ty, $($source:ident).+) => {
         impl $crate::args::Several for $args {
             fn source(&self) -> &$crate::args::SourceArgs {

@@ -1,49 +1,32 @@
 //! `vmie creds`: what processes may do.
 
-use clap::Args;
 use vmie::views::{self, Credentials, Seccomp};
 use vmie_rows::{CredsRow, Hex};
 
-use crate::args::{MoreArgs, NarrowArgs, SourceArgs, several};
+use crate::answer::{AnswerArgs, print};
 use crate::exit::{Done, Result};
 use crate::guest::{failed, tell_findings};
 use crate::options::Options;
-use crate::output::{Cell, Row, SpaceKind};
+use crate::output::{Cell, Row};
 use crate::source::Source;
 use crate::space::narrowed;
 
-#[derive(Args, Clone, Debug)]
-pub(crate) struct CredsArgs {
-    #[command(flatten)]
-    pub(crate) source: SourceArgs,
-    #[command(flatten)]
-    pub(crate) more: MoreArgs,
-    #[command(flatten)]
-    pub(crate) narrow: NarrowArgs,
-}
-
-several!(CredsArgs, source);
-
-pub(super) fn run(args: &CredsArgs, options: &Options) -> Result<Done> {
+pub(super) fn run(args: &AnswerArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;
     let (os, processes) = narrowed(&source, &args.narrow, &options.reporter)?;
     // Records are shared with processes that were not asked for, too.
     let all = &os.processes()?.items;
     let listing = views::credentials(os.guest(), all).map_err(|error| failed(&error))?;
     let complete = !tell_findings(&listing.findings, &options.reporter);
-    let mut sink = options.sink::<CredsRow<'_>>(SpaceKind::Virtual);
     let wanted = |pid| processes.iter().any(|process| process.pid == pid);
-    for credentials in listing.items.iter().filter(|one| wanted(one.pid)) {
-        if sink.row(&row(credentials))?.is_break() {
-            break;
-        }
-    }
-    let found = sink.rows() > 0;
-    if !found {
-        options.reporter.note("no record of rights could be read");
-    }
-    sink.finish(None)?;
-    Ok(Done { found, complete })
+    let items = listing.items.iter().filter(|one| wanted(one.pid));
+    print(
+        options,
+        complete,
+        items,
+        row,
+        "no record of rights could be read",
+    )
 }
 
 fn row(of: &Credentials) -> CredsRow<'_> {

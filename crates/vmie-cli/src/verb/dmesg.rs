@@ -4,11 +4,12 @@ use clap::Args;
 use vmie::views::{self, Caller, Message};
 use vmie_rows::{DmesgRow, guest_text};
 
+use crate::answer::print;
 use crate::args::{MoreArgs, SourceArgs, several};
 use crate::exit::{Done, Result};
 use crate::guest::{failed, tell_findings};
 use crate::options::Options;
-use crate::output::{Cell, Row, SpaceKind};
+use crate::output::{Cell, Row};
 use crate::source::Source;
 
 /// By number (`include/linux/kern_levels.h`).
@@ -47,25 +48,14 @@ pub(super) fn run(args: &DmesgArgs, options: &Options) -> Result<Done> {
     }
     let least = args.level.as_ref();
     let least = least.and_then(|level| LEVELS.iter().position(|name| name == level));
-    let mut sink = options.sink::<DmesgRow>(SpaceKind::Virtual);
-    for message in &log.messages {
-        if least.is_some_and(|least| usize::from(message.level) > least) {
-            continue;
-        }
-        if sink.row(&row(message))?.is_break() {
-            break;
-        }
-    }
-    let found = sink.rows() > 0;
-    if !found {
-        let what = match log.messages.is_empty() {
-            true => "the log is empty",
-            false => "no message is so grave",
-        };
-        options.reporter.note(what);
-    }
-    sink.finish(None)?;
-    Ok(Done { found, complete })
+    let items = log.messages.iter();
+    let items =
+        items.filter(|message| least.is_none_or(|least| usize::from(message.level) <= least));
+    let none = match log.messages.is_empty() {
+        true => "the log is empty",
+        false => "no message is so grave",
+    };
+    print(options, complete, items, row, none)
 }
 
 fn row(of: &Message) -> DmesgRow {

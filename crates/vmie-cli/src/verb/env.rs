@@ -1,11 +1,10 @@
 //! `vmie env`: what processes were given at their start.
 
-use clap::Args;
 use vmie::os::{OsError, Process};
 use vmie::views::{self, Variable};
 use vmie_rows::{EnvRow, Hex, guest_text};
 
-use crate::args::{MoreArgs, NarrowArgs, SourceArgs, several};
+use crate::answer::AnswerArgs;
 use crate::exit::{Done, Result};
 use crate::guest::{failed, tell_findings, title};
 use crate::options::Options;
@@ -13,19 +12,7 @@ use crate::output::{Row, SpaceKind};
 use crate::source::Source;
 use crate::space::narrowed;
 
-#[derive(Args, Clone, Debug)]
-pub(crate) struct EnvArgs {
-    #[command(flatten)]
-    pub(crate) source: SourceArgs,
-    #[command(flatten)]
-    pub(crate) more: MoreArgs,
-    #[command(flatten)]
-    pub(crate) narrow: NarrowArgs,
-}
-
-several!(EnvArgs, source);
-
-pub(super) fn run(args: &EnvArgs, options: &Options) -> Result<Done> {
+pub(super) fn run(args: &AnswerArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;
     let (os, processes) = narrowed(&source, &args.narrow, &options.reporter)?;
     let mut sink = options.sink::<EnvRow<'_>>(SpaceKind::Virtual);

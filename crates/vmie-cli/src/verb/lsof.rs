@@ -4,54 +4,39 @@ use clap::Args;
 use vmie::views::{self, OpenFile};
 use vmie_rows::{Hex, LsofRow, guest_text};
 
-use crate::args::{MoreArgs, NarrowArgs, SourceArgs, several};
+use crate::answer::{AnswerArgs, print};
+use crate::args::several;
 use crate::exit::{Done, Result};
 use crate::guest::{failed, tell_findings};
 use crate::options::Options;
-use crate::output::{Row, SpaceKind};
+use crate::output::Row;
 use crate::source::Source;
 use crate::space::narrowed;
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct LsofArgs {
     #[command(flatten)]
-    pub(crate) source: SourceArgs,
-    #[command(flatten)]
-    pub(crate) more: MoreArgs,
-    #[command(flatten)]
-    pub(crate) narrow: NarrowArgs,
+    pub(crate) answer: AnswerArgs,
 
     /// Only files that no directory has any more
     #[arg(long)]
     pub(crate) deleted: bool,
 }
 
-several!(LsofArgs, source);
+several!(LsofArgs as answer);
 
 pub(super) fn run(args: &LsofArgs, options: &Options) -> Result<Done> {
-    let source = Source::open(&args.source, &options.reporter)?;
-    let (os, processes) = narrowed(&source, &args.narrow, &options.reporter)?;
+    let source = Source::open(&args.answer.source, &options.reporter)?;
+    let (os, processes) = narrowed(&source, &args.answer.narrow, &options.reporter)?;
     let listing = views::open_files(os.guest(), processes).map_err(|error| failed(&error))?;
     let complete = !tell_findings(&listing.findings, &options.reporter);
-    let mut sink = options.sink::<LsofRow<'_>>(SpaceKind::Virtual);
-    for file in &listing.items {
-        if args.deleted && !file.deleted {
-            continue;
-        }
-        if sink.row(&row(file))?.is_break() {
-            break;
-        }
-    }
-    let found = sink.rows() > 0;
-    if !found {
-        let what = match args.deleted {
-            true => "no deleted file is held open",
-            false => "nothing is held open",
-        };
-        options.reporter.note(what);
-    }
-    sink.finish(None)?;
-    Ok(Done { found, complete })
+    let items = listing.items.iter();
+    let items = items.filter(|file| !args.deleted || file.deleted);
+    let none = match args.deleted {
+        true => "no deleted file is held open",
+        false => "nothing is held open",
+    };
+    print(options, complete, items, row, none)
 }
 
 fn row(of: &OpenFile) -> LsofRow<'_> {

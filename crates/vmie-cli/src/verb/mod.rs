@@ -33,6 +33,7 @@ mod xref;
 
 use clap::Subcommand;
 
+use crate::answer::AnswerArgs;
 use crate::exit::{Done, Result};
 use crate::options::Options;
 use crate::several::each;
@@ -72,11 +73,11 @@ pub(crate) enum Verb {
     /// List the processes of the guest
     Ps(ps::PsArgs),
     /// List the threads of processes
-    Threads(threads::ThreadsArgs),
+    Threads(AnswerArgs),
     /// List what processes may do: users, groups, capabilities, system-call filters
-    Creds(creds::CredsArgs),
+    Creds(AnswerArgs),
     /// List the environment of processes
-    Env(env::EnvArgs),
+    Env(AnswerArgs),
     /// List where processes live: namespaces, control groups, containers
     Ns(ns::NsArgs),
     /// List what processes hold open

@@ -4,73 +4,48 @@ use clap::Args;
 use vmie::views::{self, Interface, Socket};
 use vmie_rows::{Hex, InterfaceRow, SocketOwner, SocketRow, guest_text};
 
-use crate::args::{MoreArgs, NarrowArgs, SourceArgs, several};
+use crate::answer::{AnswerArgs, print};
+use crate::args::several;
 use crate::exit::{Done, Result};
 use crate::guest::{failed, tell_findings};
 use crate::options::Options;
-use crate::output::{Cell, Row, SpaceKind};
+use crate::output::{Cell, Row};
 use crate::source::Source;
 use crate::space::narrowed;
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct NetArgs {
     #[command(flatten)]
-    pub(crate) source: SourceArgs,
-    #[command(flatten)]
-    pub(crate) more: MoreArgs,
-    #[command(flatten)]
-    pub(crate) narrow: NarrowArgs,
+    pub(crate) answer: AnswerArgs,
 
     /// Interfaces with their addresses instead
     #[arg(long, conflicts_with = "narrow")]
     pub(crate) interfaces: bool,
 }
 
-several!(NetArgs, source);
+several!(NetArgs as answer);
 
 pub(super) fn run(args: &NetArgs, options: &Options) -> Result<Done> {
-    let source = Source::open(&args.source, &options.reporter)?;
+    let source = Source::open(&args.answer.source, &options.reporter)?;
     if args.interfaces {
         return interfaces(&source, options);
     }
-    let (os, processes) = narrowed(&source, &args.narrow, &options.reporter)?;
+    let (os, processes) = narrowed(&source, &args.answer.narrow, &options.reporter)?;
     let listing = views::sockets(os.guest(), processes).map_err(|error| failed(&error))?;
     let complete = !tell_findings(&listing.findings, &options.reporter);
-    let narrow = args.narrow.pid.is_some() || args.narrow.process.is_some();
-    let mut sink = options.sink::<SocketRow<'_>>(SpaceKind::Virtual);
-    for socket in &listing.items {
-        // Others' owners were not looked for.
-        if narrow && socket.owners.is_empty() {
-            continue;
-        }
-        if sink.row(&row(socket))?.is_break() {
-            break;
-        }
-    }
-    let found = sink.rows() > 0;
-    if !found {
-        options.reporter.note("there are no sockets");
-    }
-    sink.finish(None)?;
-    Ok(Done { found, complete })
+    let narrow = args.answer.narrow.pid.is_some() || args.answer.narrow.process.is_some();
+    // Others' owners were not looked for.
+    let items = listing.items.iter();
+    let items = items.filter(|socket| !narrow || !socket.owners.is_empty());
+    print(options, complete, items, row, "there are no sockets")
 }
 
 fn interfaces(source: &Source, options: &Options) -> Result<Done> {
     let os = source.os()?;
     let listing = views::interfaces(os.guest()).map_err(|error| failed(&error))?;
     let complete = !tell_findings(&listing.findings, &options.reporter);
-    let mut sink = options.sink::<InterfaceRow<'_>>(SpaceKind::Virtual);
-    for interface in &listing.items {
-        if sink.row(&interface_row(interface))?.is_break() {
-            break;
-        }
-    }
-    let found = sink.rows() > 0;
-    if !found {
-        options.reporter.note("there are no interfaces");
-    }
-    sink.finish(None)?;
-    Ok(Done { found, complete })
+    let none = "there are no interfaces";
+    print(options, complete, &listing.items, interface_row, none)
 }
 
 fn row(of: &Socket) -> SocketRow<'_> {

@@ -4,52 +4,36 @@ use clap::Args;
 use vmie::views::{self, Namespaces};
 use vmie_rows::NsRow;
 
-use crate::args::{MoreArgs, NarrowArgs, SourceArgs, several};
+use crate::answer::{AnswerArgs, print};
+use crate::args::several;
 use crate::exit::{Done, Result};
 use crate::guest::{failed, tell_findings};
 use crate::options::Options;
-use crate::output::{Row, SpaceKind};
+use crate::output::Row;
 use crate::source::Source;
 use crate::space::narrowed;
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct NsArgs {
     #[command(flatten)]
-    pub(crate) source: SourceArgs,
-    #[command(flatten)]
-    pub(crate) more: MoreArgs,
-    #[command(flatten)]
-    pub(crate) narrow: NarrowArgs,
+    pub(crate) answer: AnswerArgs,
 
     /// Only processes that are not in all namespaces of the first process
     #[arg(long)]
     pub(crate) apart: bool,
 }
 
-several!(NsArgs, source);
+several!(NsArgs as answer);
 
 pub(super) fn run(args: &NsArgs, options: &Options) -> Result<Done> {
-    let source = Source::open(&args.source, &options.reporter)?;
-    let (os, processes) = narrowed(&source, &args.narrow, &options.reporter)?;
+    let source = Source::open(&args.answer.source, &options.reporter)?;
+    let (os, processes) = narrowed(&source, &args.answer.narrow, &options.reporter)?;
     let listing = views::namespaces(os.guest(), processes).map_err(|error| failed(&error))?;
     let complete = !tell_findings(&listing.findings, &options.reporter);
-    let mut sink = options.sink::<NsRow<'_>>(SpaceKind::Virtual);
-    for one in &listing.items {
-        if args.apart && one.own.is_empty() {
-            continue;
-        }
-        if sink.row(&row(one))?.is_break() {
-            break;
-        }
-    }
-    let found = sink.rows() > 0;
-    if !found {
-        options
-            .reporter
-            .note("all processes are in the namespaces of the first one");
-    }
-    sink.finish(None)?;
-    Ok(Done { found, complete })
+    let items = listing.items.iter();
+    let items = items.filter(|one| !args.apart || !one.own.is_empty());
+    let none = "all processes are in the namespaces of the first one";
+    print(options, complete, items, row, none)
 }
 
 fn row(of: &Namespaces) -> NsRow<'_> {

@@ -1,46 +1,28 @@
 //! `vmie threads`: what each thread is called and doing.
 
-use clap::Args;
 use vmie::views::{self, Thread};
 use vmie_rows::{Hex, ThreadRow, guest_text};
 
-use crate::args::{MoreArgs, NarrowArgs, SourceArgs, several};
+use crate::answer::{AnswerArgs, print};
 use crate::exit::{Done, Result};
 use crate::guest::{failed, tell_findings};
 use crate::options::Options;
-use crate::output::{Row, SpaceKind};
+use crate::output::Row;
 use crate::source::Source;
 use crate::space::narrowed;
 
-#[derive(Args, Clone, Debug)]
-pub(crate) struct ThreadsArgs {
-    #[command(flatten)]
-    pub(crate) source: SourceArgs,
-    #[command(flatten)]
-    pub(crate) more: MoreArgs,
-    #[command(flatten)]
-    pub(crate) narrow: NarrowArgs,
-}
-
-several!(ThreadsArgs, source);
-
-pub(super) fn run(args: &ThreadsArgs, options: &Options) -> Result<Done> {
+pub(super) fn run(args: &AnswerArgs, options: &Options) -> Result<Done> {
     let source = Source::open(&args.source, &options.reporter)?;
     let (os, processes) = narrowed(&source, &args.narrow, &options.reporter)?;
     let listing = views::threads(os.guest(), processes).map_err(|error| failed(&error))?;
     let complete = !tell_findings(&listing.findings, &options.reporter);
-    let mut sink = options.sink::<ThreadRow<'_>>(SpaceKind::Virtual);
-    for thread in &listing.items {
-        if sink.row(&row(thread))?.is_break() {
-            break;
-        }
-    }
-    let found = sink.rows() > 0;
-    if !found {
-        options.reporter.note("no thread could be read");
-    }
-    sink.finish(None)?;
-    Ok(Done { found, complete })
+    print(
+        options,
+        complete,
+        &listing.items,
+        row,
+        "no thread could be read",
+    )
 }
 
 fn row(of: &Thread) -> ThreadRow<'_> {
