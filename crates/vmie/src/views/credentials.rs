@@ -283,17 +283,11 @@ impl Labels {
         }
         let objects = cred.objects();
         let at = Gva(blob.0.wrapping_add(offset));
-        let label = match objects.memory().read_u64(at) {
-            Ok(0) => return Ok(None),
-            Ok(label) => objects.object_at(Gva(label), "aa_label")?,
-            // The object that could not be read says so itself.
-            Err(_) => {
-                return objects
-                    .object_at(at, "list_head")?
-                    .pointer("next")
-                    .map(|_| None);
-            }
-        };
+        let label = objects.object_at(at, "u64")?.pointer("")?;
+        if label == Gva(0) {
+            return Ok(None);
+        }
+        let label = objects.object_at(label, "aa_label")?;
         label.text("hname").unless_null()
     }
 }

@@ -9,8 +9,9 @@ use crate::os::{FindingKind, Guest, Listing, OsError, Process};
 /// Types of files by the upper bits of their mode (`include/uapi/linux/stat.h`).
 const TYPE_MASK: u64 = 0o170_000;
 
-/// `FMODE_PATH`: opened as a place, with `O_PATH`, not to be read or written.
-const MODE_PATH: u64 = 0x4000;
+/// `O_CLOEXEC`, which is kept with the descriptor, and `O_PATH`.
+const CLOEXEC: u64 = 0o2_000_000;
+const PATH: u64 = 0o10_000_000;
 
 /// Flags of x86 and of all architectures that have the generic numbers (`include/uapi/asm-generic/fcntl.h`), but for what
 /// tells reading from writing. `O_SYNC` has the bit of `O_DSYNC`, and `O_TMPFILE` that of `O_DIRECTORY`.
@@ -27,8 +28,8 @@ const FLAGS: [(u64, &str); 14] = [
     (0o200_000, "directory"),
     (0o400_000, "nofollow"),
     (0o1_000_000, "noatime"),
-    (0o2_000_000, "cloexec"),
-    (0o10_000_000, "path"),
+    (CLOEXEC, "cloexec"),
+    (PATH, "path"),
 ];
 
 /// An open file of a process.
@@ -70,7 +71,6 @@ pub struct OpenFile {
 impl OpenFile {
     /// Its flags by name: `r`, `w`, `rw` or none of these for a place, then the names of `O_*` in small letters.
     pub fn flag_names(&self) -> Vec<&'static str> {
-        const PATH: u64 = 0o10_000_000;
         let access = match self.flags & 3 {
             _ if self.flags & PATH != 0 => None,
             0 => Some("r"),
@@ -199,7 +199,6 @@ fn open_file(
     let name = walk.keep(names.name(&file, walk), what);
     let inode = walk.keep(inode(&file), what).flatten();
     let flags = walk.keep(file.u64("f_flags"), what).unwrap_or(0);
-    let is_path = walk.keep(file.u64("f_mode"), what).unwrap_or(0) & MODE_PATH != 0;
     OpenFile {
         pid: process.pid,
         process: process.name.clone(),
@@ -209,7 +208,10 @@ fn open_file(
         deleted: name.as_ref().is_some_and(|name| name.deleted),
         detached: name.as_ref().is_some_and(|name| name.detached),
         device: name.as_ref().map(|name| name.device),
-        flags: flags | u64::from(cloexec) << 19 | u64::from(is_path) << 21,
+        flags: match cloexec {
+            true => flags | CLOEXEC,
+            false => flags,
+        },
         position: walk.keep(file.u64("f_pos"), what).unwrap_or(0),
         size: inode.as_ref().map(|inode| inode.size),
         inode: inode.as_ref().map(|inode| inode.number),

@@ -242,26 +242,22 @@ fn buffer_messages(
     messages: &mut Vec<Message>,
 ) -> Result<(), ObjectError> {
     let number = |symbol, ty| objects.object(symbol, ty)?.u64("");
-    let buffer = objects
-        .object("log_buf", "void *")
-        .or_else(|_| objects.object("log_buf", "long unsigned int"))?;
-    let buffer = Gva(buffer.u64("")?);
-    let size = number("log_buf_len", "unsigned int")?;
+    let buffer = objects.behind("log_buf", "printk_log")?;
+    let size = number("log_buf_len", "u32")?;
     let (mut at, end) = (
-        number("log_first_idx", "unsigned int")?,
-        number("log_next_idx", "unsigned int")?,
+        number("log_first_idx", "u32")?,
+        number("log_next_idx", "u32")?,
     );
     let (first, next) = (
-        number("log_first_seq", "long long unsigned int")?,
-        number("log_next_seq", "long long unsigned int")?,
+        number("log_first_seq", "u64")?,
+        number("log_next_seq", "u64")?,
     );
-    let most = size / objects.object_at(buffer, "printk_log")?.byte_len()?.max(1);
+    let most = size / buffer.byte_len()?.max(1);
     let count = next.wrapping_sub(first);
     for step in 0..count.min(most) {
-        let header = |at: u64| -> Result<Object<'_>, ObjectError> {
-            Ok(objects
-                .object_at(Gva(buffer.0.wrapping_add(at)), "printk_log")?
-                .load())
+        let header = |at: u64| {
+            let at = Gva(buffer.address().raw().wrapping_add(at));
+            Ok::<_, ObjectError>(objects.object_at(at, "printk_log")?.load())
         };
         let mut record = header(at)?;
         if record.u64("len")? == 0 {

@@ -181,9 +181,9 @@ fn numbers(task: &Object<'_>) -> Result<Option<(Vec<u32>, u32)>, ObjectError> {
     let numbers = pid.place("numbers[0]")?;
     let mut inner = Vec::new();
     for index in 1..=level {
-        inner.push(numbers.cast("upid")?.element(index)?.u32("nr")?);
+        inner.push(numbers.element(index)?.u32("nr")?);
     }
-    let innermost = numbers.cast("upid")?.element(level)?;
+    let innermost = numbers.element(level)?;
     Ok(Some((inner, innermost.u32("ns.ns.inum")?)))
 }
 

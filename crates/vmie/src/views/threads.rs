@@ -161,10 +161,11 @@ fn stack(task: &Object<'_>) -> Result<Option<Gva>, ObjectError> {
 /// The registers at the end of a stack: where they can only be those of user mode.
 fn user(task: &Object<'_>, stack: Gva) -> Result<Option<UserRegisters>, ObjectError> {
     let objects = task.objects();
+    let len = objects.size_of("pt_regs")?;
     for size in STACK_SIZES {
         for padding in PADDING {
-            let len = objects.object_at(stack, "pt_regs")?.byte_len()?;
-            let Some(at) = stack.checked_add(size - padding - len) else {
+            let from_start = size.checked_sub(padding + len);
+            let Some(at) = from_start.and_then(|len| stack.checked_add(len)) else {
                 continue;
             };
             let saved = objects.object_at(at, "pt_regs")?.load();
