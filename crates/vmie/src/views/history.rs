@@ -76,6 +76,13 @@ pub fn history(
             "the search for histories was stopped",
         );
     }
+    let unseen = found.coverage.absent.saturating_add(found.coverage.lost);
+    if unseen > 0 && !found.stopped {
+        let text = format!(
+            "{unseen} bytes that processes may write to could not be looked at: histories may be in them"
+        );
+        walk.note(FindingKind::Unreadable, None, text);
+    }
     let mut stamps: HashMap<usize, HashMap<u64, u64>> = HashMap::new();
     for stamp in found.items {
         stamps
